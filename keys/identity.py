@@ -1,0 +1,141 @@
+"""Who someone is: an Ed25519 key that signs, and the CURVE key that a start travels under.
+
+A peer id is the fingerprint of the signing key, so nobody can hold another's. A name is a label
+and proves nothing. Every signature covers a domain, so that a signature made for one purpose never
+serves another: `Ed25519(b"conclave/<domain>/v1\\0" + body)` (RFC 8032, by libsodium, which also
+refuses small-order keys and malleable signatures).
+
+What this module does not know: certificates, roles, files, time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Final, NewType
+
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey
+from nacl.signing import SigningKey, VerifyKey
+
+from keys.errors import InvalidValue
+
+PeerId = NewType("PeerId", str)
+NetworkId = NewType("NetworkId", str)
+
+KEY_BYTES: Final = 32
+FINGERPRINT_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+ID_CHARS: Final = 52
+
+_DOMAIN = re.compile(r"[a-z][a-z0-9.-]{0,39}")
+
+
+class Identity:
+    """An Ed25519 signing key. Whoever holds it is that peer."""
+
+    __slots__ = ("_key", "peer_id", "public_key")
+
+    def __init__(self, key: SigningKey) -> None:
+        self._key = key
+        self.public_key: bytes = bytes(key.verify_key)
+        self.peer_id: PeerId = peer_id_of(self.public_key)
+
+    @classmethod
+    def generate(cls) -> Identity:
+        return cls(SigningKey.generate())
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> Identity:
+        """From the 32 bytes of `export_secret`."""
+        if len(secret) != KEY_BYTES:
+            raise InvalidValue("the secret of an identity", f"needs {KEY_BYTES} bytes")
+        return cls(SigningKey(secret))
+
+    def sign(self, domain: str, body: bytes) -> bytes:
+        """64 bytes that `verify_signature` accepts for this domain and body only."""
+        return self._key.sign(_message(domain, body)).signature
+
+    def export_secret(self) -> bytes:
+        return bytes(self._key)
+
+    def __repr__(self) -> str:
+        return f"Identity({self.peer_id}, secret=***)"
+
+
+class TransportKey:
+    """An X25519 pair for CURVE, made at each start; the transport record binds it to a peer."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+        self.public: bytes = bytes(key.public_key)
+
+    @classmethod
+    def generate(cls) -> TransportKey:
+        return cls(PrivateKey.generate())
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> TransportKey:
+        if len(secret) != KEY_BYTES:
+            raise InvalidValue("the secret of a transport key", f"needs {KEY_BYTES} bytes")
+        return cls(PrivateKey(secret))
+
+    def export_secret(self) -> bytes:
+        return bytes(self._key)
+
+    def __repr__(self) -> str:
+        return f"TransportKey({self.public.hex()[:16]}, secret=***)"
+
+
+def verify_signature(public_key: bytes, domain: str, body: bytes, signature: bytes) -> bool:
+    """Whether the key signed this body for this domain. Never raises on what a peer sent."""
+    if len(public_key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        VerifyKey(public_key).verify(_message(domain, body), signature)
+    except CryptoError:
+        return False
+    return True
+
+
+def fingerprint(data: bytes) -> bytes:
+    """BLAKE2b-256, 32 bytes."""
+    return hashlib.blake2b(data, digest_size=FINGERPRINT_BYTES).digest()
+
+
+def peer_id_of(public_key: bytes) -> PeerId:
+    """52 characters of lowercase base32 of the key's fingerprint."""
+    return PeerId(encode_id(fingerprint(public_key)))
+
+
+def network_id_of(root_public_key: bytes) -> NetworkId:
+    """A network is named by its root key, in the form of a peer id."""
+    return NetworkId(encode_id(fingerprint(root_public_key)))
+
+
+def encode_id(digest: bytes) -> str:
+    return base64.b32encode(digest).decode().rstrip("=").lower()
+
+
+def decode_id(text: str) -> bytes:
+    """The 32 bytes of a peer or network id.
+
+    Raises:
+        InvalidValue: not the one way to write 32 bytes (case, length, alphabet, spare bits).
+    """
+    try:
+        digest = base64.b32decode(text.upper() + "====")
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != FINGERPRINT_BYTES or encode_id(digest) != text:
+        raise InvalidValue(f"{text[:60]!r}", f"not an id of {ID_CHARS} lowercase base32 characters")
+    return digest
+
+
+def _message(domain: str, body: bytes) -> bytes:
+    assert _DOMAIN.fullmatch(domain), domain
+    return b"conclave/" + domain.encode() + b"/v1\0" + body

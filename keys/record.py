@@ -1,0 +1,191 @@
+"""A transport record: where a peer is just now and under which CURVE key, signed by the peer.
+
+The certificate says who a peer is for months; this says how to reach it for at most a day, without
+asking any issuer. A later sequence number replaces an earlier record, and the hash of the
+certificate ties the record to the very chain it is shown with (the idea of Ethereum's node records,
+EIP-778).
+
+What this module does not know: certificates' contents, which records were seen before (whoever
+keeps sessions refuses an older sequence), sockets, time other than the `now_ms` it is given.
+
+Invariant: what `decode_record` returns is well formed; who signed it is checked by `verify_record`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from keys.canonical import MAX_INTEGER, Fields, NotCanonical, decode, encode, pair
+from keys.errors import InvalidValue
+from keys.identity import (
+    FINGERPRINT_BYTES,
+    KEY_BYTES,
+    Identity,
+    PeerId,
+    decode_id,
+    encode_id,
+    verify_signature,
+)
+from keys.names import host_problem
+from keys.refusals import (
+    RecordBadSignature,
+    RecordExpired,
+    RecordLivesTooLong,
+    RecordMalformed,
+    RecordNotYetValid,
+    RecordOfOtherCertificate,
+    RecordOfOtherPeer,
+    RecordTooLarge,
+)
+from keys.trust import BACKDATE_MS, SKEW_MS, Chain, Principal
+
+VERSION: Final = 1
+DOMAIN: Final = "record"
+MAX_RECORD_BYTES: Final = 2048
+MAX_HOSTS: Final = 8
+MAX_LIFETIME_MS: Final = 24 * 3_600_000
+PORT_NAMES: Final = ("door", "control", "data", "topics")
+
+_MAX_PORTS: Final = 8
+_PORT_NAME = re.compile(r"[a-z]{1,16}")
+
+
+@dataclass(frozen=True, slots=True)
+class TransportRecord:
+    """Make one with `make`, read one with `decode_record`. `ports` has all of `PORT_NAMES`."""
+
+    peer_id: PeerId
+    sequence: int
+    curve_public: bytes
+    hosts: tuple[str, ...]
+    ports: Mapping[str, int] = field(hash=False)
+    not_before_ms: int
+    not_after_ms: int
+    certificate_hash: bytes  # Certificate.digest
+    body: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    raw: bytes = field(repr=False)
+
+    @classmethod
+    def make(
+        cls,
+        identity: Identity,
+        chain: Chain,
+        *,
+        sequence: int,
+        curve_public: bytes,
+        hosts: Iterable[str],
+        ports: Mapping[str, int],
+        now_ms: int,
+        lifetime_ms: int = MAX_LIFETIME_MS - BACKDATE_MS,
+    ) -> TransportRecord:
+        """Signed by `identity`, for the certificate at the head of `chain`.
+
+        Ends with the certificate if that is earlier.
+
+        Raises:
+            InvalidValue: the identity is not the chain's, or a field is out of its bounds.
+        """
+        leaf = chain.leaf
+        if leaf.public_key != identity.public_key:
+            raise InvalidValue(
+                "the identity", f"is not the key in the certificate of {leaf.name!r}"
+            )
+        body = encode(
+            {
+                1: VERSION,
+                2: decode_id(identity.peer_id),
+                3: sequence,
+                4: curve_public,
+                5: list(hosts),
+                6: dict(ports),
+                7: max(0, now_ms - BACKDATE_MS),
+                8: min(now_ms + lifetime_ms, leaf.not_after_ms),
+                9: leaf.digest,
+            }
+        )
+        try:
+            record = decode_record(encode([body, identity.sign(DOMAIN, body)]))
+        except (RecordMalformed, RecordTooLarge) as error:
+            raise InvalidValue("a transport record", str(error)) from error
+        if record.not_after_ms - record.not_before_ms > MAX_LIFETIME_MS:
+            raise InvalidValue("lifetime_ms", f"a record lives at most {MAX_LIFETIME_MS} ms")
+        return record
+
+
+def decode_record(raw: bytes) -> TransportRecord:
+    """
+    Raises:
+        RecordTooLarge, RecordMalformed.
+    """
+    if len(raw) > MAX_RECORD_BYTES:
+        raise RecordTooLarge(len(raw), MAX_RECORD_BYTES)
+    try:
+        body, signature = pair(decode(raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
+        fields = Fields(decode(body, MAX_RECORD_BYTES))
+        fields.integer(1, VERSION, VERSION)
+        record = TransportRecord(
+            peer_id=PeerId(encode_id(fields.binary(2, FINGERPRINT_BYTES))),
+            sequence=fields.integer(3, 1, MAX_INTEGER),
+            curve_public=fields.binary(4, KEY_BYTES),
+            hosts=_hosts(fields.texts(5, MAX_HOSTS, 253)),
+            ports=_ports(fields.table(6, _MAX_PORTS)),
+            not_before_ms=fields.integer(7),
+            not_after_ms=fields.integer(8),
+            certificate_hash=fields.binary(9, FINGERPRINT_BYTES),
+            body=body,
+            signature=signature,
+            raw=raw,
+        )
+        fields.finish()
+    except NotCanonical as error:
+        raise RecordMalformed(str(error)) from error
+    if record.not_before_ms >= record.not_after_ms:
+        raise RecordMalformed("it ends before it begins")
+    return record
+
+
+def verify_record(record: TransportRecord, principal: Principal, now_ms: int) -> None:
+    """Whether this principal signed this record for its present certificate, and it holds now.
+
+    Raises:
+        RecordRefused: the first of these that fails.
+    """
+    peer_id = principal.peer_id
+    if record.peer_id != peer_id:
+        raise RecordOfOtherPeer(record.peer_id, peer_id)
+    if not verify_signature(principal.public_key, DOMAIN, record.body, record.signature):
+        raise RecordBadSignature(peer_id)
+    if record.certificate_hash != principal.certificate_digest:
+        raise RecordOfOtherCertificate(peer_id)
+    lifetime_ms = record.not_after_ms - record.not_before_ms
+    if lifetime_ms > MAX_LIFETIME_MS:
+        raise RecordLivesTooLong(peer_id, lifetime_ms, MAX_LIFETIME_MS)
+    if now_ms < record.not_before_ms - SKEW_MS:
+        raise RecordNotYetValid(peer_id, record.not_before_ms - now_ms)
+    if now_ms > record.not_after_ms + SKEW_MS:
+        raise RecordExpired(peer_id, now_ms - record.not_after_ms)
+
+
+def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        problem = host_problem(host)
+        if problem:
+            raise NotCanonical(f"host {host[:80]!r}: {problem}")
+    return hosts
+
+
+def _ports(table: Mapping[str, object]) -> Mapping[str, int]:
+    ports: dict[str, int] = {}
+    for name, port in table.items():
+        if not _PORT_NAME.fullmatch(name) or type(port) is not int or not 1 <= port <= 65535:
+            raise NotCanonical(f"port {name!r} is not a port number")
+        ports[name] = port
+    missing = [name for name in PORT_NAMES if name not in ports]
+    if missing:
+        raise NotCanonical(f"the port {missing[0]!r} is missing")
+    return MappingProxyType(ports)

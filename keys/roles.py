@@ -1,0 +1,130 @@
+"""Roles and what each may do: one table, deny by default.
+
+A certificate carries role bits; a principal gets the union of their permissions when it is
+admitted, so that a check is one `&` per message. What a permission guards is checked where the
+request is served, never by the sender.
+
+What this module does not know: who has which role, namespaces, certificates.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag, auto
+from functools import reduce
+from operator import or_
+from typing import Final
+
+
+class Role(IntFlag):
+    """Bits of a certificate. The numbers are part of its byte format."""
+
+    SERVICE = 1  # runs agents
+    OBSERVER = 2  # looks on
+    MANAGER = 4  # looks after agents of its namespaces
+    ADMIN = 8  # looks after the network
+
+
+class Permission(IntFlag):
+    """What can be asked of another peer. Local to a process: the numbers never travel."""
+
+    MEMBERSHIP = auto()  # be met, heartbeat, leave
+    CALL = auto()
+    SERVE = auto()
+    PUBLISH = auto()
+    SUBSCRIBE = auto()
+    SUBSCRIBE_METADATA = auto()  # topics about the network itself, not its contents
+    ROUTE = auto()  # hand on what another peer signed
+    AGENT_REGISTER = auto()  # own agents
+    AGENT_DEREGISTER = auto()  # other peers' agents
+    TASK_SUBMIT = auto()
+    TASK_WORK = auto()
+    TASK_READ = auto()
+    TASK_CONTROL = auto()  # cancel or retry what others submitted
+    CONSENSUS = auto()  # be a voter or learner
+    STATUS_READ = auto()
+    CONFIG_READ = auto()
+    CONFIG_CHANGE = auto()
+    LOG_READ = auto()
+    METRICS_READ = auto()
+    AUDIT_READ = auto()
+    CERT_ISSUE = auto()
+    CERT_REVOKE = auto()
+    KEYS_ROTATE = auto()
+    NODE_DRAIN = auto()
+    RAFT_ADMIN = auto()
+
+
+ALL_ROLES: Final = Role.SERVICE | Role.OBSERVER | Role.MANAGER | Role.ADMIN
+
+EVERY_MEMBER: Final = Permission.MEMBERSHIP | Permission.STATUS_READ
+
+PERMISSIONS: Final[dict[Role, Permission]] = {
+    Role.SERVICE: (
+        Permission.CALL
+        | Permission.SERVE
+        | Permission.PUBLISH
+        | Permission.SUBSCRIBE
+        | Permission.SUBSCRIBE_METADATA
+        | Permission.AGENT_REGISTER
+        | Permission.TASK_SUBMIT
+        | Permission.TASK_WORK
+        | Permission.TASK_READ
+        | Permission.CONSENSUS
+        | Permission.CONFIG_READ
+        | Permission.METRICS_READ
+    ),
+    Role.OBSERVER: (
+        Permission.SUBSCRIBE_METADATA
+        | Permission.TASK_READ
+        | Permission.CONFIG_READ
+        | Permission.LOG_READ
+        | Permission.METRICS_READ
+    ),
+    Role.MANAGER: (
+        Permission.CALL
+        | Permission.PUBLISH
+        | Permission.SUBSCRIBE
+        | Permission.SUBSCRIBE_METADATA
+        | Permission.ROUTE
+        | Permission.AGENT_REGISTER
+        | Permission.AGENT_DEREGISTER
+        | Permission.TASK_SUBMIT
+        | Permission.TASK_READ
+        | Permission.TASK_CONTROL
+        | Permission.CONFIG_READ
+        | Permission.CONFIG_CHANGE
+        | Permission.LOG_READ
+        | Permission.METRICS_READ
+        | Permission.CERT_ISSUE
+        | Permission.CERT_REVOKE
+        | Permission.NODE_DRAIN
+    ),
+    # An administrator looks after the network and, by this role alone, runs no agents in it.
+    Role.ADMIN: (
+        Permission.CALL
+        | Permission.PUBLISH
+        | Permission.SUBSCRIBE
+        | Permission.SUBSCRIBE_METADATA
+        | Permission.ROUTE
+        | Permission.AGENT_REGISTER
+        | Permission.AGENT_DEREGISTER
+        | Permission.TASK_SUBMIT
+        | Permission.TASK_READ
+        | Permission.TASK_CONTROL
+        | Permission.CONFIG_READ
+        | Permission.CONFIG_CHANGE
+        | Permission.LOG_READ
+        | Permission.METRICS_READ
+        | Permission.AUDIT_READ
+        | Permission.CERT_ISSUE
+        | Permission.CERT_REVOKE
+        | Permission.KEYS_ROTATE
+        | Permission.NODE_DRAIN
+        | Permission.RAFT_ADMIN
+    ),
+}
+
+
+def permissions_of(roles: Role) -> Permission:
+    """The union over the roles. A member without any role may still be met."""
+    return reduce(or_, (PERMISSIONS[role] for role in PERMISSIONS if role in roles), EVERY_MEMBER)

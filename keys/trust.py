@@ -1,0 +1,275 @@
+"""Whether a chain of certificates makes its bearer a member: one ordered list of refusals.
+
+`verify` runs the checks in the order of `_CHECKS`, and each has its own error and test. Cheap and
+telling ones come first, signatures before anything that only the issuer can be blamed for. A child
+never exceeds its issuer (RFC 5280 section 6 has the idea; the format is our own).
+
+What this module does not know: files, sockets, transport records, revocations, which clock says
+`now_ms` (Unix milliseconds).
+
+Invariant: a `Principal` exists only for a chain that passed every check at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from keys.canonical import NotCanonical, decode, encode
+from keys.certificate import MAX_CERTIFICATE_BYTES, Certificate, CertificateKind
+from keys.identity import NetworkId, PeerId, network_id_of
+from keys.names import within
+from keys.refusals import (
+    BadRoot,
+    CertificateBadSignature,
+    CertificateExpired,
+    CertificateLivesTooLong,
+    CertificateMalformed,
+    CertificateNotYetValid,
+    CertificateTooLarge,
+    ChainLength,
+    IssuerMayNotIssue,
+    NamespacesTooWide,
+    NotAPeer,
+    PathTooLong,
+    RolesTooWide,
+    UnknownCritical,
+    ValidityTooWide,
+    WrongIssuer,
+    WrongNetwork,
+)
+from keys.roles import Permission, Role, permissions_of
+
+SHORTEST_CHAIN: Final = 2
+LONGEST_CHAIN: Final = 3
+MAX_CHAIN_BYTES: Final = LONGEST_CHAIN * (MAX_CERTIFICATE_BYTES + 3) + 1
+
+DAY_MS: Final = 86_400_000
+BACKDATE_MS: Final = 5 * 60_000  # so that a fresh certificate is valid on a clock that is behind
+SKEW_MS: Final = 120_000  # and how far two clocks may differ when a validity is looked at
+LIFETIME_MS: Final = {
+    CertificateKind.ROOT: 3653 * DAY_MS,
+    CertificateKind.ISSUER: 366 * DAY_MS,
+    CertificateKind.PEER: 90 * DAY_MS,
+}
+KNOWN_CRITICAL: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What we believe before we hear anybody: the fingerprint of the network's root key."""
+
+    network_id: NetworkId
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Certificates from the peer's own (the leaf) up to the root. Not believed until verified."""
+
+    certificates: tuple[Certificate, ...]
+
+    @property
+    def leaf(self) -> Certificate:
+        return self.certificates[0]
+
+    @property
+    def root(self) -> Certificate:
+        return self.certificates[-1]
+
+    def encode(self) -> bytes:
+        return encode([certificate.raw for certificate in self.certificates])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Chain:
+        """
+        Raises:
+            CertificateRefused: too long, or a certificate of it is not well formed.
+        """
+        if len(data) > MAX_CHAIN_BYTES:
+            raise CertificateTooLarge(len(data), MAX_CHAIN_BYTES)
+        try:
+            items = decode(data, MAX_CHAIN_BYTES)
+        except NotCanonical as error:
+            raise CertificateMalformed(f"the chain is {error}") from error
+        if not isinstance(items, list) or not all(type(item) is bytes for item in items):
+            raise CertificateMalformed("the chain is not a list of certificates")
+        if not 1 <= len(items) <= LONGEST_CHAIN:
+            raise ChainLength(len(items), SHORTEST_CHAIN, LONGEST_CHAIN)
+        return cls(tuple(Certificate.decode(item) for item in items))
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A member as `verify` saw it: what every later check asks."""
+
+    peer_id: PeerId
+    name: str
+    public_key: bytes
+    roles: Role
+    permissions: Permission
+    namespaces: tuple[str, ...]
+    network_id: NetworkId
+    network_name: str
+    serial: bytes
+    issuer_key_id: bytes
+    certificate_digest: bytes
+    not_after_ms: int  # the earliest end in its chain
+
+    def may(self, permission: Permission) -> bool:
+        """Whether it holds all of these permissions."""
+        return permission in self.permissions
+
+    def may_in(self, permission: Permission, namespace: str) -> bool:
+        return permission in self.permissions and within(namespace, self.namespaces)
+
+
+def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
+    """The principal that this chain proves.
+
+    Raises:
+        CertificateRefused: the first check in the list that it fails.
+    """
+    for check in _CHECKS:
+        check(chain, trust, now_ms)
+    leaf = chain.leaf
+    return Principal(
+        peer_id=leaf.peer_id,
+        name=leaf.name,
+        public_key=leaf.public_key,
+        roles=leaf.roles,
+        permissions=permissions_of(leaf.roles),
+        namespaces=leaf.namespaces,
+        network_id=leaf.network_id,
+        network_name=leaf.network_name,
+        serial=leaf.serial,
+        issuer_key_id=leaf.issuer_key_id,
+        certificate_digest=leaf.digest,
+        not_after_ms=min(each.not_after_ms for each in chain.certificates),
+    )
+
+
+def verify_issuer(chain: Chain, trust: Trust, now_ms: int) -> Certificate:
+    """The certificate of an issuer whose chain (itself, then the root) may sign peers now.
+
+    Raises:
+        CertificateRefused: as `verify`, and `IssuerMayNotIssue` for a peer's chain.
+    """
+    for check in _CHECKS:
+        if check is not _leaf_is_a_peer:
+            check(chain, trust, now_ms)
+    if chain.leaf.kind is not CertificateKind.ISSUER:
+        raise IssuerMayNotIssue(chain.leaf.name, chain.leaf.kind.name.lower())
+    return chain.leaf
+
+
+def _length(chain: Chain, trust: Trust, now_ms: int) -> None:
+    count = len(chain.certificates)
+    if not SHORTEST_CHAIN <= count <= LONGEST_CHAIN:
+        raise ChainLength(count, SHORTEST_CHAIN, LONGEST_CHAIN)
+
+
+def _network(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for each in chain.certificates:
+        if each.network_id != trust.network_id:
+            raise WrongNetwork(each.network_id, trust.network_id)
+        if each.network_name != chain.root.network_name:
+            raise WrongNetwork(repr(each.network_name), repr(chain.root.network_name))
+
+
+def _critical(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for each in chain.certificates:
+        for name, _ in each.critical:
+            if name not in KNOWN_CRITICAL:
+                raise UnknownCritical(name)
+
+
+def _root(chain: Chain, trust: Trust, now_ms: int) -> None:
+    root = chain.root
+    if network_id_of(root.public_key) != trust.network_id:
+        raise BadRoot("its last key is not the one whose fingerprint names the network")
+    if root.kind is not CertificateKind.ROOT:
+        raise BadRoot(f"its last certificate is a {root.kind.name.lower()} certificate")
+    if root.issuer_key_id != root.key_id:
+        raise BadRoot("its root names another issuer than itself")
+    if not root.is_signed_by(root.public_key):
+        raise BadRoot("its root is not signed by itself")
+
+
+def _signatures(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for child, issuer in _links(chain):
+        if child.issuer_key_id != issuer.key_id:
+            raise WrongIssuer(child.name)
+        if not child.is_signed_by(issuer.public_key):
+            raise CertificateBadSignature(child.name)
+
+
+def _leaf_is_a_peer(chain: Chain, trust: Trust, now_ms: int) -> None:
+    if chain.leaf.kind is not CertificateKind.PEER:
+        raise NotAPeer(chain.leaf.name, chain.leaf.kind.name.lower())
+
+
+def _issuers(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for child, issuer in _links(chain):
+        may = issuer.kind is not CertificateKind.PEER and child.kind is not CertificateKind.ROOT
+        if not may:
+            raise IssuerMayNotIssue(issuer.name, issuer.kind.name.lower())
+
+
+def _path(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for position, each in enumerate(chain.certificates):
+        below = sum(other.kind is CertificateKind.ISSUER for other in chain.certificates[:position])
+        if each.kind is not CertificateKind.PEER and below > each.path_length:
+            raise PathTooLong(each.name, each.path_length, below)
+
+
+def _validity(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for child, issuer in _links(chain):
+        inside = (
+            issuer.not_before_ms <= child.not_before_ms
+            and child.not_after_ms <= issuer.not_after_ms
+        )
+        if not inside:
+            raise ValidityTooWide(child.name, issuer.name)
+    for each in chain.certificates:
+        lifetime_ms = each.not_after_ms - each.not_before_ms
+        limit_ms = LIFETIME_MS[each.kind] + BACKDATE_MS
+        if lifetime_ms > limit_ms:
+            raise CertificateLivesTooLong(each.name, lifetime_ms, limit_ms)
+
+
+def _rights(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for child, issuer in _links(chain):
+        if (child.roles | child.max_roles) & ~issuer.max_roles:
+            raise RolesTooWide(child.name, issuer.name)
+        if not all(within(namespace, issuer.namespaces) for namespace in child.namespaces):
+            raise NamespacesTooWide(child.name, issuer.name)
+
+
+def _now(chain: Chain, trust: Trust, now_ms: int) -> None:
+    for each in chain.certificates:
+        if now_ms < each.not_before_ms - SKEW_MS:
+            raise CertificateNotYetValid(each.name, each.not_before_ms - now_ms)
+        if now_ms > each.not_after_ms + SKEW_MS:
+            raise CertificateExpired(each.name, now_ms - each.not_after_ms)
+
+
+def _links(chain: Chain) -> list[tuple[Certificate, Certificate]]:
+    """(child, its issuer), from the root downwards."""
+    certificates = chain.certificates
+    return [(certificates[at], certificates[at + 1]) for at in range(len(certificates) - 2, -1, -1)]
+
+
+_CHECKS: Final[tuple[Callable[[Chain, Trust, int], None], ...]] = (
+    _length,
+    _network,
+    _critical,
+    _root,
+    _signatures,
+    _leaf_is_a_peer,
+    _issuers,
+    _path,
+    _validity,
+    _rights,
+    _now,
+)
