@@ -1,0 +1,133 @@
+"""An agent: a name, and functions that serve capabilities.
+
+    agent = Agent("summer")
+
+    @agent.serve("math.add")
+    async def add(a: float, b: float) -> float:
+        return a + b
+
+    agent.run()
+
+A capability is offered for calls and as a skill for tasks alike. Several agents can live in one
+node: `conclave up one.py two.py`.
+
+What this module does not know: sockets, consensus; `agents.node` hosts what is declared here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from agents.errors import BadAgent
+from agents.hosting import Handler
+from keys import Permission
+
+F = TypeVar("F", bound=Callable[..., Any])
+Job = Callable[..., Awaitable[Any]]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_CAPABILITY = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)+")
+MAX_CAPABILITY_CHARS = 128
+
+
+class Agent:
+    """What one agent offers.
+
+    Args:
+        name: lower case letters, digits, `-` and `_`; shown to people, never trusted.
+        capacity: how many tasks it works on at once; default: the number of cores.
+
+    Raises:
+        BadAgent: the name or the capacity is not allowed.
+    """
+
+    def __init__(self, name: str, *, capacity: int | None = None) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise BadAgent(
+                f"agent name {name!r}: use 1 to 63 of a-z, 0-9, '-' and '_', first a letter or digit"
+            )
+        if capacity is not None and not 1 <= capacity <= 1024:
+            raise BadAgent(f"agent {name}: capacity {capacity} is not between 1 and 1024")
+        self._name = name
+        self._capacity = capacity or os.cpu_count() or 1
+        self._handlers: dict[str, Handler] = {}
+        self._job: Job | None = None
+
+    @property
+    def name(self) -> str:
+        """The label that people see."""
+        return self._name
+
+    @property
+    def capacity(self) -> int:
+        """How many tasks it works on at once."""
+        return self._capacity
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """The handlers by capability."""
+        return self._handlers
+
+    @property
+    def job_function(self) -> Job | None:
+        """The function declared with `job`, if any."""
+        return self._job
+
+    def serve(
+        self,
+        capability: str,
+        *,
+        permission: Permission = Permission.CALL,
+        limit: int = 256,
+    ) -> Callable[[F], F]:
+        """Offer a function as a capability, for calls and tasks.
+
+        Args:
+            capability: dotted lower case, such as `math.add`.
+            permission: what a caller's roles must include.
+            limit: how many calls of it run at once; the next gets `Overloaded`.
+
+        Raises:
+            BadAgent: the capability's name, its signature, or a second function for it.
+        """
+        if not _CAPABILITY.fullmatch(capability) or len(capability) > MAX_CAPABILITY_CHARS:
+            raise BadAgent(
+                f"capability {capability!r}: use dotted lower case such as 'math.add', "
+                f"at most {MAX_CAPABILITY_CHARS} characters"
+            )
+        if capability in self._handlers:
+            raise BadAgent(f"agent {self.name} serves {capability} twice")
+
+        def declare(function: F) -> F:
+            self._handlers[capability] = Handler(
+                capability, function, permission=permission, limit=limit
+            )
+            return function
+
+        return declare
+
+    def job(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """Declare what `conclave run FILE` does: an async function of a `Net` and options.
+
+        Its keyword parameters become options of the command line: `path: str` is `--path`.
+        """
+        if self._job is not None:
+            raise BadAgent(f"agent {self.name} declares two jobs")
+        self._job = function
+        return function
+
+    def run(self, **settings: Any) -> None:
+        """Bring up a node with this agent and serve until Ctrl-C; the same as `conclave up`.
+
+        Args:
+            settings: as `conclave up --help` lists them: `home=`, `seeds=`, `port=`.
+        """
+        from agents.running import run_agents
+
+        run_agents([self], **settings)
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, serves={sorted(self._handlers)})"

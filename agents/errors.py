@@ -1,0 +1,141 @@
+"""Errors of the agent layer.
+
+    AgentsError
+    |-- MisuseError               you called us wrongly
+    |   |-- BadAgent              the program's agent cannot be loaded or declared so
+    |   |-- BadSettings           an option, an environment variable or a key of conclave.toml
+    |   |-- NodeAlreadyUp         this data directory has a running node
+    |   `-- InvalidArguments      definite: the arguments do not fit the handler
+    |-- NetworkError              the network cannot do it now
+    |   |-- NodeNotUp             definite: no node runs here
+    |   |-- NoProvider            definite: nobody offers the capability
+    |   |-- NoQuorum              definite: not enough voters reach each other
+    |   `-- OutcomeUnknown        indefinite: it may have been decided
+    `-- TaskError                 the task ended without a result
+        |-- TaskFailed            definite: its handler raised
+        |-- TaskParked            definite: it used up its attempts
+        |-- TaskCancelled         definite
+        |-- TaskUnknown           definite: the ledger has no such task
+        `-- TaskTimeout           indefinite: still under way when the wait ended
+
+Errors of calls to other agents are those of `p2p`: `HandlerFailed`, `DeadlineExceeded` and so on.
+"""
+
+from __future__ import annotations
+
+
+class AgentsError(Exception):
+    """Root of this package's errors."""
+
+    definite: bool = True
+
+
+class MisuseError(AgentsError):
+    """The caller did something that can never work."""
+
+
+class BadAgent(MisuseError):
+    """A module, file or object that should be an agent is not."""
+
+
+class BadSettings(MisuseError):
+    """A setting that does not exist or has no such value; the text names it."""
+
+
+class NodeAlreadyUp(MisuseError):
+    def __init__(self, home: str, pid: int | None) -> None:
+        who = f" (pid {pid})" if pid else ""
+        super().__init__(
+            f"a node is already up in {home}{who}; stop it, or give this one another --home"
+        )
+        self.home = home
+        self.pid = pid
+
+
+class InvalidArguments(MisuseError):
+    def __init__(self, capability: str, detail: str) -> None:
+        super().__init__(f"{capability}: {detail}")
+        self.capability = capability
+        self.detail = detail
+
+
+class NetworkError(AgentsError):
+    """The network as it is now cannot do this."""
+
+
+class NodeNotUp(NetworkError):
+    def __init__(self, home: str) -> None:
+        super().__init__(f"no node is up in {home}; start one with `conclave up`")
+        self.home = home
+
+
+class NoProvider(NetworkError):
+    def __init__(self, capability: str, offered: tuple[str, ...], peers: int) -> None:
+        known = ", ".join(offered[:8]) + (", ..." if len(offered) > 8 else "") or "nothing"
+        super().__init__(
+            f"nobody offers {capability!r}; {peers} peer(s) are alive and offer: {known}"
+        )
+        self.capability = capability
+        self.offered = offered
+
+
+class NoQuorum(NetworkError):
+    """Not enough voters reach each other, so nothing can be decided; calls still work."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"NoQuorum: {detail}")
+        self.detail = detail
+
+
+class OutcomeUnknown(NetworkError):
+    definite = False
+
+    def __init__(self, what: str, detail: str) -> None:
+        super().__init__(f"{what}: the outcome is unknown ({detail}); asking again is safe")
+        self.what = what
+
+
+class TaskError(AgentsError):
+    """The task has no result."""
+
+    def __init__(self, task_id: str, detail: str) -> None:
+        super().__init__(f"task {task_id[:12]}: {detail}")
+        self.task_id = task_id
+        self.detail = detail
+
+
+class TaskFailed(TaskError):
+    """Its handler raised; `remote_traceback` holds the other side's words."""
+
+    def __init__(
+        self, task_id: str, peer: str, error_type: str, message: str, remote_traceback: str = ""
+    ) -> None:
+        super().__init__(task_id, f"failed at {peer}: {error_type}: {message}")
+        self.peer = peer
+        self.error_type = error_type
+        self.message = message
+        self.remote_traceback = remote_traceback
+
+
+class TaskParked(TaskError):
+    """It used up its attempts and waits for someone to look: `conclave tasks --state parked`."""
+
+
+class TaskCancelled(TaskError):
+    """Someone cancelled it."""
+
+
+class TaskUnknown(TaskError):
+    """The ledger has no task of that id."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id, "the ledger has no such task")
+
+
+class TaskTimeout(TaskError):
+    definite = False
+
+    def __init__(self, task_id: str, timeout_s: float, state: str) -> None:
+        super().__init__(task_id, f"still {state} after {timeout_s:g} s; it goes on without you")
+        self.timeout_s = timeout_s
+        self.state = state

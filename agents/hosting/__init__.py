@@ -1,0 +1,17 @@
+"""Handlers and how they run: what an agent offers, seen from the node that hosts it."""
+
+from agents.hosting.context import Context, TaskGrant
+from agents.hosting.handler import Handler
+from agents.hosting.offer import Offer
+from agents.hosting.values import as_type, explain, from_bytes, to_bytes
+
+__all__ = [
+    "Context",
+    "Handler",
+    "Offer",
+    "TaskGrant",
+    "as_type",
+    "explain",
+    "from_bytes",
+    "to_bytes",
+]

@@ -1,0 +1,162 @@
+"""One handler: a function, what its arguments must be, and how it is run.
+
+Arguments are validated where they arrive, against the function's own annotations. An `async`
+function runs on the loop; a plain one in a thread, so it may block.
+
+What this module does not know: the network, tasks, other handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from agents.errors import BadAgent, InvalidArguments
+from agents.hosting.context import Context
+from agents.hosting.values import explain
+from keys import Permission
+
+_UNNAMED = (
+    inspect.Parameter.VAR_POSITIONAL,
+    inspect.Parameter.VAR_KEYWORD,
+    inspect.Parameter.POSITIONAL_ONLY,
+)
+
+
+class Handler:
+    """A function that serves a capability.
+
+    Args:
+        capability: its name on the network, such as `math.add`.
+        function: async, or plain (runs in a thread).
+        permission: what a caller must hold.
+        limit: how many of it run at once; more callers get `Overloaded`.
+
+    Raises:
+        BadAgent: its signature cannot be served.
+    """
+
+    def __init__(
+        self,
+        capability: str,
+        function: Callable[..., Any],
+        *,
+        permission: Permission,
+        limit: int,
+    ) -> None:
+        self.capability = capability
+        self.function = function
+        self.permission = permission
+        self.limit = limit
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.summary = (inspect.getdoc(function) or "").partition("\n")[0]
+        self._signature, self._context_name = _signature_of(capability, function)
+        self._model = _model_of(capability, self._signature)
+
+    def usage(self) -> str:
+        """Return the signature as a caller sees it: `math.add(a: float, b: float)`."""
+        shown = [
+            str(p).replace("typing.", "") for p in self._signature.parameters.values()
+        ]
+        return f"{self.capability}({', '.join(shown)})"
+
+    def bind(self, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return validated arguments by name.
+
+        One mapping as the only argument fills the parameters by name, unless the function has a
+        single parameter that takes the mapping itself: so a JSON object is a natural task payload.
+
+        Raises:
+            InvalidArguments: they do not fit; the text says what is wanted.
+        """
+        bound = self._arrange(args, kwargs)
+        try:
+            model = self._model.model_validate(bound)
+        except ValidationError as error:
+            raise InvalidArguments(self.usage(), explain(error)) from None
+        return {name: getattr(model, f"p_{name}") for name in self._signature.parameters}
+
+    async def run(self, arguments: dict[str, Any], context: Context, executor: Executor) -> Any:
+        """Run it and return what it returns; whatever it raises passes through."""
+        if self._context_name is not None:
+            arguments = {self._context_name: context, **arguments}
+        if self.is_async:
+            return await self.function(**arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(executor, lambda: self.function(**arguments))
+
+    def _arrange(self, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if len(args) == 1 and not kwargs and isinstance(args[0], dict):
+            named = {str(k): v for k, v in args[0].items()}
+            if not self._takes_mapping():
+                args, kwargs = [], named
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidArguments(self.usage(), str(error)) from None
+        return dict(bound.arguments)
+
+    def _takes_mapping(self) -> bool:
+        parameters = list(self._signature.parameters.values())
+        if len(parameters) != 1:
+            return False
+        wanted = parameters[0].annotation
+        if wanted is inspect.Parameter.empty or wanted is Any:
+            return True
+        origin = typing.get_origin(wanted) or wanted
+        return isinstance(origin, type) and (
+            issubclass(origin, (Mapping, BaseModel)) or hasattr(origin, "__dataclass_fields__")
+        )
+
+
+def _signature_of(
+    capability: str, function: Callable[..., Any]
+) -> tuple[inspect.Signature, str | None]:
+    """Return the signature without the context parameter, annotations resolved, and its name."""
+    signature = inspect.signature(function)
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise BadAgent(
+            f"{capability}: an annotation of {function.__name__} names {error.name!r}, "
+            "which is not known where the function is defined"
+        ) from None
+    parameters: list[inspect.Parameter] = []
+    context_name: str | None = None
+    for name, parameter in signature.parameters.items():
+        annotation = hints.get(name, parameter.annotation)
+        if parameter.kind in _UNNAMED:
+            raise BadAgent(
+                f"{capability}: {function.__name__} takes `{parameter}` without a name of its "
+                "own; name each argument, so that callers can be told what is missing"
+            )
+        if annotation is Context:
+            context_name = name
+        else:
+            parameters.append(parameter.replace(annotation=annotation))
+    return signature.replace(parameters=parameters), context_name
+
+
+def _model_of(capability: str, signature: inspect.Signature) -> type[BaseModel]:
+    # Fields carry a prefix, because a parameter may be called `copy` or `json`, which are
+    # methods of every model; the alias is the parameter's own name, and so what errors show.
+    fields: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        empty = parameter.annotation is inspect.Parameter.empty
+        annotation = Any if empty else parameter.annotation
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[f"p_{name}"] = (annotation, Field(default, alias=name))
+    try:
+        return create_model(
+            f"Arguments of {capability}",
+            __config__=ConfigDict(extra="forbid", protected_namespaces=()),
+            **fields,
+        )
+    except Exception as error:  # noqa: BLE001 - pydantic raises many kinds for a bad annotation
+        raise BadAgent(f"{capability}: an argument's type cannot be validated: {error}") from None

@@ -1,0 +1,96 @@
+"""Frames on the local socket: four bytes of length, then one msgpack value.
+
+Requests are `[id, operation, params]`, a negative id cancels; answers are `[id, tag, value]` with
+a tag of `ok`, `item`, `end` or `error`. Errors keep their class, text and fields, so that a
+program attached to a node catches the same exceptions as the node itself.
+
+What this module does not know: operations, sockets' paths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+import keys
+import p2p
+from agents import errors as agent_errors
+from agents.hosting.values import from_bytes, to_bytes
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+LOCAL_VERSION = 1
+
+_LENGTH = struct.Struct(">I")
+_PLAIN = (str, int, float, bool, bytes, type(None))
+
+
+class BadLocalFrame(agent_errors.AgentsError):
+    """The other end of the local socket does not speak our version of this protocol."""
+
+
+async def read_frame(reader: asyncio.StreamReader) -> Any:
+    """Return the next value, or None at a clean end.
+
+    Raises:
+        BadLocalFrame: the length is over the limit or the bytes are no value.
+    """
+    try:
+        (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        if size > MAX_FRAME_BYTES:
+            raise BadLocalFrame(f"a local message of {size:,} bytes is over the limit")
+        return from_bytes(await reader.readexactly(size))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    except p2p.PayloadError as error:
+        raise BadLocalFrame(f"a local message cannot be read: {error}") from None
+
+
+def frame_of(value: object) -> bytes:
+    """Return the bytes that carry this value.
+
+    Raises:
+        PayloadTooLarge: over the limit of a local message.
+    """
+    body = to_bytes(value)
+    if len(body) > MAX_FRAME_BYTES:
+        raise p2p.PayloadTooLarge(len(body), MAX_FRAME_BYTES, "local message")
+    return _LENGTH.pack(len(body)) + body
+
+
+def describe_error(error: Exception) -> dict[str, Any]:
+    """Return an error as plain data."""
+    fields = {}
+    for name, value in vars(error).items():
+        if isinstance(value, _PLAIN) or (
+            isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value)
+        ):
+            fields[name] = value
+    return {"type": type(error).__name__, "message": str(error), "fields": fields}
+
+
+def rebuild_error(described: Any) -> Exception:
+    """Return the error that `describe_error` was given; an unknown class becomes `AgentsError`."""
+    if not isinstance(described, dict):
+        return BadLocalFrame("the node failed without saying how")
+    message = str(described.get("message", "the node failed"))
+    kind = _KNOWN.get(str(described.get("type")), agent_errors.AgentsError)
+    error = kind.__new__(kind, message)
+    Exception.__init__(error, message)
+    fields = described.get("fields")
+    if isinstance(fields, dict):
+        for name, value in fields.items():
+            setattr(error, str(name), tuple(value) if isinstance(value, list) else value)
+    return error
+
+
+def _tree(root: type[Exception]) -> dict[str, type[Exception]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found |= _tree(child)
+    return found
+
+
+_KNOWN: dict[str, type[Exception]] = (
+    _tree(keys.KeysError) | _tree(p2p.P2PError) | _tree(agent_errors.AgentsError)
+) | {"PayloadError": p2p.PayloadError}

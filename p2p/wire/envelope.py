@@ -1,0 +1,165 @@
+"""One envelope, and a frame of them: bytes in, tuples out.
+
+A frame is a run of msgpack arrays, one an envelope, written one behind the other; the grammar
+and test vectors are in `p2p/PROTOCOL.md`. Decoding bounds size, count and lengths before it
+allocates, and never raises anything but `BadFrame`.
+
+What this module does not know: who sent the frame, what a target means, what is in a payload.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+
+import msgpack
+
+WIRE_VERSION = 1
+MAX_ENVELOPE_BYTES = 1_000_000
+MAX_ENVELOPES_IN_A_FRAME = 4096
+MAX_TARGET_CHARS = 255
+MAX_COUNTER = 2**63 - 1
+FIELDS = 9
+
+
+class Kind(IntEnum):
+    """What an envelope asks of the one who gets it."""
+
+    REQUEST = 1
+    REPLY = 2
+    FAULT = 3
+    CANCEL = 4
+    NOTIFY = 5
+    PUBLICATION = 6
+
+
+class Priority(IntEnum):
+    """Decides what is shed first under load."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+
+
+class FrameFault(StrEnum):
+    """Why a frame, or one envelope of it, was dropped."""
+
+    TOO_LARGE = "too_large"
+    TOO_MANY = "too_many"
+    NOT_MSGPACK = "not_msgpack"
+    NOT_AN_ENVELOPE = "not_an_envelope"
+    UNKNOWN_VERSION = "unknown_version"
+    UNKNOWN_KIND = "unknown_kind"
+
+
+class BadFrame(ValueError):
+    """The bytes are not what `p2p/PROTOCOL.md` says; `fault` is counted, the content not logged."""
+
+    def __init__(self, fault: FrameFault) -> None:
+        super().__init__(f"bad frame: {fault}")
+        self.fault = fault
+
+
+class Envelope(NamedTuple):
+    """One message.
+
+    Attributes:
+        kind: a `Kind`.
+        id: names a request among those of its sender; replies, faults and cancels repeat it.
+        sequence: grows by one for each envelope to the same peer (or on the same topic).
+        target: method, or topic; empty in replies.
+        budget_ms: what is left of the caller's deadline, or 0 for none. A duration and not a
+            point in time, because clocks of two machines differ.
+        priority: a `Priority`.
+        trace: 25 bytes of W3C trace context, or empty.
+        payload: opaque.
+    """
+
+    kind: int
+    id: int
+    sequence: int
+    target: str
+    budget_ms: int
+    priority: int
+    trace: bytes
+    payload: bytes
+
+
+_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return the envelope's bytes; they may be joined with others to a frame."""
+    packed: bytes = _packer.pack((WIRE_VERSION, *envelope))
+    return packed
+
+
+def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
+    """Return the envelopes that we understand, and a fault for each that we do not.
+
+    An envelope of another version or of an unknown kind is skipped, so that a newer peer can
+    talk to us; whatever breaks the grammar spoils the frame.
+
+    Raises:
+        BadFrame: the bytes are not a run of envelopes.
+    """
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        strict_map_key=True,
+        max_buffer_size=len(frame) or 1,
+        max_str_len=MAX_TARGET_CHARS * 4,
+        max_bin_len=MAX_ENVELOPE_BYTES,
+        max_array_len=64,
+        max_map_len=0,
+        max_ext_len=0,
+    )
+    envelopes: list[Envelope] = []
+    faults: list[FrameFault] = []
+    try:
+        unpacker.feed(frame)
+        for item in unpacker:
+            if len(envelopes) + len(faults) >= MAX_ENVELOPES_IN_A_FRAME:
+                raise BadFrame(FrameFault.TOO_MANY)
+            fault = _fault_of(item)
+            if fault is None:
+                envelopes.append(Envelope._make(item[1:FIELDS]))
+            elif fault is FrameFault.NOT_AN_ENVELOPE:
+                raise BadFrame(fault)
+            else:
+                faults.append(fault)
+        complete = unpacker.tell() == len(frame)
+    except BadFrame:
+        raise
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+        raise BadFrame(FrameFault.NOT_MSGPACK) from None
+    if not complete:
+        raise BadFrame(FrameFault.NOT_MSGPACK)
+    return envelopes, faults
+
+
+def _fault_of(item: Any) -> FrameFault | None:
+    if type(item) is not list or not item or type(item[0]) is not int:
+        return FrameFault.NOT_AN_ENVELOPE
+    if item[0] != WIRE_VERSION:
+        return FrameFault.UNKNOWN_VERSION
+    if len(item) < FIELDS:
+        return FrameFault.NOT_AN_ENVELOPE
+    _, kind, ident, sequence, target, budget_ms, priority, trace, payload = item[:FIELDS]
+    if not (
+        type(kind) is int
+        and _is_counter(ident)
+        and _is_counter(sequence)
+        and type(target) is str
+        and len(target) <= MAX_TARGET_CHARS
+        and _is_counter(budget_ms)
+        and type(priority) is int
+        and type(trace) is bytes
+        and len(trace) <= 64
+        and type(payload) is bytes
+    ):
+        return FrameFault.NOT_AN_ENVELOPE
+    return None if 1 <= kind <= 6 else FrameFault.UNKNOWN_KIND
+
+
+def _is_counter(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_COUNTER
