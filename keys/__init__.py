@@ -15,6 +15,7 @@ from keys.errors import (
     InvalidName,
     InvalidValue,
     IssuerKeyMissing,
+    IssuerUnable,
     JoinBadSignature,
     JoinRefused,
     JoinRequestMalformed,
@@ -50,7 +51,9 @@ from keys.identity import (
     verify_signature,
 )
 from keys.issue import make_issuer, make_peer, make_root
+from keys.issuer import Issuer
 from keys.join import JoinedNetwork, accept_grant, make_join_request
+from keys.keystore import Keystore
 from keys.names import host_problem, name_problem
 from keys.record import TransportRecord, decode_record, verify_record
 from keys.refusals import (
@@ -115,14 +118,17 @@ __all__ = [
     "InsecurePermissions",
     "InvalidName",
     "InvalidValue",
+    "Issuer",
     "IssuerKeyMissing",
     "IssuerMayNotIssue",
+    "IssuerUnable",
     "JoinBadSignature",
     "JoinRefused",
     "JoinRequestMalformed",
     "JoinWrongNetwork",
     "JoinedNetwork",
     "KeysError",
+    "Keystore",
     "KeystoreError",
     "MisuseError",
     "NameRefused",

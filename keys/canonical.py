@@ -62,7 +62,11 @@ def _ordered(value: object, depth: int) -> object:
     if depth == 0:
         raise NotCanonical("nested too deeply")
     kind = type(value)
-    if kind is int or kind is str or kind is bytes:
+    if kind is str or kind is bytes:
+        return value
+    if type(value) is int:
+        if not -(2**63) <= value < 2**64:
+            raise NotCanonical("an integer is beyond 64 bits")
         return value
     if isinstance(value, list | tuple):
         return [_ordered(item, depth - 1) for item in value]

@@ -12,7 +12,8 @@
     |   |-- RosterRefused
     |   |-- TicketRefused                TicketMalformed, TicketUnknown, TicketExpired,
     |   |                                TicketUsed, TicketWrongSecret
-    |   |-- JoinRefused                  JoinRequestMalformed, JoinWrongNetwork, JoinBadSignature
+    |   |-- JoinRefused                  JoinRequestMalformed, JoinWrongNetwork,
+    |   |                                JoinBadSignature, IssuerUnable
     |   `-- GrantRefused
     `-- KeystoreError                    the data directory is not as it must be
         |-- NoNetworkYet                 |-- PassphraseNeeded
@@ -195,6 +196,16 @@ class JoinBadSignature(JoinRefused):
         self.peer_id = peer_id
 
 
+class IssuerUnable(JoinRefused):
+    """The request is in order, and this issuer cannot issue."""
+
+    code = "join-issuer-unable"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"this issuer cannot issue now: {problem}; its operator must look")
+        self.problem = problem
+
+
 class GrantRefused(Refused):
     """What came back from a join does not make us a member of the ticket's network."""
 
@@ -243,8 +254,8 @@ class HomeInUse(KeystoreError):
 class HomeIncomplete(KeystoreError):
     def __init__(self, home: Path) -> None:
         super().__init__(
-            f"an earlier `init` or `join` into {home} was interrupted, so no network uses it; "
-            "delete the directory and run the command again"
+            f"an earlier `init` or `join` into {home} was interrupted before it ended; repeat the "
+            "same join, or delete the directory and begin again"
         )
         self.home = home
 

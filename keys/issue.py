@@ -63,7 +63,7 @@ def make_issuer(
 ) -> Certificate:
     """The certificate of a key that may issue to peers, and to nobody else."""
     allowed = tuple(sorted(namespaces))
-    _check_rights(root, root_certificate, max_roles, allowed)
+    check_rights(root, root_certificate, max_roles, allowed)
     return sign_certificate(
         root,
         {
@@ -90,7 +90,7 @@ def make_peer(
 ) -> Certificate:
     """The certificate of a member. The same arguments with the same serial give the same bytes."""
     allowed = tuple(sorted(namespaces))
-    _check_rights(issuer, issuer_certificate, roles, allowed)
+    check_rights(issuer, issuer_certificate, roles, allowed)
     return sign_certificate(
         issuer,
         {
@@ -112,6 +112,24 @@ def check_name(what: str, name: str) -> None:
     problem = name_problem(name)
     if problem:
         raise InvalidName(what, name, problem)
+
+
+def check_rights(
+    issuer: Identity, certificate: Certificate, roles: Role, namespaces: tuple[str, ...]
+) -> None:
+    """
+    Raises:
+        InvalidValue: this key with this certificate may not give these roles and namespaces.
+    """
+    if issuer.public_key != certificate.public_key:
+        raise InvalidValue("the issuer's key", "is not the key of the issuer's certificate")
+    if roles & ~certificate.max_roles:
+        raise InvalidValue("roles", f"{certificate.name!r} may give {certificate.max_roles!r} only")
+    problem = namespaces_problem(namespaces)
+    if problem:
+        raise InvalidValue("namespaces", problem)
+    if not all(within(each, certificate.namespaces) for each in namespaces):
+        raise InvalidValue("namespaces", f"{certificate.name!r} may give {certificate.namespaces}")
 
 
 def _subject(public_key: bytes, name: str, serial: bytes | None) -> dict[int, object]:
@@ -139,17 +157,3 @@ def _below(issuer: Certificate, kind: CertificateKind, now_ms: int) -> dict[int,
         12: not_before_ms,
         13: not_after_ms,
     }
-
-
-def _check_rights(
-    issuer: Identity, certificate: Certificate, roles: Role, namespaces: tuple[str, ...]
-) -> None:
-    if issuer.public_key != certificate.public_key:
-        raise InvalidValue("the issuer's key", "is not the key of the issuer's certificate")
-    if roles & ~certificate.max_roles:
-        raise InvalidValue("roles", f"{certificate.name!r} may give {certificate.max_roles!r} only")
-    problem = namespaces_problem(namespaces)
-    if problem:
-        raise InvalidValue("namespaces", problem)
-    if not all(within(each, certificate.namespaces) for each in namespaces):
-        raise InvalidValue("namespaces", f"{certificate.name!r} may give {certificate.namespaces}")

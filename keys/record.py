@@ -95,22 +95,21 @@ class TransportRecord:
             raise InvalidValue(
                 "the identity", f"is not the key in the certificate of {leaf.name!r}"
             )
-        body = encode(
-            {
-                1: VERSION,
-                2: decode_id(identity.peer_id),
-                3: sequence,
-                4: curve_public,
-                5: list(hosts),
-                6: dict(ports),
-                7: max(0, now_ms - BACKDATE_MS),
-                8: min(now_ms + lifetime_ms, leaf.not_after_ms),
-                9: leaf.digest,
-            }
-        )
+        fields = {
+            1: VERSION,
+            2: decode_id(identity.peer_id),
+            3: sequence,
+            4: curve_public,
+            5: list(hosts),
+            6: dict(ports),
+            7: max(0, now_ms - BACKDATE_MS),
+            8: min(now_ms + lifetime_ms, leaf.not_after_ms),
+            9: leaf.digest,
+        }
         try:
+            body = encode(fields)
             record = decode_record(encode([body, identity.sign(DOMAIN, body)]))
-        except (RecordMalformed, RecordTooLarge) as error:
+        except (NotCanonical, RecordMalformed, RecordTooLarge) as error:
             raise InvalidValue("a transport record", str(error)) from error
         if record.not_after_ms - record.not_before_ms > MAX_LIFETIME_MS:
             raise InvalidValue("lifetime_ms", f"a record lives at most {MAX_LIFETIME_MS} ms")

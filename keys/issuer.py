@@ -1,0 +1,144 @@
+"""The issuer: makes tickets, and certificates for those who bring one.
+
+What this module does not know: sockets, doors, how often somebody may try (the door limits that).
+The clock is the caller's `now_ms`; the disk is the ticket book's.
+
+Invariants: a ticket gives a certificate to one public key, ever; its used mark is durable before
+that certificate exists; the same key asking again gets the same grant, so that an answer lost on
+the way does not burn the ticket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from nacl.utils import random as random_bytes
+
+from keys.certificate import SERIAL_BYTES
+from keys.errors import (
+    CertificateRefused,
+    InvalidValue,
+    IssuerUnable,
+    JoinBadSignature,
+    JoinWrongNetwork,
+    TicketExpired,
+    TicketUnknown,
+    TicketUsed,
+    TicketWrongSecret,
+)
+from keys.genesis import Genesis
+from keys.identity import Identity, NetworkId, decode_id, encode_id, peer_id_of
+from keys.issue import check_rights, make_peer
+from keys.join import JoinRequest, encode_grant, mac_key_of
+from keys.names import EVERYWHERE
+from keys.roles import Role
+from keys.ticket import SECRET_BYTES, TICKET_ID_BYTES, Ticket
+from keys.ticketbook import TicketBook, TicketNote, UsedMark
+from keys.trust import Chain, Trust, verify_issuer
+
+DEFAULT_TTL_S: Final = 900
+MAX_TTL_S: Final = 30 * 86_400
+
+
+class Issuer:
+    """Holds an issuer's key. `chain` is the issuer's own: its certificate, then the root's."""
+
+    def __init__(self, key: Identity, chain: Chain, genesis: Genesis, book: TicketBook) -> None:
+        self._key = key
+        self._book = book
+        self.chain = chain
+        self.genesis = genesis
+        self.trust = Trust(genesis.network_id)
+
+    def __repr__(self) -> str:
+        return f"Issuer({self.chain.leaf.name!r}, key=***)"
+
+    def invite(
+        self,
+        now_ms: int,
+        ttl_s: int = DEFAULT_TTL_S,
+        roles: Role = Role.SERVICE,
+        addresses: Iterable[tuple[str, int]] = (),
+        *,
+        namespaces: Iterable[str] = (EVERYWHERE,),
+    ) -> Ticket:
+        """A new ticket, noted durably. Its line (`export_secret`) is shown once and not kept.
+
+        Raises:
+            InvalidValue: the issuer may not give these roles or namespaces, or the ttl is absurd.
+        """
+        if not 1 <= ttl_s <= MAX_TTL_S:
+            raise InvalidValue("ttl_s", f"{ttl_s} is not from 1 to {MAX_TTL_S} seconds")
+        allowed = tuple(sorted(namespaces))
+        check_rights(self._key, self.chain.leaf, roles, allowed)
+        secret = random_bytes(SECRET_BYTES)
+        ticket = Ticket.make(
+            self.genesis.network_id,
+            random_bytes(TICKET_ID_BYTES),
+            secret,
+            now_ms // 1000 + ttl_s,
+            roles,
+            addresses,
+        )
+        self._book.forget_old(now_ms)
+        self._book.add(
+            TicketNote(
+                ticket.ticket_id, mac_key_of(secret), ticket.expires_s * 1000, roles, allowed
+            )
+        )
+        return ticket
+
+    def redeem(self, request: bytes, door_transcript: bytes, now_ms: int) -> bytes:
+        """The grant for a join request that came over the conversation `door_transcript`.
+
+        Raises:
+            JoinRefused, TicketRefused: nothing was issued, and the ticket is as it was.
+            KeystoreError: the ticket book cannot be read or written.
+        """
+        asked = JoinRequest.decode(request)
+        note = self._check(asked, door_transcript)
+        mark = self._book.used_by(asked.ticket_id)
+        if mark is None:
+            mark = self._book.claim(asked.ticket_id, self._new_mark(asked, note, now_ms))
+        if mark.public_key != asked.public_key:
+            raise TicketUsed(asked.ticket_id.hex())
+        return self._grant(note, mark)
+
+    def _check(self, asked: JoinRequest, door_transcript: bytes) -> TicketNote:
+        """Who cannot prove the secret learns nothing of a ticket but that it exists."""
+        if asked.network_digest != decode_id(self.genesis.network_id):
+            wanted = NetworkId(encode_id(asked.network_digest))
+            raise JoinWrongNetwork(wanted, self.genesis.network_id)
+        name = asked.ticket_id.hex()
+        note = self._book.find(asked.ticket_id)
+        if note is None:
+            raise TicketUnknown(name)
+        if not asked.proves_secret(note.mac_key, door_transcript):
+            raise TicketWrongSecret(name)
+        if not asked.is_signed(door_transcript):
+            raise JoinBadSignature(peer_id_of(asked.public_key))
+        return note
+
+    def _new_mark(self, asked: JoinRequest, note: TicketNote, now_ms: int) -> UsedMark:
+        if now_ms > note.expires_ms:
+            raise TicketExpired(note.ticket_id.hex(), now_ms - note.expires_ms)
+        try:
+            verify_issuer(self.chain, self.trust, now_ms)
+            check_rights(self._key, self.chain.leaf, note.roles, note.namespaces)
+        except (CertificateRefused, InvalidValue) as error:
+            raise IssuerUnable(str(error)) from error
+        return UsedMark(asked.public_key, asked.name, random_bytes(SERIAL_BYTES), now_ms)
+
+    def _grant(self, note: TicketNote, mark: UsedMark) -> bytes:
+        certificate = make_peer(
+            self._key,
+            self.chain.leaf,
+            mark.public_key,
+            mark.name,
+            note.roles,
+            mark.issued_ms,
+            namespaces=note.namespaces,
+            serial=mark.serial,
+        )
+        return encode_grant(Chain((certificate, *self.chain.certificates)), self.genesis)

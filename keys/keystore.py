@@ -1,0 +1,383 @@
+"""The data directory of a node ("home"): its keys, what it belongs to, and who may issue there.
+
+    FORMAT        "conclave-home 1"; written last, so its absence says that creation was cut off
+    identity.key  this node's signing key               chain       its certificate up to the root
+    issuer.key    on an issuer                          genesis     what the network was made as
+    root.key      where the network was made            roster      the first voters, once known
+    tickets/      an issuer's tickets                   incarnation the last one given out
+    lock          held while a node runs
+
+All but FORMAT and the lock is described byte by byte in FORMAT.md. Other parts keep files of their
+own beside these.
+
+What this module does not know: sockets, passphrase prompts, default paths, the clock.
+
+Invariants: an incarnation is durable before it is used and never comes twice; the first roster
+stored is the only one ever; what `open` returns fits together (key, chain, genesis, issuer).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Set
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+from keys.canonical import MAX_INTEGER
+from keys.errors import (
+    CertificateRefused,
+    ForeignDirectory,
+    GenesisRefused,
+    GrantRefused,
+    HomeDamaged,
+    HomeExists,
+    HomeIncomplete,
+    IssuerKeyMissing,
+    NewerHome,
+    NoNetworkYet,
+    NotTheIssuer,
+    RosterConflict,
+    RosterRefused,
+)
+from keys.files import (
+    TEMPORARY_SUFFIX,
+    check_private_directory,
+    create_exclusive,
+    make_private_directory,
+    names_in,
+    read_file,
+    read_private,
+    write_atomic,
+)
+from keys.genesis import MAX_GENESIS_BYTES, Genesis
+from keys.identity import Identity, PeerId
+from keys.issue import check_name, make_issuer, make_peer, make_root
+from keys.issuer import Issuer
+from keys.join import JoinedNetwork
+from keys.lock import hold_lock
+from keys.roles import Role
+from keys.roster import MAX_ROSTER_BYTES, Roster
+from keys.sealed import MAX_FILE_BYTES, seal, unseal
+from keys.ticketbook import TicketBook
+from keys.trust import MAX_CHAIN_BYTES, Chain, Principal, Trust, verify
+
+FORMAT_VERSION: Final = 1
+INCARNATION_STRIDE: Final = 1 << 20
+
+_OURS: Final = frozenset(
+    {"FORMAT", "identity.key", "issuer.key", "root.key", "chain", "genesis", "roster", "tickets"}
+    | {"incarnation"}
+)
+_PENDING: Final = "identity.key"  # alone: a join was begun
+_RESUMABLE: Final = frozenset({_PENDING, "chain", "genesis", "tickets", "incarnation"})
+# May be there before there is a network: a mount point, a node being configured or locked.
+_HARMLESS: Final = frozenset({"lock", "lost+found", "conclave.toml", "node.json", "node.sock"})
+_FORMAT = re.compile(rb"conclave-home ([0-9]{1,6})\n?")
+_INCARNATION = re.compile(rb"[0-9]{1,16}\n")
+
+
+class Keystore:
+    """An open home. Get one from `open`, `create_network` or `create_joined`."""
+
+    def __init__(
+        self,
+        home: Path,
+        identity: Identity,
+        chain: Chain,
+        genesis: Genesis,
+        issuer_key: Identity | None,
+    ) -> None:
+        self.home = home
+        self.identity = identity
+        self.chain = chain
+        self.genesis = genesis
+        self.trust = Trust(genesis.network_id)
+        self._issuer_key = issuer_key
+        self.issuer: Issuer | None = None
+        if issuer_key is not None:
+            above = Chain(chain.certificates[1:])
+            self.issuer = Issuer(issuer_key, above, genesis, TicketBook(home / "tickets"))
+
+    def __repr__(self) -> str:
+        return f"Keystore({str(self.home)!r}, {self.name!r}, {self.identity.peer_id})"
+
+    @property
+    def name(self) -> str:
+        return self.chain.leaf.name
+
+    def principal(self, now_ms: int) -> Principal:
+        """Ourselves as others see us.
+
+        Raises:
+            CertificateRefused: they would refuse us, usually because our certificate ended.
+        """
+        return verify(self.chain, self.trust, now_ms)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Held by the one process that runs a node here. Reading needs no lock.
+
+        Raises:
+            HomeInUse: on entering the `with` block.
+        """
+        return hold_lock(self.home / "lock", self.home)
+
+    @classmethod
+    def create_network(
+        cls,
+        home: Path,
+        network_name: str,
+        node_name: str,
+        expected_voters: int,
+        *,
+        passphrase: str | None = None,
+        now_ms: int,
+    ) -> Keystore:
+        """Make a network, with this node as its first member, administrator and only issuer.
+
+        Raises:
+            InvalidName, InvalidValue, KeystoreError.
+        """
+        check_name("node name", node_name)
+        root, issuer, own = Identity.generate(), Identity.generate(), Identity.generate()
+        genesis = Genesis.make(root, issuer.public_key, network_name, expected_voters, now_ms)
+        top = make_root(root, network_name, now_ms)
+        middle = make_issuer(root, top, issuer.public_key, f"{node_name[:56]}-issuer", now_ms)
+        leaf = make_peer(
+            issuer, middle, own.public_key, node_name, Role.ADMIN | Role.SERVICE, now_ms
+        )
+        keys = {"identity": own, "issuer": issuer, "root": root}
+        _check_free(home, {_PENDING})
+        return cls._create(home, keys, Chain((leaf, middle, top)), genesis, passphrase)
+
+    @classmethod
+    def pending_identity(cls, home: Path, passphrase: str | None = None) -> Identity:
+        """The key to join with, stored before anybody is asked.
+
+        The same key comes back until `create_joined`, so a join that was cut off at any point can
+        be repeated with the same ticket.
+
+        Raises:
+            HomeExists: this node is a member already.
+            KeystoreError.
+        """
+        _check_free(home, _RESUMABLE)
+        make_private_directory(home)
+        stored = _read_key(home, "identity", passphrase)
+        if stored is not None:
+            return stored
+        identity = Identity.generate()
+        write_atomic(home / _PENDING, seal("identity", identity.export_secret(), passphrase))
+        return identity
+
+    @classmethod
+    def create_joined(
+        cls,
+        home: Path,
+        identity: Identity,
+        name: str,
+        joined: JoinedNetwork,
+        *,
+        passphrase: str | None = None,
+    ) -> Keystore:
+        """Keep what `accept_grant` returned.
+
+        Raises:
+            GrantRefused: the grant is for another key or another name.
+            KeystoreError.
+        """
+        leaf = joined.chain.leaf
+        if leaf.public_key != identity.public_key:
+            raise GrantRefused(f"its certificate is for {leaf.peer_id}, we are {identity.peer_id}")
+        if leaf.name != name:
+            raise GrantRefused(f"its certificate calls us {leaf.name!r}, we are {name!r}")
+        return cls._create(home, {"identity": identity}, joined.chain, joined.genesis, passphrase)
+
+    @classmethod
+    def _create(
+        cls,
+        home: Path,
+        keys: dict[str, Identity],
+        chain: Chain,
+        genesis: Genesis,
+        passphrase: str | None,
+    ) -> Keystore:
+        sealed = {
+            purpose: seal(purpose, key.export_secret(), passphrase) for purpose, key in keys.items()
+        }
+        make_private_directory(home)
+        make_private_directory(home / "tickets")
+        for purpose, data in sealed.items():
+            write_atomic(home / f"{purpose}.key", data)
+        write_atomic(home / "chain", chain.encode())
+        write_atomic(home / "genesis", genesis.raw)
+        write_atomic(home / "incarnation", b"0\n")
+        write_atomic(home / "FORMAT", b"conclave-home %d\n" % FORMAT_VERSION)
+        return cls(home, keys["identity"], chain, genesis, keys.get("issuer"))
+
+    @classmethod
+    def open(cls, home: Path, passphrase: str | None = None) -> Keystore:
+        """
+        Raises:
+            NoNetworkYet: there is nothing here yet.
+            KeystoreError: it is not usable, and why.
+        """
+        _check_format(home)
+        check_private_directory(home)
+        chain, genesis = _read_chain(home), _read_genesis(home)
+        identity = _read_key(home, "identity", passphrase)
+        if identity is None:
+            raise HomeDamaged(home / "identity.key", "it is missing")
+        _check_fit(home, identity, chain, genesis)
+        issuer_key = _read_key(home, "issuer", passphrase)
+        if issuer_key is not None:
+            if issuer_key.public_key != chain.certificates[1].public_key:
+                raise IssuerKeyMissing(home / "issuer.key")
+            make_private_directory(home / "tickets")
+        return cls(home, identity, chain, genesis, issuer_key)
+
+    def next_incarnation(self, now_ms: int = 0) -> int:
+        """A number greater than every one given out before. Durable before it returns.
+
+        The next `INCARNATION_STRIDE - 1` numbers after it are the caller's as well, for the
+        sequence of this start's transport records. With `now_ms` it is not below the clock, so
+        that a home restored from a backup does not speak with numbers that peers have seen.
+        Call it with the lock held.
+        """
+        path = self.home / "incarnation"
+        data = read_file(path, 64)
+        if data is None or not _INCARNATION.fullmatch(data):
+            raise HomeDamaged(path, "it does not hold a number" if data is not None else "missing")
+        incarnation = max(int(data) + INCARNATION_STRIDE, now_ms)
+        if incarnation + INCARNATION_STRIDE > MAX_INTEGER:
+            raise HomeDamaged(path, f"{incarnation} is beyond any number that we gave out")
+        write_atomic(path, b"%d\n" % incarnation)
+        return incarnation
+
+    def load_roster(self) -> Roster | None:
+        """The first voters, if this node has been told.
+
+        Raises:
+            HomeDamaged: it is not a roster of this network.
+        """
+        path = self.home / "roster"
+        data = read_file(path, MAX_ROSTER_BYTES)
+        if data is None:
+            return None
+        try:
+            roster = Roster.decode(data)
+            roster.verify(self.genesis)
+        except RosterRefused as error:
+            raise HomeDamaged(path, str(error)) from error
+        return roster
+
+    def save_roster(self, roster: Roster) -> None:
+        """Keep the first roster, durably. The same one again is no change.
+
+        Raises:
+            RosterRefused: it is not a roster of this network.
+            RosterConflict: another one was stored first.
+        """
+        roster.verify(self.genesis)
+        if create_exclusive(self.home / "roster", roster.raw):
+            return
+        stored = self.load_roster()
+        assert stored is not None
+        if stored.raw != roster.raw:
+            raise RosterConflict(
+                self.home / "roster", ", ".join(stored.voters), ", ".join(roster.voters)
+            )
+
+    def sign_roster(self, voters: Iterable[PeerId], now_ms: int) -> Roster:
+        """Name the first voters: signed and stored before anyone can be told.
+
+        Asked again for the same voters it returns the stored one.
+
+        Raises:
+            NotTheIssuer, InvalidValue, RosterConflict.
+        """
+        if self._issuer_key is None:
+            raise NotTheIssuer("signing the first voter roster")
+        stored = self.load_roster()
+        names = tuple(sorted(voters))
+        if stored is not None and stored.voters == names:
+            return stored
+        roster = Roster.make(self._issuer_key, self.genesis, names, now_ms)
+        self.save_roster(roster)
+        return roster
+
+
+def _check_free(home: Path, allowed: Set[str]) -> None:
+    """Whether a network may be put here, over what an interrupted attempt left (`allowed`)."""
+    names = names_in(home)
+    if "FORMAT" in names:
+        raise HomeExists(home)
+    _check_ours(home, names, allowed)
+
+
+def _check_format(home: Path) -> None:
+    data = read_file(home / "FORMAT", 64)
+    if data is None:
+        _check_ours(home, names_in(home), {_PENDING})
+        raise NoNetworkYet(home)
+    match = _FORMAT.fullmatch(data)
+    if not match:
+        raise ForeignDirectory(home, "FORMAT")
+    version = int(match[1])
+    if version > FORMAT_VERSION:
+        raise NewerHome(home, version, FORMAT_VERSION)
+    if version < FORMAT_VERSION:
+        raise HomeDamaged(home / "FORMAT", f"there never was a format {version}")
+
+
+def _check_ours(home: Path, names: Set[str], allowed: Set[str]) -> None:
+    """Refuse to go on in a directory that has no FORMAT and holds more than is allowed."""
+    left = {name for name in names - _HARMLESS if not name.endswith(TEMPORARY_SUFFIX)}
+    foreign = sorted(left - _OURS)
+    if foreign:
+        raise ForeignDirectory(home, foreign[0])
+    if left - allowed:
+        raise HomeIncomplete(home)
+
+
+def _check_fit(home: Path, identity: Identity, chain: Chain, genesis: Genesis) -> None:
+    """Whether the parts belong together, whatever the time is now."""
+    trust = Trust(genesis.network_id)
+    try:
+        genesis.verify(trust)
+    except GenesisRefused as error:
+        raise HomeDamaged(home / "genesis", str(error)) from error
+    try:
+        verify(chain, trust, chain.leaf.not_before_ms)
+    except CertificateRefused as error:
+        raise HomeDamaged(home / "chain", str(error)) from error
+    if chain.leaf.public_key != identity.public_key:
+        raise HomeDamaged(home / "identity.key", "it is not the key in this node's certificate")
+
+
+def _read_chain(home: Path) -> Chain:
+    path = home / "chain"
+    data = read_file(path, MAX_CHAIN_BYTES)
+    if data is None:
+        raise HomeDamaged(path, "it is missing")
+    try:
+        return Chain.decode(data)
+    except CertificateRefused as error:
+        raise HomeDamaged(path, str(error)) from error
+
+
+def _read_genesis(home: Path) -> Genesis:
+    path = home / "genesis"
+    data = read_file(path, MAX_GENESIS_BYTES)
+    if data is None:
+        raise HomeDamaged(path, "it is missing")
+    try:
+        return Genesis.decode(data)
+    except GenesisRefused as error:
+        raise HomeDamaged(path, str(error)) from error
+
+
+def _read_key(home: Path, purpose: str, passphrase: str | None) -> Identity | None:
+    path = home / f"{purpose}.key"
+    data = read_private(path, MAX_FILE_BYTES)
+    return None if data is None else Identity.from_secret(unseal(path, purpose, data, passphrase))
