@@ -1,0 +1,51 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+SEEDS ?= 200
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench sim clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(VENV)/.installed  ## run the main job: five agent processes, two of them killed (ARGS=--path DIR)
+	$(BIN)/conclave demo $(ARGS)
+
+test: $(VENV)/.installed-dev  ## run all tests (ARGS=-k word)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev  ## format, lint, types, house rules, unit tests: about a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not e2e" $(ARGS)
+
+format: $(VENV)/.installed-dev  ## let ruff format and fix the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev  ## measure; prints a table and writes benchmarks/results.json
+	$(BIN)/python -m benchmarks $(ARGS)
+
+sim: $(VENV)/.installed-dev  ## run the consensus simulator (SEEDS=1000)
+	$(BIN)/python -m consensus.sim --seeds $(SEEDS) $(ARGS)
+
+clean:  ## remove the environment, caches and results
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/results.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Conclave needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
