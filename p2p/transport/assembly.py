@@ -1,0 +1,122 @@
+"""The parts of a running transport, put together in the one safe order and taken apart again.
+
+Order of opening: the ZAP handler is bound before any other socket, the monitors run before
+anything that is watched, the listeners bind last. Taking apart is synchronous but for the context,
+which waits for what lingers; it ends in a thread of its own, so that nothing can hang on it.
+
+Does not know: contacts, envelopes. Invariant: after `shut` no socket but those of the ZAP handler
+is left, and the loop holds no reader of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+
+from keys import PeerId, TransportKey
+from p2p.links import Lane, OnFrame, OnPublication
+from p2p.transport.counters import TransportCounters
+from p2p.transport.dial import Exchange
+from p2p.transport.flushing import Flusher
+from p2p.transport.lane_server import LaneServer, RouteOwner
+from p2p.transport.monitors import Monitors
+from p2p.transport.self_test import SelfTest
+from p2p.transport.settings import TransportSettings
+from p2p.transport.sockets import Sockets
+from p2p.transport.topic_links import TopicLinks
+from p2p.transport.topic_server import TopicServer
+from p2p.transport.zap import ZapHandler
+
+_TERM_GRACE_S = 1.0
+
+
+class Assembly:
+    """Opened by `open`, taken apart by `shut` and then `term`."""
+
+    def __init__(
+        self,
+        settings: TransportSettings,
+        key: TransportKey,
+        counters: TransportCounters,
+        peers: Mapping[str, PeerId],
+        *,
+        route_owner: RouteOwner,
+        on_frame: OnFrame,
+        on_publication: OnPublication,
+    ) -> None:
+        """`peers` maps user ids to peers and is kept up to date by its maker."""
+        loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._loop = loop
+        self._shut = False
+        self._sockets = Sockets(settings, key)
+        context = self._sockets.context
+        self.zap = ZapHandler(context, counters)
+        self.zap.start()
+        monitors = Monitors(context, loop)
+        monitors.start()
+        self._monitors = monitors
+        self.exchange = Exchange(loop, settings, self._sockets, monitors, Flusher(loop))
+        self.lanes = {
+            lane: LaneServer(lane, self.exchange, counters, peers, route_owner, on_frame)
+            for lane in Lane
+        }
+        self.topics = TopicServer(self.exchange, counters, peers)
+        self.links = TopicLinks(self.exchange, counters, on_publication)
+        self._key = key
+        self._counters = counters
+
+    def open(self) -> dict[str, int]:
+        """Bind every listener; returns the ports.
+
+        Raises:
+            PortInUse: another process has one of them.
+            TransportFailed: the system refuses for another reason.
+        """
+        ports = {
+            lane.name.lower(): server.open(self._settings.port_of(lane))
+            for lane, server in self.lanes.items()
+        }
+        ports["topics"] = self.topics.open(self._settings.topics_port)
+        return ports
+
+    def self_test(self, ports: Mapping[str, int]) -> SelfTest:
+        return SelfTest(self.exchange, self._counters, self.zap, self._key.public, ports)
+
+    def cut(self, user_id: str) -> None:
+        """Hang up on the holder of a key, wherever it came in."""
+        self._counters.connections_cut += self.topics.cut(user_id)
+        for server in self.lanes.values():
+            self._counters.connections_cut += server.cut(user_id)
+
+    def shut(self, linger_ms: int = 0) -> None:
+        """Close every socket. What libzmq already holds may linger until `term`."""
+        if self._shut:
+            return
+        self._shut = True
+        self.exchange.flusher.close()
+        self.links.close()
+        self._counters.dropped_at_close += self.topics.close(linger_ms)
+        for server in self.lanes.values():
+            server.close(linger_ms)
+        self._monitors.stop()
+        self.zap.stop()
+
+    async def term(self) -> None:
+        """Wait for what lingers, but not for ever."""
+        done = asyncio.Event()
+
+        def run() -> None:
+            self._sockets.context.term()
+            try:
+                self._loop.call_soon_threadsafe(done.set)
+            except RuntimeError:  # the loop was closed meanwhile; nobody waits
+                return
+
+        threading.Thread(target=run, name="conclave-term", daemon=True).start()
+        try:
+            async with asyncio.timeout(self._settings.linger_ms / 1000 + _TERM_GRACE_S):
+                await done.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,133 @@
+"""Incoming TCP connections of one listener: whose they are, and how to cut one.
+
+libzmq never asks ZAP again about a live connection, so taking a key off the allow-list keeps its
+holder out only the next time. The connection itself is cut by `shutdown` on a duplicate of its
+file descriptor: libzmq sees the other side hang up, neighbours notice nothing.
+
+File descriptors are reused. Every entry therefore holds the remote address beside the descriptor,
+and nothing is cut unless both the listener's port and that address still fit. Does not know:
+peers, routing ids, messages; `owner` is the user id that ZAP gave to the key.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+Remote = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    fd: int
+    remote: Remote
+    owner: str
+
+
+class Connections:
+    """Those of one listener, by file descriptor."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._silent: dict[int, Remote] = {}
+        self._owned: dict[int, Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._silent) + len(self._owned)
+
+    def accepted(self, fd: int) -> None:
+        """A connection came in. It has not said anything yet that we could attribute."""
+        remote = _remote_of(fd, self._port)
+        known = self._owned.get(fd)
+        if remote is None or (known is not None and known.remote == remote):
+            return  # gone again, or its first message was read before this event
+        self._owned.pop(fd, None)
+        self._silent[fd] = remote
+
+    def attribute(self, fd: int, owner: str) -> Connection | None:
+        """A message of `owner` came over `fd`. None when that connection is gone already."""
+        remote = _remote_of(fd, self._port)
+        if remote is None:
+            return None
+        known = self._owned.get(fd)
+        if known is not None and known.remote == remote and known.owner == owner:
+            return known
+        self._silent.pop(fd, None)
+        connection = self._owned[fd] = Connection(fd, remote, owner)
+        return connection
+
+    def disconnected(self, fd: int) -> None:
+        """A connection ended. The event may be late, and the descriptor already belong to a newer
+        connection, which then stays."""
+        remote = _remote_of(fd, self._port)
+        if self._silent.get(fd) != remote:
+            self._silent.pop(fd, None)
+        known = self._owned.get(fd)
+        if known is not None and known.remote != remote:
+            del self._owned[fd]
+
+    def holds(self, connection: Connection) -> bool:
+        """Whether it is still there."""
+        return self._owned.get(connection.fd) is connection
+
+    def cut_owner(self, owner: str) -> int:
+        """Cut all that this key holds; returns how many."""
+        mine = [one for one in self._owned.values() if one.owner == owner]
+        return sum(cut(one.fd, one.remote, self._port) for one in mine)
+
+    def cut_silent(self) -> int:
+        """Cut those that never said anything: nobody knows whose they are. Honest ones redial."""
+        silent = list(self._silent.items())
+        return sum(cut(fd, remote, self._port) for fd, remote in silent)
+
+    def cut(self, connection: Connection) -> bool:
+        return cut(connection.fd, connection.remote, self._port)
+
+
+def cut(fd: int, remote: Remote, local_port: int) -> bool:
+    """Hang up, provided that the descriptor is still this connection."""
+    duplicate = _duplicate(fd)
+    if duplicate is None:
+        return False
+    with duplicate:
+        try:
+            if duplicate.getsockname()[1] != local_port or _peer_name(duplicate) != remote:
+                return False
+            duplicate.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it ended on its own
+            return False
+    return True
+
+
+def _remote_of(fd: int, local_port: int) -> Remote | None:
+    """The remote address if `fd` is a live connection that came in at this port."""
+    duplicate = _duplicate(fd)
+    if duplicate is None:
+        return None
+    with duplicate:
+        try:
+            if duplicate.getsockname()[1] != local_port:
+                return None
+            return _peer_name(duplicate)
+        except OSError:
+            return None
+
+
+def _duplicate(fd: int) -> socket.socket | None:
+    if fd < 0:
+        return None
+    try:
+        copy = os.dup(fd)
+    except OSError:
+        return None
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None
+
+
+def _peer_name(connection: socket.socket) -> Remote:
+    host, port = connection.getpeername()[:2]
+    return str(host), int(port)

@@ -1,0 +1,133 @@
+"""One attempt at one outgoing connection: one socket, one routing id, never used again.
+
+Does not know: other addresses, when to try again, what travels; that is the dialler's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+import zmq
+
+from keys import TransportKey
+from p2p.transport.flushing import Flusher
+from p2p.transport.monitors import Monitors
+from p2p.transport.reading import SocketReader
+from p2p.transport.settings import TransportSettings
+from p2p.transport.sockets import Sockets
+
+_DENIED = 400  # the ZAP status for a key that is not on the list
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
+_REASONS: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "handshake failed: it is not the node we expect there",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "handshake failed: wrong key or not one of our nodes",
+    zmq.EVENT_DISCONNECTED: "connection closed by the other side",
+    zmq.EVENT_CLOSED: "nobody listens there",
+}
+
+
+class Sent(Enum):
+    """What became of a frame that a connection was asked to carry."""
+
+    YES = auto()
+    FULL = auto()  # not now; the frame is still ours
+    GONE = auto()  # this connection will never carry it; the frame is still ours
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What every dial needs."""
+
+    loop: asyncio.AbstractEventLoop
+    settings: TransportSettings
+    sockets: Sockets
+    monitors: Monitors
+    flusher: Flusher
+
+
+class DialOwner(Protocol):
+    """Who is told. Every call comes from the event loop."""
+
+    def dial_up(self, dial: Dial) -> None:
+        """Connected, and the other side let us in."""
+
+    def dial_ended(self, dial: Dial, reason: str, refused: bool) -> None:
+        """It failed or was lost, and is closed. `refused`: our key is not on their list."""
+
+    def dial_message(self, dial: Dial) -> None:
+        """A message is readable; read it."""
+
+
+class Dial:
+    """Opened by its constructor; ended by `close` or by fate, of which the owner is told."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        kind: int,
+        endpoint: str,
+        server_key: bytes,
+        owner: DialOwner,
+        own_key: TransportKey | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.up = False
+        self.closed = False
+        self._owner = owner
+        self._monitors = exchange.monitors
+        self.socket = exchange.sockets.dialler(kind, server_key, own_key)
+        self.reader = SocketReader(
+            exchange.loop,
+            self.socket,
+            take=lambda: owner.dial_message(self),
+            settled=exchange.flusher.room,
+            batch=exchange.settings.drain_frames,
+        )
+        self._token = exchange.monitors.watch(self.socket, _EVENTS, self._on_event)
+        self.socket.connect(endpoint)
+
+    def send(self, payload: bytes) -> Sent:
+        try:
+            self.socket.send(payload, zmq.NOBLOCK)
+        except zmq.Again:
+            return Sent.FULL
+        return Sent.YES
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Quietly: the owner is not told."""
+        if self.closed:
+            return
+        self.closed = True
+        self.up = False
+        self.reader.stop()
+        self._monitors.unwatch(self._token, self.socket)
+        self.socket.close(linger=linger_ms)
+
+    def _on_event(self, event: int, value: int) -> None:
+        if self.closed:
+            return
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.up = True
+            self.reader.start()
+            self._owner.dial_up(self)
+            return
+        if self.up:
+            self.reader.drain()  # what arrived before the end
+        if self.closed:
+            return
+        self.close()
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            refused = value == _DENIED
+            self._owner.dial_ended(self, f"refused with status {value}", refused)
+        else:
+            self._owner.dial_ended(self, _REASONS[event], False)

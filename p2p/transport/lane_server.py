@@ -1,0 +1,213 @@
+"""The listening side of one lane: a ROUTER, the connections that came in, and the way back.
+
+Every frame is attributed by the user id that ZAP gave to the key of its connection, never by its
+routing id, which the other side chooses. A route is the way back over a connection that came in:
+it exists from a peer's first frame until that connection ends.
+
+Does not know: what a frame holds, how to dial. Invariant: every route belongs to a connection
+whose key is on the allow-list, and no peer has more than `routes_per_peer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import zmq
+
+from keys import PeerId
+from p2p.links import Lane, OnFrame
+from p2p.transport.connections import Connection, Connections
+from p2p.transport.counters import TransportCounters
+from p2p.transport.dial import Exchange, Sent
+from p2p.transport.reading import SocketReader
+from p2p.transport.sockets import bind
+
+SERVER_EVENTS = (
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+class Route:
+    """The way back over one incoming connection."""
+
+    __slots__ = ("_server", "connection", "peer_id", "routing_id", "user_id")
+
+    def __init__(
+        self,
+        server: LaneServer,
+        peer_id: PeerId,
+        user_id: str,
+        routing_id: bytes,
+        connection: Connection,
+    ) -> None:
+        self._server = server
+        self.peer_id = peer_id
+        self.user_id = user_id
+        self.routing_id = routing_id
+        self.connection = connection
+
+    @property
+    def reader(self) -> SocketReader:
+        return self._server.reader
+
+    def send(self, payload: bytes) -> Sent:
+        socket = self._server.socket
+        try:
+            socket.send(self.routing_id, zmq.NOBLOCK | zmq.SNDMORE)
+            socket.send(payload, zmq.NOBLOCK)
+        except zmq.Again:
+            return Sent.FULL
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._server.forget(self)
+            return Sent.GONE
+        return Sent.YES
+
+
+class RouteOwner(Protocol):
+    def route_opened(self, lane: Lane, route: Route) -> None:
+        """A peer's first frame over a connection of its own making."""
+
+    def route_closed(self, lane: Lane, route: Route, reason: str) -> None:
+        """That connection ended."""
+
+
+class LaneServer:
+    def __init__(
+        self,
+        lane: Lane,
+        exchange: Exchange,
+        counters: TransportCounters,
+        peers: Mapping[str, PeerId],
+        owner: RouteOwner,
+        on_frame: OnFrame,
+    ) -> None:
+        """`peers` maps user ids to peers and is kept up to date by its maker."""
+        self._lane = lane
+        self._exchange = exchange
+        self._settings = exchange.settings
+        self._counters = counters
+        self._flow = counters.of(lane)
+        self._peers = peers
+        self._owner = owner
+        self._on_frame = on_frame
+        self._routes: dict[bytes, Route] = {}
+        self.socket = exchange.sockets.listener(zmq.ROUTER)
+        self._token = exchange.monitors.watch(self.socket, SERVER_EVENTS, self._on_event)
+        self.reader = SocketReader(
+            exchange.loop,
+            self.socket,
+            take=self._take,
+            settled=exchange.flusher.room,
+            batch=self._settings.drain_frames,
+        )
+        self._connections = Connections(0)
+
+    def open(self, port: int) -> int:
+        """Bind; returns the port."""
+        bound = bind(self.socket, self._settings.host, port)
+        self._connections = Connections(bound)
+        self.reader.start()
+        return bound
+
+    def close(self, linger_ms: int = 0) -> None:
+        self.reader.stop()
+        self._exchange.monitors.unwatch(self._token, self.socket)
+        self.socket.close(linger=linger_ms)
+
+    def cut(self, user_id: str) -> int:
+        """Cut the connections of a key, and those that nobody can attribute. Drops its routes."""
+        for route in [one for one in self._routes.values() if one.user_id == user_id]:
+            self.forget(route)
+        return self._connections.cut_owner(user_id) + self._connections.cut_silent()
+
+    def forget(self, route: Route) -> None:
+        """Without a word to the owner."""
+        if self._routes.get(route.routing_id) is route:
+            del self._routes[route.routing_id]
+
+    def _take(self) -> None:
+        routing_id = self.socket.recv(zmq.NOBLOCK)
+        frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        user_id = user_id_of(frame)
+        peer_id = self._peers.get(user_id)
+        if frame.more:
+            skip_rest(self.socket)
+            self._counters.dropped_malformed += 1
+            return
+        if peer_id is None:
+            self._counters.dropped_unknown_sender += 1
+            self._cut_frame(frame, user_id)
+            return
+        route = self._routes.get(routing_id)
+        if route is None or route.user_id != user_id:
+            if route is not None:  # somebody else took over a routing id that became free
+                self._close_route(route, "connection closed by the other side")
+            self._open_route(peer_id, user_id, routing_id, frame)
+        payload = frame.bytes
+        self._flow.frames_in += 1
+        self._flow.bytes_in += len(payload)
+        self._on_frame(peer_id, self._lane, payload)
+
+    def _open_route(
+        self, peer_id: PeerId, user_id: str, routing_id: bytes, frame: zmq.Frame
+    ) -> None:
+        connection = self._connections.attribute(source_fd(frame), user_id)
+        if connection is None:
+            return  # these are its last words
+        mine = [one for one in self._routes.values() if one.user_id == user_id]
+        if len(mine) >= self._settings.routes_per_peer:
+            self._counters.connections_cut += self._connections.cut(mine[0].connection)
+            self._close_route(mine[0], "replaced: it opened too many connections")
+        route = Route(self, peer_id, user_id, routing_id, connection)
+        self._routes[routing_id] = route
+        self._owner.route_opened(self._lane, route)
+
+    def _close_route(self, route: Route, reason: str) -> None:
+        self.forget(route)
+        self._owner.route_closed(self._lane, route, reason)
+
+    def _cut_frame(self, frame: zmq.Frame, user_id: str) -> None:
+        connection = self._connections.attribute(source_fd(frame), user_id)
+        if connection is not None:
+            self._counters.connections_cut += self._connections.cut(connection)
+
+    def _on_event(self, event: int, value: int) -> None:
+        if event == zmq.EVENT_ACCEPTED:
+            self._connections.accepted(value)
+        elif event == zmq.EVENT_DISCONNECTED:
+            self.reader.drain()  # what arrived before the end
+            self._connections.disconnected(value)
+            for route in list(self._routes.values()):
+                if not self._connections.holds(route.connection):
+                    self._close_route(route, "connection closed by the other side")
+        else:
+            self._counters.handshakes_failed += 1
+
+
+def source_fd(frame: zmq.Frame) -> int:
+    """The descriptor of the connection that a message came over; -1 when there is none."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def skip_rest(socket: zmq.Socket[bytes]) -> None:
+    """Throw the remaining parts of a message away."""
+    while socket.getsockopt(zmq.RCVMORE):
+        socket.recv(zmq.NOBLOCK, copy=False)
+
+
+def user_id_of(frame: zmq.Frame) -> str:
+    """Who sent it, as ZAP said; empty for nobody."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:  # libzmq's own messages, such as the farewell of a subscriber
+        return ""

@@ -1,0 +1,219 @@
+"""Everything on its way to one peer on one lane, and the connection it takes.
+
+One connection is used in both directions: a route that the peer opened serves as well as one that
+we dialled, whichever was there first, until it ends. When there is none, the first envelope opens
+a window of `connect_timeout_ms` in which we dial; at its end what waits is given up and reported.
+
+States, by what there is: a path (up); no path but a window (dialling); neither (idle).
+
+Does not know: sockets' options, who else there is, what envelopes hold. Invariants: frames leave
+in the order of `push`; a frame is handed to one connection only, so it arrives at most once; a
+path that is lost is reported even when another takes over, because frames on it may be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import zmq
+
+from keys import PeerId
+from p2p.errors import QueueFull
+from p2p.links import Lane, LinkChanged, LinkState, OnFrame, OnLink
+from p2p.transport.counters import TransportCounters
+from p2p.transport.dial import Dial, Exchange, Sent
+from p2p.transport.dialler import Dialler
+from p2p.transport.lane_server import Route, skip_rest
+from p2p.transport.outbox import Outbox
+from p2p.transport.reading import SocketReader
+
+Path = Dial | Route
+
+
+class Outlet:
+    def __init__(
+        self,
+        peer_id: PeerId,
+        lane: Lane,
+        exchange: Exchange,
+        counters: TransportCounters,
+        *,
+        report: OnLink,
+        on_frame: OnFrame,
+    ) -> None:
+        """`on_frame` gets what arrives over a connection that we dialled."""
+        settings = exchange.settings
+        self.peer_id = peer_id
+        self.lane = lane
+        self.dirty = False
+        self._loop = exchange.loop
+        self._window_s = settings.connect_timeout_ms / 1000
+        self._counters = counters
+        self._flow = counters.of(lane)
+        self._report = report
+        self._flusher = exchange.flusher
+        self._on_frame = on_frame
+        self._outbox = Outbox(
+            budget_bytes=settings.budget_of(lane),
+            batch_envelopes=settings.batch_envelopes,
+            batch_bytes=settings.batch_bytes,
+            frame_limit_bytes=settings.frame_limit_bytes,
+        )
+        # At least one attempt must fit into a window, however often the peer was down before.
+        longest_ms = min(settings.redial_max_ms, settings.connect_timeout_ms // 2)
+        self._dialler = Dialler(exchange, counters, zmq.DEALER, self, longest_pause_ms=longest_ms)
+        self._routes: list[Route] = []
+        self._path: Path | None = None
+        self._window: asyncio.TimerHandle | None = None
+
+    def push(self, envelope: bytes) -> None:
+        """Queue one envelope.
+
+        Raises:
+            QueueFull: too much is waiting already.
+        """
+        outbox = self._outbox
+        if not outbox.has_room_for(len(envelope)):
+            self._counters.refused_queue_full += 1
+            raise QueueFull(self.peer_id, self.lane.name.lower(), outbox.queued_bytes)
+        if outbox.push(envelope) and self._path is not None:
+            self.flush()
+        self._flusher.mark(self)
+
+    def flush(self) -> bool:
+        """Hand over what waits, as far as the connection takes it; dial when there is none.
+
+        True when the connection is full.
+        """
+        outbox = self._outbox
+        outbox.seal()
+        while (frame := outbox.first()) is not None:
+            path = self._path
+            if path is None:
+                self._open_window()
+                return False
+            sent = path.send(frame.payload)
+            if sent is Sent.FULL:
+                return True
+            if sent is Sent.GONE:
+                self._lose(path, "the connection is gone")
+                continue
+            outbox.pop()
+            self._flow.frames_out += 1
+            self._flow.bytes_out += len(frame.payload)
+            self._flow.envelopes_out += frame.envelopes
+        return False
+
+    @property
+    def reader(self) -> SocketReader | None:
+        return self._path.reader if self._path is not None else None
+
+    def target(self, server_key: bytes, endpoints: Sequence[str], *, new_key: bool) -> None:
+        """The peer was admitted, perhaps again. Under a new key the old connections are void."""
+        if new_key:
+            self._routes.clear()
+            self._dialler.stop()
+            if self._path is not None:
+                self._lose(self._path, "it came back under a new key")
+        dial = self._dialler.dial
+        self._dialler.target(server_key, endpoints)
+        if dial is not None and dial.closed and self._path is dial:
+            self._lose(dial, "its address changed")
+        self._flusher.mark(self)
+        if self._window is not None:
+            self._dialler.start()
+
+    def close(self, linger_ms: int = 0) -> int:
+        """End everything; returns how many envelopes were still waiting."""
+        self._close_window()
+        self._dialler.stop(linger_ms)
+        self._routes.clear()
+        if self._path is not None:
+            self._counters.links_open -= 1
+            self._path = None
+        return self._outbox.clear()
+
+    @property
+    def up(self) -> bool:
+        return self._path is not None
+
+    def route_opened(self, route: Route) -> None:
+        self._routes.append(route)
+        if self._path is None:
+            # One connection for a pair of peers: ours, which nothing was sent on, is not needed.
+            self._dialler.stop()
+            self._take(route)
+
+    def route_closed(self, route: Route, reason: str) -> None:
+        if route in self._routes:
+            self._routes.remove(route)
+        if self._path is route:
+            self._lose(route, reason)
+
+    def dialler_up(self, dial: Dial) -> None:
+        if self._path is None:
+            self._take(dial)
+        else:
+            self._dialler.stop()
+
+    def dialler_lost(self, reason: str) -> None:
+        if not isinstance(self._path, Dial):
+            return
+        self._lose(self._path, reason)
+        if self._path is None:
+            self._open_window()
+
+    def dialler_refused(self, reason: str) -> None:
+        self._tell(LinkState.REFUSED, reason)
+
+    def dialler_message(self, dial: Dial) -> None:
+        frame = dial.socket.recv(zmq.NOBLOCK, copy=False)
+        if frame.more:
+            skip_rest(dial.socket)
+            self._counters.dropped_malformed += 1
+            return
+        payload = frame.bytes
+        self._flow.frames_in += 1
+        self._flow.bytes_in += len(payload)
+        self._on_frame(self.peer_id, self.lane, payload)
+
+    def _take(self, path: Path) -> None:
+        self._path = path
+        self._close_window()
+        self._counters.links_open += 1
+        self._tell(LinkState.UP)
+        if self._outbox:
+            self._flusher.mark(self)
+
+    def _lose(self, path: Path, reason: str) -> None:
+        assert self._path is path
+        self._path = None
+        self._counters.links_open -= 1
+        if isinstance(path, Route) and path in self._routes:
+            self._routes.remove(path)
+        self._tell(LinkState.DOWN, reason)
+        spare = self._dialler.dial or (self._routes[-1] if self._routes else None)
+        if spare is not None:
+            self._take(spare)
+        elif self._outbox:
+            self._open_window()
+
+    def _open_window(self) -> None:
+        self._dialler.start()
+        if self._window is None:
+            self._window = self._loop.call_later(self._window_s, self._give_up)
+
+    def _close_window(self) -> None:
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+
+    def _give_up(self) -> None:
+        self._window = None
+        self._dialler.stop()
+        self._counters.dropped_unreachable += self._outbox.clear()
+        self._tell(LinkState.UNREACHABLE, self._dialler.why)
+
+    def _tell(self, state: LinkState, reason: str = "") -> None:
+        self._report(LinkChanged(self.peer_id, self.lane, state, reason))

@@ -1,0 +1,61 @@
+"""What a transport may be told. Plain data; every default is meant for a LAN of tens of peers.
+
+Does not know: sockets, peers. Durations are milliseconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2p.links import Lane
+
+# A CURVE MESSAGE command adds 40 bytes to a payload (measured: 1,048,536 is the largest payload
+# under a limit of 1 MiB); the rest is room for what a later libzmq may add.
+CURVE_SLACK_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSettings:
+    """Where to listen and how much to hold."""
+
+    host: str = "0.0.0.0"
+    control_port: int = 0  # 0: the system chooses
+    data_port: int = 0
+    topics_port: int = 0
+
+    max_message_bytes: int = 1024 * 1024  # as seen by libzmq, encryption included
+    control_budget_bytes: int = 8 * 1024 * 1024  # waiting for one peer
+    data_budget_bytes: int = 16 * 1024 * 1024  # waiting for one peer
+    topics_budget_bytes: int = 8 * 1024 * 1024  # waiting for the slowest subscriber
+    topics_patience_ms: int = 100  # how long a slow subscriber may hold the others up
+
+    batch_envelopes: int = 64  # measured: more in one frame makes both sides wait for each other
+    batch_bytes: int = 32 * 1024
+    drain_frames: int = 16  # read from one socket before others get their turn
+    high_water_frames: int = 128  # inside libzmq, per connection and direction
+    routes_per_peer: int = 4  # live incoming connections of one peer on one lane
+    subscriptions_per_peer: int = 4096  # of one subscriber, per connection
+    topic_bytes: int = 255
+
+    connect_timeout_ms: int = 3_000  # from the first dial until what waits is given up
+    redial_min_ms: int = 100
+    redial_max_ms: int = 2_000
+    topics_redial_max_ms: int = 10_000  # subscriptions are dialled for as long as they stand
+    handshake_timeout_ms: int = 5_000
+    heartbeat_interval_ms: int = 2_000
+    heartbeat_timeout_ms: int = 6_000
+    self_test_interval_ms: int = 60_000
+    self_test_timeout_ms: int = 5_000
+    linger_ms: int = 200  # what close() grants to what was already handed to libzmq
+    io_threads: int = 1
+
+    @property
+    def frame_limit_bytes(self) -> int:
+        """The largest payload of one ZeroMQ message, and so the largest envelope."""
+        return self.max_message_bytes - CURVE_SLACK_BYTES
+
+    def port_of(self, lane: Lane) -> int:
+        return self.control_port if lane is Lane.CONTROL else self.data_port
+
+    def budget_of(self, lane: Lane) -> int:
+        return self.control_budget_bytes if lane is Lane.CONTROL else self.data_budget_bytes

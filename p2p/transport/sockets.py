@@ -1,0 +1,144 @@
+"""Every ZeroMQ socket of a node is made here, with one profile.
+
+Does not know: peers, lanes, what travels. Whoever makes a socket elsewhere makes a hole.
+
+Why the profile is what it is:
+- ZAP fails open: without a handler every key is accepted, unless ZAP_ENFORCE_DOMAIN is set and the
+  domain is not empty, both before the bind. So both are set before any bind, here.
+- Without MAXMSGSIZE a stranger can make a CURVE server hold hundreds of megabytes before it is
+  authenticated.
+- ROUTER_HANDOVER stays 0: with 1, whoever takes a peer's routing id takes its messages. Routing
+  ids are fresh random bytes for every connection and never an identity.
+- ROUTER_MANDATORY and NOBLOCK sends turn silent drops into errors.
+- IMMEDIATE: nothing is queued inside libzmq for a connection that may never exist.
+- libzmq does not redial (RECONNECT_IVL -1): a second connection under the same routing id is
+  silently ignored by the ROUTER while the first is not yet known to be gone. We dial anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import secrets
+
+import zmq
+
+from keys import TransportKey
+from p2p.errors import PortInUse, TransportFailed
+from p2p.transport.settings import TransportSettings
+
+ZAP_DOMAIN = b"conclave"
+MIN_LIBZMQ = (4, 3, 5)
+
+_rand_is_seeded = False
+
+
+class Sockets:
+    """One context and what it takes to make sockets in it."""
+
+    def __init__(self, settings: TransportSettings, key: TransportKey) -> None:
+        if zmq.zmq_version_info() < MIN_LIBZMQ:
+            raise TransportFailed(
+                f"libzmq {zmq.zmq_version()} has known holes; 4.3.5 or later is needed: "
+                "install pyzmq from a wheel, which bundles it"
+            )
+        _seed_libc_rand()
+        self._settings = settings
+        self._key = key
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=settings.io_threads)
+        self.context.set(zmq.MAX_SOCKETS, _socket_limit())
+        self.context.set(zmq.BLOCKY, 0)
+
+    def listener(self, kind: int) -> zmq.Socket[bytes]:
+        """A ROUTER or XPUB that only keys on the allow-list get into. Not yet bound."""
+        assert kind in (zmq.ROUTER, zmq.XPUB)
+        socket = self._make(kind, self._key)
+        socket.curve_server = True
+        socket.zap_domain = ZAP_DOMAIN
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        socket.setsockopt(zmq.BACKLOG, 1024)
+        if kind == zmq.ROUTER:
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
+        else:
+            socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # see each subscription, to attribute it
+            socket.setsockopt(zmq.XPUB_NODROP, 1)
+        return socket
+
+    def dialler(
+        self, kind: int, server_key: bytes, own_key: TransportKey | None = None
+    ) -> zmq.Socket[bytes]:
+        """A DEALER or SUB for one connection to the holder of `server_key`. Not yet connected."""
+        assert kind in (zmq.DEALER, zmq.SUB)
+        assert len(server_key) == 32
+        socket = self._make(kind, own_key or self._key)
+        socket.curve_serverkey = server_key
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        if kind == zmq.DEALER:
+            # The first byte must not be zero: libzmq keeps those ids for itself.
+            socket.setsockopt(zmq.ROUTING_ID, b"\x01" + secrets.token_bytes(15))
+        return socket
+
+    def _make(self, kind: int, key: TransportKey) -> zmq.Socket[bytes]:
+        settings = self._settings
+        socket = self.context.socket(kind)
+        socket.curve_publickey = key.public
+        socket.curve_secretkey = key.export_secret()
+        socket.setsockopt(zmq.MAXMSGSIZE, settings.max_message_bytes)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, settings.handshake_timeout_ms)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, settings.heartbeat_interval_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, settings.heartbeat_timeout_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, settings.heartbeat_timeout_ms)
+        socket.setsockopt(zmq.SNDHWM, settings.high_water_frames)
+        socket.setsockopt(zmq.RCVHWM, settings.high_water_frames)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IPV6, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        return socket
+
+
+def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
+    """Bind a listener and return its port.
+
+    Raises:
+        PortInUse: another socket has it.
+        TransportFailed: the system refuses for another reason, such as a foreign address.
+    """
+    try:
+        socket.bind(f"tcp://{_bracketed(host)}:{port}")
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(host, port) from error
+        raise TransportFailed(f"cannot listen on {host} port {port}: {error}") from error
+    endpoint = bytes(socket.getsockopt(zmq.LAST_ENDPOINT))
+    return int(endpoint.rstrip(b"\0").rsplit(b":", 1)[1])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _socket_limit() -> int:
+    """Links, monitors and probes cost a socket each; the default of 1,023 is soon used up, and
+    libzmq then says 'too many open files'."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 4096
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 65_535 if soft == resource.RLIM_INFINITY else max(1_023, min(soft // 3, 65_535))
+
+
+def _seed_libc_rand() -> None:
+    """libzmq numbers connections that set no routing id by libc's rand(), whose sequence is the
+    same in every process that never seeded it. Our own sockets always set one; this covers the
+    others. Once per process, before the first context."""
+    global _rand_is_seeded
+    if _rand_is_seeded:
+        return
+    _rand_is_seeded = True
+    try:
+        ctypes.CDLL(None).srand(ctypes.c_uint(secrets.randbits(32)))
+    except (OSError, TypeError, AttributeError):  # no libc under that name: Windows
+        return

@@ -1,0 +1,290 @@
+"""CURVE sockets as a `p2p.links.Transport`: who is admitted, and which part does what for them.
+
+One ROUTER per lane and one XPUB listen; a DEALER per peer and lane and a SUB per publisher are
+dialled when they are first needed. See `sockets` for the profile, `outlet` for the way out,
+`lane_server` for the way in, `zap` for who gets in, `self_test` for the proof of it.
+
+Does not know: certificates, sessions, envelopes, membership. Invariants: the allow-list of ZAP,
+the table that attributes frames, and the contacts name the same keys; no key has two peers; no
+callback runs inside a call of ours, they all come from the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from keys import PeerId, TransportKey
+from p2p.errors import (
+    MisuseError,
+    NotRunning,
+    PayloadTooLarge,
+    PeerUnreachable,
+    TransportFailed,
+)
+from p2p.links import (
+    Contact,
+    Lane,
+    LinkChanged,
+    LinkState,
+    OnFatal,
+    OnFrame,
+    OnLink,
+    OnPublication,
+)
+from p2p.transport.assembly import Assembly
+from p2p.transport.counters import TransportCounters
+from p2p.transport.dialler import endpoints_of
+from p2p.transport.lane_server import Route
+from p2p.transport.outlet import Outlet
+from p2p.transport.self_test import judge
+from p2p.transport.settings import TransportSettings
+
+_CURVE_KEY_BYTES = 32
+
+
+class _Receivers(NamedTuple):
+    on_frame: OnFrame
+    on_link: OnLink
+    on_publication: OnPublication
+    on_fatal: OnFatal
+
+
+class ZmqTransport:
+    """One node's sockets: one context, one key. Say who receives, then `async with`, once."""
+
+    def __init__(self, settings: TransportSettings, key: TransportKey) -> None:
+        self.settings = settings
+        self.ports: Mapping[str, int] = {}
+        self._key = key
+        self._limit_bytes = settings.frame_limit_bytes
+        self._counters = TransportCounters()
+        self._contacts: dict[PeerId, Contact] = {}
+        self._peers: dict[str, PeerId] = {}  # user id, as ZAP gives it to a key, to peer
+        self._outlets: dict[Lane, dict[PeerId, Outlet]] = {lane: {} for lane in Lane}
+        self._receivers: _Receivers | None = None
+        self._assembly: Assembly | None = None
+        self._running = False
+        self._watch: asyncio.Task[None] | None = None
+
+    def receive_with(
+        self,
+        on_frame: OnFrame,
+        on_link: OnLink,
+        on_publication: OnPublication,
+        on_fatal: OnFatal,
+    ) -> None:
+        self._receivers = _Receivers(on_frame, on_link, on_publication, on_fatal)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> Mapping[str, int]:
+        """Bind, prove that a stranger is refused, and return the ports.
+
+        Raises:
+            MisuseError: nobody receives, or it was started before.
+            PortInUse: another process has a port.
+            TransportFailed: libzmq is too old, or the self-test found that anyone gets in.
+        """
+        if self._receivers is None or self._assembly is not None:
+            raise MisuseError("call receive_with() first, and start a transport only once")
+        assembly = self._assembly = Assembly(
+            self.settings,
+            self._key,
+            self._counters,
+            self._peers,
+            route_owner=self,
+            on_frame=self._receivers.on_frame,
+            on_publication=self._receivers.on_publication,
+        )
+        try:
+            self.ports = assembly.open()
+            self_test = assembly.self_test(self.ports)
+            failure = judge(await self_test.run(), unanswered=1, patience=1)
+            if failure is not None:
+                raise failure
+        except BaseException:  # a half-open node is none; also when we are cancelled
+            assembly.shut()
+            await assembly.term()
+            raise
+        self._running = True
+        self._watch = asyncio.create_task(self_test.watch(self._fail), name="transport-self-test")
+        return self.ports
+
+    async def close(self) -> None:
+        """Flush what leaves at once, then close everything; never hangs."""
+        assembly = self._assembly
+        if assembly is None:
+            return
+        self._shut(assembly, self.settings.linger_ms)
+        if self._watch is not None and self._watch is not asyncio.current_task():
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+            self._watch = None
+        await assembly.term()
+
+    def admit(self, contact: Contact) -> None:
+        """Let this peer's key in and make it reachable. A new key or address replaces the old.
+
+        A key that another peer holds, or our own, is not admitted: whoever claims it would be
+        taken for its holder. Sending to that peer then fails.
+
+        Raises:
+            NotRunning: not started, or closed.
+            MisuseError: the key is not a CURVE key.
+        """
+        assembly = self._opened()
+        key, peer_id = contact.curve_public, contact.peer_id
+        if len(key) != _CURVE_KEY_BYTES:
+            raise MisuseError(f"a CURVE key has {_CURVE_KEY_BYTES} bytes, not {len(key)}")
+        user_id = key.hex()
+        if key == self._key.public or self._peers.get(user_id, peer_id) != peer_id:
+            self._counters.dropped_key_taken += 1
+            return
+        before = self._contacts.get(peer_id)
+        new_key = before is not None and before.curve_public != key
+        if before is not None and new_key:
+            del self._peers[before.curve_public.hex()]
+        self._contacts[peer_id] = contact
+        self._peers[user_id] = peer_id
+        self._publish_allow_list(assembly)
+        if before is not None and new_key:
+            assembly.cut(before.curve_public.hex())
+        for lane in Lane:
+            outlet = self._outlets[lane].get(peer_id)
+            if outlet is None:
+                outlet = self._outlets[lane][peer_id] = self._new_outlet(assembly, peer_id, lane)
+            outlet.target(key, self._endpoints(contact, lane.name.lower()), new_key=new_key)
+        assembly.links.target(peer_id, key, self._endpoints(contact, "topics"))
+
+    def expel(self, peer_id: PeerId) -> None:
+        """Off the allow-list, refused per frame, and the connection cut."""
+        assembly = self._opened()
+        contact = self._contacts.pop(peer_id, None)
+        if contact is None:
+            return
+        user_id = contact.curve_public.hex()
+        del self._peers[user_id]
+        self._publish_allow_list(assembly)
+        assembly.cut(user_id)
+        assembly.links.forget(peer_id)
+        for lane in Lane:
+            outlet = self._outlets[lane].pop(peer_id)
+            was_up = outlet.up
+            self._counters.dropped_expelled += outlet.close()
+            if was_up:
+                self._report(LinkChanged(peer_id, lane, LinkState.DOWN, "expelled"))
+
+    def send(self, to: PeerId, lane: Lane, envelope: bytes) -> None:
+        """Queue one envelope; it leaves at the end of this turn of the loop at the latest.
+
+        Raises:
+            NotRunning: not started, or closed.
+            PeerUnreachable: `to` was never admitted, or is expelled.
+            QueueFull: the budget in bytes for this peer and lane is used up.
+            PayloadTooLarge: the envelope is over the limit of one frame.
+        """
+        if len(envelope) > self._limit_bytes:
+            raise PayloadTooLarge(len(envelope), self._limit_bytes, "envelope")
+        outlet = self._outlets[lane].get(to)
+        if outlet is None:
+            self._opened()
+            raise PeerUnreachable(to, "it is not admitted: introduce it first")
+        outlet.push(envelope)
+
+    def publish(self, topic: str, envelope: bytes) -> None:
+        """Send to every subscriber of exactly this topic (no prefix matching).
+
+        Raises:
+            NotRunning: not started, or closed.
+            PayloadTooLarge: the envelope is over the limit of one frame.
+            MisuseError: no topic can have that name.
+        """
+        self._opened().topics.publish(topic, envelope)
+
+    def subscribe(self, topic: str) -> None:
+        """Receive this topic from all admitted peers, present and future."""
+        self._opened().links.subscribe(topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Stop receiving it."""
+        self._opened().links.unsubscribe(topic)
+
+    def counters(self) -> Mapping[str, int]:
+        """Plain counters for the metrics endpoint, by name."""
+        return self._counters.by_name()
+
+    def route_opened(self, lane: Lane, route: Route) -> None:
+        """A peer's own connection came in."""
+        outlet = self._outlets[lane].get(route.peer_id)
+        if outlet is not None:
+            outlet.route_opened(route)
+
+    def route_closed(self, lane: Lane, route: Route, reason: str) -> None:
+        """It ended."""
+        outlet = self._outlets[lane].get(route.peer_id)
+        if outlet is not None:
+            outlet.route_closed(route, reason)
+
+    def _opened(self) -> Assembly:
+        if self._assembly is None or not self._running:
+            raise NotRunning("the transport")
+        return self._assembly
+
+    def _new_outlet(self, assembly: Assembly, peer_id: PeerId, lane: Lane) -> Outlet:
+        assert self._receivers is not None, "started"
+        return Outlet(
+            peer_id,
+            lane,
+            assembly.exchange,
+            self._counters,
+            report=self._report,
+            on_frame=self._receivers.on_frame,
+        )
+
+    def _endpoints(self, contact: Contact, port_name: str) -> list[str]:
+        endpoints, unfit = endpoints_of(contact, port_name)
+        self._counters.dropped_bad_address += unfit
+        return endpoints
+
+    def _publish_allow_list(self, assembly: Assembly) -> None:
+        assembly.zap.allow_only(
+            {bytes.fromhex(user_id): user_id.encode() for user_id in self._peers}
+        )
+
+    def _report(self, change: LinkChanged) -> None:
+        """Later, never inside a call of ours."""
+        assert self._assembly is not None
+        assert self._receivers is not None
+        self._assembly.exchange.loop.call_soon(self._receivers.on_link, change)
+
+    def _shut(self, assembly: Assembly, linger_ms: int) -> None:
+        self._running = False
+        for outlets in self._outlets.values():
+            for outlet in outlets.values():
+                if outlet.up:
+                    outlet.flush()
+                self._counters.dropped_at_close += outlet.close(linger_ms)
+            outlets.clear()
+        self._contacts.clear()
+        self._peers.clear()
+        assembly.shut(linger_ms)
+
+    def _fail(self, failure: TransportFailed) -> None:
+        """Closed ports are better than open doors: shut everything, then tell."""
+        assert self._assembly is not None
+        assert self._receivers is not None
+        self._shut(self._assembly, 0)
+        self._receivers.on_fatal(failure)

@@ -1,0 +1,114 @@
+"""Who gets in: the ZAP handler (https://rfc.zeromq.org/spec/27/), in a thread of its own.
+
+It answers from an immutable snapshot that the event loop replaces whole, so that a blocked event
+loop never stalls a handshake and no lock is needed. It survives any request: an exception is a
+500 and a number.
+
+Does not know: peers, certificates, lanes. It knows CURVE keys and the user id that libzmq shall
+put on every message of that key. It must be bound before any other socket of its context.
+
+Invariant: a key that is not in the snapshot gets 400. No handler at all also lets nobody in,
+because every listener enforces its ZAP domain.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import zmq
+
+from p2p.transport.counters import TransportCounters
+from p2p.transport.sockets import ZAP_DOMAIN
+
+ENDPOINT = "inproc://zeromq.zap.01"
+_ENVELOPE_PARTS = 2  # return address and an empty delimiter
+_REQUEST_PARTS = 7  # version, request id, domain, address, identity, mechanism, credentials
+
+
+class ZapHandler:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], counters: TransportCounters
+    ) -> None:
+        self._context = context
+        self._counters = counters
+        self._allowed: Mapping[bytes, bytes] = MappingProxyType({})
+        self._probes: frozenset[bytes] = frozenset()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    @property
+    def alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(ENDPOINT)
+        self._thread = threading.Thread(
+            target=self._serve, args=(socket,), name="conclave-zap", daemon=True
+        )
+        self._thread.start()
+
+    def allow_only(self, keys: Mapping[bytes, bytes]) -> None:
+        """Replace the allow-list: CURVE public key to user id."""
+        assert all(len(key) == 32 and user_id for key, user_id in keys.items())
+        self._allowed = MappingProxyType(dict(keys))
+
+    def expect_probes(self, keys: frozenset[bytes]) -> None:
+        """Keys of our own self-test: denied like any other, but not counted."""
+        self._probes = keys
+
+    def stop(self) -> None:
+        """End the thread. After that nobody gets in."""
+        if self._thread is None:
+            return
+        self._stopping = True
+        wake = self._context.socket(zmq.DEALER)
+        wake.setsockopt(zmq.LINGER, 0)
+        wake.connect(ENDPOINT)
+        wake.send(b"")
+        self._thread.join(timeout=1.0)
+        wake.close()
+
+    def _serve(self, socket: zmq.Socket[bytes]) -> None:
+        try:
+            while not self._stopping:
+                try:
+                    request = socket.recv_multipart()
+                    if not self._stopping:
+                        self._answer(socket, request)
+                except zmq.ContextTerminated:
+                    return
+                except Exception:  # noqa: BLE001
+                    # A supervisor: were this thread to die, every handshake would hang for ever.
+                    self._counters.zap_errors += 1
+        finally:
+            socket.close()
+
+    def _answer(self, socket: zmq.Socket[bytes], request: list[bytes]) -> None:
+        envelope, body = request[:_ENVELOPE_PARTS], request[_ENVELOPE_PARTS:]
+        request_id = body[1] if len(body) > 1 else b""
+        try:
+            status, text, user_id = self._decide(body)
+        except Exception:  # noqa: BLE001
+            # A supervisor: whatever a request holds, its handshake gets an answer.
+            self._counters.zap_errors += 1
+            status, text, user_id = b"500", b"internal error", b""
+        # The last part is metadata. It stays empty: roles are looked up in our own table, since a
+        # peer may set properties of its own that look the same.
+        socket.send_multipart([*envelope, b"1.0", request_id, status, text, user_id, b""])
+
+    def _decide(self, body: list[bytes]) -> tuple[bytes, bytes, bytes]:
+        if len(body) != _REQUEST_PARTS or body[0] != b"1.0":
+            self._counters.zap_errors += 1
+            return b"500", b"not a ZAP 1.0 request", b""
+        _, _, domain, _, _, mechanism, key = body
+        user_id = self._allowed.get(key)
+        if domain == ZAP_DOMAIN and mechanism == b"CURVE" and user_id is not None:
+            self._counters.zap_accepted += 1
+            return b"200", b"welcome", user_id
+        if key not in self._probes:
+            self._counters.zap_denied += 1
+        return b"400", b"unknown key", b""
