@@ -1,0 +1,91 @@
+"""The test vectors of keys/FORMAT.md, computed. `python tests/keys/keys_vectors.py` prints them.
+
+After a change that is meant to change bytes, paste the output into FORMAT.md and read the diff.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keys_lab import NOW_MS, key, lab
+
+from keys import Role, Roster, Ticket, make_join_request, network_id_of
+from keys.identity import fingerprint
+from keys.join import encode_grant, mac_key_of
+from keys.sealed import Cost, seal
+
+TRANSCRIPT = bytes(range(32))
+SECRET = bytes(range(16))
+
+
+def ticket() -> Ticket:
+    return Ticket.make(
+        network_id_of(key(1).public_key),
+        b"ticket01",
+        SECRET,
+        NOW_MS // 1000 + 900,
+        Role.SERVICE,
+        [("192.0.2.1", 4747), ("fe80::1", 4747), ("alpha.local", 4747)],
+    )
+
+
+def vectors() -> dict[str, str]:
+    made = lab()
+    genesis = made.genesis(1)
+    roster = Roster.make(made.issuer, genesis, [made.peer.peer_id], NOW_MS)
+    request = make_join_request(ticket(), made.peer, "alpha", TRANSCRIPT, NOW_MS, nonce=bytes(16))
+    sealed = seal(
+        "identity",
+        made.peer.export_secret(),
+        "correct horse",
+        cost=Cost(1, 8 << 20),
+        salt=bytes(16),
+        nonce=bytes(24),
+    )
+    return {
+        "public key of seed 03": made.peer.public_key.hex(),
+        "fingerprint": fingerprint(made.peer.public_key).hex(),
+        "peer id": made.peer.peer_id,
+        "network id": made.trust.network_id,
+        "signature of 'body' for 'test'": made.peer.sign("test", b"body").hex(),
+        "root certificate": made.top.raw.hex(),
+        "issuer certificate": made.middle.raw.hex(),
+        "peer certificate": made.leaf.raw.hex(),
+        "digest of the peer certificate": made.leaf.digest.hex(),
+        "chain": made.chain.encode().hex(),
+        "transport record": made.record().raw.hex(),
+        "genesis": genesis.raw.hex(),
+        "roster": roster.raw.hex(),
+        "ticket": ticket().export_secret(),
+        "mac key of the ticket": mac_key_of(SECRET).hex(),
+        "join request": request.hex(),
+        "grant": encode_grant(made.chain, genesis).hex(),
+        "secret file, open": seal("identity", made.peer.export_secret(), None).hex(),
+        "secret file, sealed": sealed.hex(),
+    }
+
+
+def written(path: Path) -> dict[str, str]:
+    """The vectors that stand in a file, by name. A long value goes on in indented lines."""
+    text = path.read_text().split("```vectors\n")[1].split("```")[0]
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith("  "):
+            found[name] += line.strip()
+        elif line:
+            name = line.rstrip(":")
+            found[name] = ""
+    return found
+
+
+def printed() -> str:
+    lines: list[str] = []
+    for name, value in vectors().items():
+        lines.append(f"{name}:")
+        lines += [f"  {value[at : at + 96]}" for at in range(0, len(value), 96)]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(printed())

@@ -1,0 +1,65 @@
+"""The vectors of FORMAT.md are what the code makes, and what it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from keys_lab import NOW_MS, key
+from keys_vectors import TRANSCRIPT, vectors, written
+
+import keys
+from keys import (
+    Chain,
+    Genesis,
+    Roster,
+    Ticket,
+    Trust,
+    accept_grant,
+    decode_record,
+    verify,
+    verify_record,
+)
+from keys.identity import NetworkId
+from keys.join import JoinRequest, mac_key_of
+from keys.sealed import unseal
+
+FORMAT = Path(keys.__file__).with_name("FORMAT.md")
+COMPUTED = vectors()
+WRITTEN = written(FORMAT)
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_a_vector_is_what_the_code_makes(name: str) -> None:
+    assert WRITTEN[name] == COMPUTED[name]
+
+
+def test_no_vector_stands_in_the_document_alone() -> None:
+    assert WRITTEN.keys() == COMPUTED.keys()
+
+
+def test_the_written_bytes_are_read_and_believed() -> None:
+    """From the document's text alone, as another program would read it."""
+    raw = {
+        name: bytes.fromhex(text)
+        for name, text in WRITTEN.items()
+        if name not in ("ticket", "peer id", "network id")
+    }
+    trust = Trust(NetworkId(WRITTEN["network id"]))
+    principal = verify(Chain.decode(raw["chain"]), trust, NOW_MS)
+    assert principal.peer_id == WRITTEN["peer id"]
+    verify_record(decode_record(raw["transport record"]), principal, NOW_MS)
+    genesis = Genesis.decode(raw["genesis"])
+    genesis.verify(trust)
+    roster = Roster.decode(raw["roster"])
+    roster.verify(genesis)
+    assert roster.voters == (principal.peer_id,)
+    ticket = Ticket.parse(WRITTEN["ticket"])
+    request = JoinRequest.decode(raw["join request"])
+    assert request.proves_secret(mac_key_of(ticket.secret), TRANSCRIPT)
+    assert request.is_signed(TRANSCRIPT)
+    assert accept_grant(ticket, key(3), raw["grant"], NOW_MS).genesis == genesis
+    path = Path("identity.key")
+    assert unseal(path, "identity", raw["secret file, open"], None) == bytes([3]) * 32
+    sealed = raw["secret file, sealed"]
+    assert unseal(path, "identity", sealed, "correct horse") == bytes([3]) * 32
