@@ -191,6 +191,7 @@ class Keystore:
             raise GrantRefused(f"its certificate is for {leaf.peer_id}, we are {identity.peer_id}")
         if leaf.name != name:
             raise GrantRefused(f"its certificate calls us {leaf.name!r}, we are {name!r}")
+        _check_free(home, _RESUMABLE)
         return cls._create(home, {"identity": identity}, joined.chain, joined.genesis, passphrase)
 
     @classmethod

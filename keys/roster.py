@@ -59,11 +59,9 @@ class Roster:
         if issuer.public_key != genesis.issuer_public_key:
             raise NotTheIssuer("signing the first voter roster")
         names = tuple(sorted(voters))
-        if len(set(names)) != genesis.expected_voters or len(names) != genesis.expected_voters:
-            raise InvalidValue(
-                "voters",
-                f"are {len(set(names))}, the network was made for {genesis.expected_voters}",
-            )
+        wanted = genesis.expected_voters
+        if len(names) != wanted or len(set(names)) != wanted:
+            raise InvalidValue("voters", f"{len(set(names))} given, the network expects {wanted}")
         body = encode(
             {
                 1: VERSION,

@@ -17,7 +17,7 @@ from typing import Final
 
 from keys.canonical import Fields, NotCanonical, decode, encode
 from keys.certificate import SERIAL_BYTES
-from keys.errors import HomeDamaged, InvalidValue
+from keys.errors import HomeDamaged, InsecurePermissions, InvalidValue
 from keys.files import create_exclusive, names_in, read_private, remove_file
 from keys.identity import KEY_BYTES
 from keys.names import MAX_NAME_CHARS, MAX_NAMESPACES
@@ -142,7 +142,7 @@ class TicketBook:
         for ticket_id in self._ids():
             try:
                 note = self.find(ticket_id)
-            except HomeDamaged:
+            except (HomeDamaged, InsecurePermissions):
                 continue  # it lets nobody in, and must not keep others from being invited
             if note is not None and note.expires_ms + FORGET_AFTER_MS < now_ms:
                 remove_file(self._note_path(ticket_id))
