@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from keys_lab import DAY_MS, NOW_MS, key, lab
 
 from keys import (
+    Genesis,
     Identity,
     Issuer,
     Keystore,
@@ -40,6 +41,7 @@ from keys.errors import (
     TicketWrongSecret,
 )
 from keys.issuer import MAX_TTL_S
+from keys.join import encode_grant
 from keys.ticketbook import FORGET_AFTER_MS, MAX_TICKETS, TicketBook
 from keys.trust import Chain
 
@@ -276,6 +278,14 @@ def test_a_door_of_another_network_cannot_make_us_join_it(scene: Scene, tmp_path
     grant = theirs.redeem(request, TALK, NOW_MS)
     with pytest.raises(GrantRefused, match="network"):
         accept_grant(scene.ticket, scene.newcomer, grant, NOW_MS)
+
+
+def test_a_grant_with_a_genesis_of_another_name_is_refused() -> None:
+    made = lab()
+    renamed = Genesis.make(made.root, made.issuer.public_key, "wan", 3, NOW_MS)
+    ticket = Ticket.make(made.trust.network_id, b"12345678", bytes(16), 2**31, Role.SERVICE, [])
+    with pytest.raises(GrantRefused, match="differently"):
+        accept_grant(ticket, made.peer, encode_grant(made.chain, renamed), NOW_MS)
 
 
 def test_a_grant_for_another_key_is_refused(scene: Scene) -> None:

@@ -176,6 +176,7 @@ REFUSALS: list[tuple[str, type[CertificateRefused], Callable[[], Chain]]] = [
         lambda: forged_leaf(f13=LAB.leaf.not_after_ms + 6 * 60_000),
     ),
     ("more roles", RolesTooWide, lambda: chain(middle=narrow(max_roles=Role.SERVICE))),
+    ("an issuer that may give more", RolesTooWide, lambda: forged_top(f14=int(Role.SERVICE))),
     ("more namespaces", NamespacesTooWide, lambda: chain(middle=narrow(namespaces=["shop"]))),
 ]
 
