@@ -69,7 +69,11 @@ class DialOwner(Protocol):
 
 
 class Dial:
-    """Opened by its constructor; ended by `close` or by fate, of which the owner is told."""
+    """Opened by its constructor; ended by `close` or by fate, of which the owner is told.
+
+    Raises:
+        zmq.ZMQError: no socket is left, or libzmq cannot parse the endpoint.
+    """
 
     def __init__(
         self,
@@ -94,7 +98,11 @@ class Dial:
             batch=exchange.settings.drain_frames,
         )
         self._token = exchange.monitors.watch(self.socket, _EVENTS, self._on_event)
-        self.socket.connect(endpoint)
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
 
     def send(self, payload: bytes) -> Sent:
         try:

@@ -137,9 +137,10 @@ class LaneServer:
         frame = self.socket.recv(zmq.NOBLOCK, copy=False)
         user_id = user_id_of(frame)
         peer_id = self._peers.get(user_id)
-        if frame.more:
+        if frame.more:  # none of our nodes sends several parts
             skip_rest(self.socket)
             self._counters.dropped_malformed += 1
+            self._cut_frame(frame, user_id)
             return
         if peer_id is None:
             self._counters.dropped_unknown_sender += 1

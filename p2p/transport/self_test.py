@@ -77,14 +77,11 @@ class SelfTest:
     async def _probe(self, port_name: str, port: int, stranger: TransportKey) -> Verdict:
         kind = zmq.SUB if port_name == "topics" else zmq.DEALER
         probe = _Probe(self._exchange.loop)
-        dial = Dial(
-            self._exchange,
-            kind,
-            f"tcp://{_own_address(self._exchange.settings.host)}:{port}",
-            self._server_key,
-            probe,
-            own_key=stranger,
-        )
+        address = f"tcp://{_own_address(self._exchange.settings.host)}:{port}"
+        try:
+            dial = Dial(self._exchange, kind, address, self._server_key, probe, stranger)
+        except zmq.ZMQError:  # out of descriptors
+            return Verdict.UNANSWERED
         try:
             async with asyncio.timeout(self._exchange.settings.self_test_timeout_ms / 1000):
                 return await probe.verdict

@@ -32,7 +32,7 @@ class TransportSettings:
     batch_envelopes: int = 64  # measured: more in one frame makes both sides wait for each other
     batch_bytes: int = 32 * 1024
     drain_frames: int = 16  # read from one socket before others get their turn
-    high_water_frames: int = 128  # inside libzmq, per connection and direction
+    high_water_frames: int = 64  # inside libzmq, per connection and direction; more gains nothing
     routes_per_peer: int = 4  # live incoming connections of one peer on one lane
     subscriptions_per_peer: int = 4096  # of one subscriber, per connection
     topic_bytes: int = 255

@@ -3,9 +3,9 @@
 A topic is a name of up to `topic_bytes` bytes; on the wire it ends with a zero byte, since ZeroMQ
 matches prefixes and `agent.1` must not hear `agent.10`. One message is `topic 0x00 envelopes`.
 
-A subscriber that reads too slowly holds the others up for `topics_patience_ms` or until
-`topics_budget_bytes` wait, whichever is first. Then what waits goes to those who have room, and
-the slow one has a gap, which is counted here and seen there by its sequence numbers.
+A subscriber that has had no room for `topics_patience_ms`, or for whom `topics_budget_bytes` wait,
+is left behind: what waits goes to those who have room, and the slow one has a gap, which is
+counted here and seen there by the sequence numbers of the layer above.
 
 Does not know: who may read what (whoever is admitted reads everything), sequence numbers.
 Invariant: envelopes of one topic leave in the order of `publish`.
@@ -13,7 +13,6 @@ Invariant: envelopes of one topic leave in the order of `publish`.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Mapping
 
@@ -48,8 +47,8 @@ class TopicServer:
         self._peers = peers
         self._open: dict[bytes, Outbox] = {}
         self._frames: deque[Frame] = deque()
-        self._queued_bytes = 0
-        self._patience: asyncio.TimerHandle | None = None
+        self.queued_bytes = 0
+        self._stalled_since_s: float | None = None
         self._subscriptions: dict[Connection, set[bytes]] = {}
         self._connections = Connections(0)
         self.socket = exchange.sockets.listener(zmq.XPUB)
@@ -71,7 +70,6 @@ class TopicServer:
 
     def close(self, linger_ms: int = 0) -> int:
         """Returns how many envelopes had not left."""
-        self._stop_waiting()
         self.reader.stop()
         self._exchange.monitors.unwatch(self._token, self.socket)
         self.socket.close(linger=linger_ms)
@@ -122,7 +120,7 @@ class TopicServer:
         while (frame := batch.first()) is not None:
             batch.pop()
             self._frames.append(Frame(name + frame.payload, frame.envelopes))
-            self._queued_bytes += len(name) + len(frame.payload)
+            self.queued_bytes += len(name) + len(frame.payload)
 
     def _send(self) -> None:
         while self._frames:
@@ -131,41 +129,37 @@ class TopicServer:
             except zmq.Again:
                 self._wait_or_leave_behind()
                 return
+            self._stalled_since_s = None
             self._sent()
-        self._stop_waiting()
 
     def _sent(self) -> None:
         frame = self._frames.popleft()
-        self._queued_bytes -= len(frame.payload)
+        self.queued_bytes -= len(frame.payload)
         flow = self._counters.topics
         flow.frames_out += 1
         flow.bytes_out += len(frame.payload)
         flow.envelopes_out += frame.envelopes
 
     def _wait_or_leave_behind(self) -> None:
-        """Some subscriber has no room. libzmq says so before it sends to anyone."""
-        if self._queued_bytes > self._settings.topics_budget_bytes:
+        """Some subscriber has no room. libzmq says so before it sends to anyone, and the flusher
+        asks again until there is room or our patience ends."""
+        now_s = self._exchange.loop.time()
+        if self._stalled_since_s is None:
+            self._stalled_since_s = now_s
+        stalled_ms = (now_s - self._stalled_since_s) * 1000
+        too_long = stalled_ms >= self._settings.topics_patience_ms
+        if too_long or self.queued_bytes > self._settings.topics_budget_bytes:
             self._leave_behind()
-        elif self._patience is None:
-            self._patience = self._exchange.loop.call_later(
-                self._settings.topics_patience_ms / 1000, self._leave_behind
-            )
 
     def _leave_behind(self) -> None:
         """Send to all who have room, and let the slow ones have their gap."""
-        self._stop_waiting()
         self.socket.setsockopt(zmq.XPUB_NODROP, 0)
         while self._frames:
             self.socket.send(self._frames[0].payload, zmq.NOBLOCK)
             self._counters.topics_lossy_frames += 1
             self._sent()
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self._exchange.flusher.mark(self)  # the sends may have swallowed a signal
-
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        self._stalled_since_s = None
 
     def _take(self) -> None:
         frame = self.socket.recv(zmq.NOBLOCK, copy=False)

@@ -214,6 +214,12 @@ class ZmqTransport:
         """
         self._opened().topics.publish(topic, envelope)
 
+    @property
+    def topics_queued_bytes(self) -> int:
+        """What waits for the slowest subscriber; a publisher that paces itself by this loses
+        nothing."""
+        return self._opened().topics.queued_bytes
+
     def subscribe(self, topic: str) -> None:
         """Receive this topic from all admitted peers, present and future."""
         self._opened().links.subscribe(topic)

@@ -1,0 +1,349 @@
+"""Two or three real transports in one process: what arrives, what is reported."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from keys import PeerId, TransportKey
+from p2p.errors import MisuseError, NotRunning, PayloadTooLarge, PeerUnreachable, PortInUse
+from p2p.links import Lane, LinkState, Transport
+from p2p.transport import TransportSettings, ZmqTransport
+from transport_lab import QUICK, Node, eventually, foul_contact, nodes, run
+
+
+def test_it_is_a_transport() -> None:
+    assert isinstance(ZmqTransport(QUICK, TransportKey.generate()), Transport)
+
+
+def test_an_envelope_arrives_with_its_senders_name() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            ada.send(bob, b"hello", Lane.CONTROL)
+            await eventually(lambda: bob.frames)
+            assert bob.frames == [(ada.peer_id, Lane.CONTROL, b"hello")]
+
+    run(main)
+
+
+def test_an_answer_takes_the_connection_that_the_question_came_over() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            bob.on_frame = lambda peer, lane, _: bob.transport.send(peer, lane, b"pong")
+            ada.send(bob, b"ping")
+            await eventually(lambda: ada.frames)
+            assert ada.received() == b"pong"
+            assert (ada.count("dials"), bob.count("dials")) == (1, 0)
+            assert ada.states() == bob.states() == [LinkState.UP]
+
+    run(main)
+
+
+def test_envelopes_of_one_turn_share_a_frame() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            for letter in b"abc":
+                ada.send(bob, bytes([letter]))
+            await eventually(lambda: bob.frames)
+            assert bob.frames == [(ada.peer_id, Lane.DATA, b"abc")]
+            assert ada.count("data_envelopes_out") == 3
+
+    run(main)
+
+
+def test_everything_arrives_in_order_when_both_talk_at_once() -> None:
+    numbers = [number.to_bytes(4, "big") for number in range(20_000)]
+
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            for number in numbers:
+                ada.send(bob, number)
+                bob.send(ada, number)
+                if number[-1] == 0:
+                    await asyncio.sleep(0)
+            whole = b"".join(numbers)
+            await eventually(lambda: len(bob.received()) == len(ada.received()) == len(whole))
+            assert bob.received() == whole
+            assert ada.received() == whole
+
+    run(main)
+
+
+def test_the_largest_envelope_arrives_and_a_larger_one_is_refused() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            limit = ada.transport.settings.frame_limit_bytes
+            ada.send(bob, b"x" * limit)
+            with pytest.raises(PayloadTooLarge, match="over the limit"):
+                ada.send(bob, b"x" * (limit + 1))
+            await eventually(lambda: len(bob.received()) == limit)
+
+    run(main)
+
+
+def test_sending_to_someone_unknown_is_an_error_with_the_name() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            with pytest.raises(PeerUnreachable, match="zoe"):
+                ada.transport.send(PeerId("zoe"), Lane.DATA, b"x")
+
+    run(main)
+
+
+def test_what_cannot_be_delivered_is_given_up_and_reported() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            ada.transport.admit(foul_contact("gone", TransportKey.generate()))
+            ada.transport.send(PeerId("gone"), Lane.DATA, b"x")
+            await eventually(lambda: ada.links)
+            (change,) = ada.links
+            assert change.state is LinkState.UNREACHABLE
+            assert "127.0.0.1:1: nobody listens" in change.reason
+            assert ada.count("dropped_unreachable") == 1
+            assert ada.count("dials") > 1
+
+    run(main)
+
+
+def test_a_peer_that_comes_back_is_reached_again_after_it_was_given_up() -> None:
+    async def main() -> None:
+        bob = Node("bob")
+        async with bob.transport:
+            ports = bob.transport.ports
+        async with nodes("ada") as (ada,):
+            ada.transport.admit(foul_contact("bob", bob.key, dict(ports)))
+            ada.send(bob, b"lost")
+            await eventually(lambda: LinkState.UNREACHABLE in ada.states())
+            fixed = replace(
+                QUICK,
+                control_port=ports["control"],
+                data_port=ports["data"],
+                topics_port=ports["topics"],
+            )
+            async with (again := Node("bob", fixed, bob.key)).transport:
+                again.admit(ada)
+                ada.send(again, b"found")
+                await eventually(lambda: again.received() == b"found")
+
+    run(main)
+
+
+def test_a_connection_that_ends_is_reported_to_both_and_dialled_again() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            bob = Node("bob")
+            async with bob.transport:
+                ada.admit(bob)
+                bob.admit(ada)
+                ada.send(bob, b"hello")
+                await eventually(lambda: bob.frames)
+            await eventually(lambda: LinkState.UNREACHABLE in ada.states())
+            assert ada.states() == [LinkState.UP, LinkState.DOWN, LinkState.UNREACHABLE]
+            assert ada.count("links_open") == 0
+
+    run(main)
+
+
+def test_the_side_that_was_dialled_notices_the_end_too() -> None:
+    async def main() -> None:
+        async with nodes("bob") as (bob,):
+            ada = Node("ada")
+            async with ada.transport:
+                ada.admit(bob)
+                bob.admit(ada)
+                ada.send(bob, b"hello")
+                await eventually(lambda: bob.frames)
+            await eventually(lambda: LinkState.DOWN in bob.states())
+            assert bob.count("links_open") == 0
+
+    run(main)
+
+
+def test_last_words_before_closing_arrive() -> None:
+    async def main() -> None:
+        async with nodes("bob") as (bob,):
+            ada = Node("ada")
+            async with ada.transport:
+                ada.admit(bob)
+                bob.admit(ada)
+                ada.send(bob, b"hello ")
+                await eventually(lambda: bob.frames)
+                ada.send(bob, b"goodbye")
+            await eventually(lambda: bob.received() == b"hello goodbye")
+
+    run(main)
+
+
+def test_a_refusal_is_reported_and_what_waited_arrives_after_admission() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,), nodes("bob") as (bob,):
+            ada.admit(bob)
+            ada.send(bob, b"patience")
+            await eventually(lambda: LinkState.REFUSED in ada.states())
+            bob.admit(ada)
+            ada.admit(bob)
+            await eventually(lambda: bob.received() == b"patience")
+            assert ada.states()[-1] is LinkState.UP
+
+    run(main)
+
+
+def test_one_refusal_in_a_race_with_admission_is_no_news() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,), nodes("bob") as (bob,):
+            ada.admit(bob)
+            ada.send(bob, b"first")
+            await eventually(lambda: ada.count("dials_refused") == 1)
+            bob.admit(ada)
+            await eventually(lambda: bob.received() == b"first")
+            assert ada.states() == [LinkState.UP]
+
+    run(main)
+
+
+def test_a_new_key_replaces_the_old_and_cuts_its_connections() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob), nodes("bob") as (reborn,):
+            bob.send(ada, b"old")
+            await eventually(lambda: ada.frames)
+            reborn.admit(ada)
+            ada.admit(reborn)
+            await eventually(lambda: LinkState.DOWN in bob.states())
+            await eventually(lambda: LinkState.REFUSED in bob.states())
+            ada.send(reborn, b"to the new one")
+            await eventually(lambda: reborn.frames)
+            assert ada.received() == b"old"
+            assert not bob.frames
+
+    run(main)
+
+
+def test_what_waits_for_a_peer_that_restarts_goes_to_its_new_address() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,), nodes("bob") as (bob,):
+            ada.transport.admit(foul_contact("bob", TransportKey.generate()))
+            ada.send(bob, b"hold on")
+            await eventually(lambda: ada.count("dials_failed"))
+            bob.admit(ada)
+            ada.admit(bob)
+            await eventually(lambda: bob.received() == b"hold on")
+
+    run(main)
+
+
+def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,), nodes("bob") as (bob,):
+            bob.admit(ada)
+            hosts = ("127.0.0.77", "127.0.0.1")  # nobody listens on the first
+            ada.transport.admit(replace(bob.contact, hosts=hosts))
+            ada.send(bob, b"found you")
+            await eventually(lambda: bob.frames)
+            assert ada.states() == [LinkState.UP]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "host", ["peer.example", "127.0.0.1;127.0.0.1", "*", "", "fe80::1%x;y", "127.0.0.1:80", "eth0"]
+)
+def test_only_ip_addresses_are_dialled(host: str) -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,), nodes("bob") as (bob,):
+            ada.transport.admit(replace(bob.contact, hosts=(host,)))
+            ada.send(bob, b"x")
+            await eventually(lambda: ada.links)
+            assert ada.links[0].state is LinkState.UNREACHABLE
+            assert "no address" in ada.links[0].reason
+            assert ada.count("dropped_bad_address") == 3
+            assert ada.count("dials") == 0
+
+    run(main)
+
+
+def test_a_pair_that_dials_at_the_same_time_hears_everything() -> None:
+    async def main() -> None:
+        for _ in range(5):
+            async with nodes("ada", "bob") as (ada, bob):
+                for number in range(200):
+                    ada.send(bob, b"a")
+                    bob.send(ada, b"b")
+                    if number % 5 == 0:
+                        await asyncio.sleep(0)
+                await eventually(lambda: len(bob.received()) == len(ada.received()) == 200)
+                assert ada.states() == bob.states() == [LinkState.UP]
+
+    run(main)
+
+
+def test_a_port_in_use_is_named() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            taken = ada.transport.ports["data"]
+            late = Node("late", replace(QUICK, data_port=taken))
+            with pytest.raises(PortInUse, match=str(taken)):
+                await late.transport.start()
+            with pytest.raises(NotRunning):
+                late.transport.publish("x", b"")
+
+    run(main)
+
+
+def test_a_closed_transport_says_so() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            pass
+        with pytest.raises(NotRunning):
+            ada.send(bob, b"x")
+        with pytest.raises(NotRunning):
+            ada.transport.expel(bob.peer_id)
+        await ada.transport.close()
+
+    run(main)
+
+
+def test_starting_without_a_receiver_or_twice_is_misuse() -> None:
+    async def main() -> None:
+        with pytest.raises(MisuseError):
+            await ZmqTransport(TransportSettings(), TransportKey.generate()).start()
+        async with nodes("ada") as (ada,):
+            with pytest.raises(MisuseError):
+                await ada.transport.start()
+
+    run(main)
+
+
+def test_admitting_again_changes_nothing_on_a_living_connection() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            ada.send(bob, b"1")
+            await eventually(lambda: bob.frames)
+            ada.admit(bob)
+            bob.admit(ada)
+            ada.send(bob, b"2")
+            await eventually(lambda: bob.received() == b"12")
+            assert ada.count("dials") == 1
+            assert ada.states() == bob.states() == [LinkState.UP]
+
+    run(main)
+
+
+def test_a_receiver_that_raises_loses_no_later_frame() -> None:
+    async def main() -> None:
+        caught: list[dict[str, object]] = []
+        async with nodes("ada", "bob") as (ada, bob):
+            asyncio.get_running_loop().set_exception_handler(lambda _, what: caught.append(what))
+
+            def fail(*_: object) -> None:
+                raise RuntimeError("a bug of the layer above")
+
+            bob.on_frame = fail
+            for number in range(50):
+                ada.send(bob, bytes([number]))
+                await asyncio.sleep(0)
+            await eventually(lambda: bob.received() == bytes(range(50)))
+        assert caught
+
+    run(main)
