@@ -1,0 +1,73 @@
+"""Finding peers: mDNS, seeds, gossip and the last good peers feed one table of candidates.
+
+Discovery says where somebody may be. Who it is, only the door's handshake can say.
+"""
+
+from p2p.discovery.addresses import Address
+from p2p.discovery.candidate import CandidateSettings
+from p2p.discovery.candidates import CandidateTable
+from p2p.discovery.errors import BadSeed, NoMulticast, UnknownInterface
+from p2p.discovery.events import (
+    Banned,
+    CandidateEffect,
+    CandidateEvent,
+    CandidateReport,
+    Dial,
+    DialFailed,
+    Drop,
+    DropReason,
+    Found,
+    Introduced,
+    Lost,
+    NetworkChanged,
+    PeerGone,
+    Source,
+    Tick,
+)
+from p2p.discovery.interfaces import (
+    Excluded,
+    Interface,
+    Survey,
+    survey_interfaces,
+    usable_interfaces,
+)
+from p2p.discovery.lastgood import GoodPeer, LastGoodPeers
+from p2p.discovery.mdns import MdnsDiscovery, MdnsSettings
+from p2p.discovery.seeds import DEFAULT_DOOR_PORT, Seed, parse_seed, parse_seeds
+
+__all__ = [
+    "DEFAULT_DOOR_PORT",
+    "Address",
+    "BadSeed",
+    "Banned",
+    "CandidateEffect",
+    "CandidateEvent",
+    "CandidateReport",
+    "CandidateSettings",
+    "CandidateTable",
+    "Dial",
+    "DialFailed",
+    "Drop",
+    "DropReason",
+    "Excluded",
+    "Found",
+    "GoodPeer",
+    "Interface",
+    "Introduced",
+    "LastGoodPeers",
+    "Lost",
+    "MdnsDiscovery",
+    "MdnsSettings",
+    "NetworkChanged",
+    "NoMulticast",
+    "PeerGone",
+    "Seed",
+    "Source",
+    "Survey",
+    "Tick",
+    "UnknownInterface",
+    "parse_seed",
+    "parse_seeds",
+    "survey_interfaces",
+    "usable_interfaces",
+]

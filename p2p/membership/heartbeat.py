@@ -1,0 +1,67 @@
+"""The heartbeat: what a peer says of itself, twice a second, to everybody it has a session with.
+
+Data and its plain form; the caller turns that into bytes. Does not know who sent it: the
+transport attributes each frame to the key of its connection, so a heartbeat names nobody.
+
+Plain form: a sequence of `incarnation, sequence, advert_version, load, wall_ms, body`. Later
+versions may append fields; readers ignore what they do not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_BODY_BYTES = 512
+MAX_LOAD = 255
+MAX_INTEGER = 2**63 - 1
+
+_Fields = tuple[int, int, int, int, int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """One sign of life.
+
+    Raises:
+        ValueError: a field is out of its range; `from_wire` returns None instead.
+    """
+
+    incarnation: int  # of this start of the process; grows with every start
+    sequence: int  # grows with every heartbeat of this incarnation
+    advert_version: int = 0  # grows when what the peer offers changes
+    load: int = 0  # 0 idle .. 255 full
+    wall_ms: int = 0  # the sender's clock, Unix time
+    body: bytes = b""  # opaque, for the layers above
+
+    def __post_init__(self) -> None:
+        integers = (self.incarnation, self.sequence, self.advert_version, self.wall_ms)
+        if not all(0 <= number <= MAX_INTEGER for number in integers):
+            raise ValueError("a number of a heartbeat is negative or over 63 bits")
+        if not 0 <= self.load <= MAX_LOAD:
+            raise ValueError(f"load {self.load} is not from 0 to {MAX_LOAD}")
+        if len(self.body) > MAX_BODY_BYTES:
+            raise ValueError(f"a heartbeat's body is at most {MAX_BODY_BYTES} bytes")
+
+    def to_wire(self) -> _Fields:
+        return (
+            self.incarnation,
+            self.sequence,
+            self.advert_version,
+            self.load,
+            self.wall_ms,
+            self.body,
+        )
+
+    @classmethod
+    def from_wire(cls, fields: object) -> Heartbeat | None:
+        """Read what a peer sent, or None when it is not a heartbeat. Never raises."""
+        if not isinstance(fields, list | tuple) or len(fields) < 6:
+            return None
+        incarnation, sequence, advert_version, load, wall_ms, body = fields[:6]
+        integers = (incarnation, sequence, advert_version, load, wall_ms)
+        if type(body) is not bytes or not all(type(number) is int for number in integers):
+            return None
+        try:
+            return cls(incarnation, sequence, advert_version, load, wall_ms, body)
+        except ValueError:
+            return None
