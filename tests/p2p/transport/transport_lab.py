@@ -124,7 +124,7 @@ class Foul:
         self.address = f"tcp://127.0.0.1:{target.transport.ports[lane]}"
 
     def connect(self, routing_id: bytes = b"") -> Foul:
-        if self.socket.socket_type == zmq.DEALER:
+        if self.socket.type == zmq.DEALER:
             self.socket.setsockopt(zmq.ROUTING_ID, routing_id or b"\1" + secrets.token_bytes(15))
         self.socket.connect(self.address)
         return self

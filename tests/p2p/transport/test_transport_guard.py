@@ -1,0 +1,443 @@
+"""Strangers, thieves and expelled members at the sockets of a real transport."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import struct
+
+import pytest
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from keys import PeerId, TransportKey
+from p2p.errors import MisuseError, PeerUnreachable, TransportFailed
+from p2p.links import Contact, Lane, LinkState
+from p2p.transport.counters import TransportCounters
+from p2p.transport.self_test import SelfTest, Verdict, judge
+from p2p.transport.sockets import ZAP_DOMAIN
+from p2p.transport.zap import ENDPOINT, ZapHandler
+from transport_lab import Foul, Node, eventually, foul_contact, nodes, run, slower
+
+PORTS = ("control", "data", "topics")
+
+
+async def fate_of(foul: Foul, events: int) -> int:
+    """The first of these monitor events on a foul socket."""
+    monitor = foul.socket.get_monitor_socket(events)
+    try:
+        async with asyncio.timeout(5):
+            event = await recv_monitor_message(monitor)
+            return int(event["event"])
+    finally:
+        foul.socket.disable_monitor()
+
+
+@pytest.mark.parametrize("lane", ["control", "data"])
+def test_a_stranger_is_refused_at_the_handshake(lane: str) -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            with Foul(zmq.DEALER, ada, lane, TransportKey.generate()) as foul:
+                events = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
+                fate = asyncio.create_task(fate_of(foul, events))
+                await asyncio.sleep(0)
+                foul.connect()
+                assert await fate == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            assert ada.count("zap_denied") == 1
+            assert not ada.frames
+
+    run(main)
+
+
+def test_a_stranger_hears_no_publication() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            bob.transport.subscribe("news")
+            with Foul(zmq.SUB, ada, "topics", TransportKey.generate()) as foul:
+                foul.socket.subscribe(b"")
+                foul.connect()
+                await eventually(lambda: ada.count("zap_denied"))
+                while not bob.publications:
+                    ada.transport.publish("news", b"secret")
+                    await asyncio.sleep(0.002)
+                assert not await foul.socket.poll(20)
+
+    run(main)
+
+
+def test_a_client_without_curve_gets_nowhere() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            with zmq.Context() as context, context.socket(zmq.DEALER) as plain:
+                plain.setsockopt(zmq.LINGER, 0)
+                plain.connect(f"tcp://127.0.0.1:{ada.transport.ports['data']}")
+                plain.send(b"hello")
+                await eventually(lambda: ada.count("handshakes_failed") > 3)
+            assert not ada.frames
+
+    run(main)
+
+
+def test_without_the_zap_handler_nobody_gets_in() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            assembly = ada.transport._assembly
+            assert assembly is not None
+            assembly.zap.stop()
+            assert not assembly.zap.alive
+            bob.send(ada, b"an admitted peer, even")
+            await eventually(lambda: LinkState.UNREACHABLE in bob.states())
+            assert not ada.frames
+
+    run(main)
+
+
+def zap_request(**changes: bytes) -> list[bytes]:
+    parts = {
+        "version": b"1.0",
+        "request_id": b"7",
+        "domain": ZAP_DOMAIN,
+        "address": b"127.0.0.1",
+        "identity": b"",
+        "mechanism": b"CURVE",
+        "key": b"k" * 32,
+    }
+    return [b"", *(parts | changes).values()]
+
+
+def zap_answers(requests: list[list[bytes]]) -> tuple[list[list[bytes]], TransportCounters]:
+    """Ask a handler that knows one key, as libzmq would."""
+    context, counters = zmq.Context(), TransportCounters()
+    zap = ZapHandler(context, counters)
+    zap.start()
+    zap.allow_only({b"k" * 32: b"kay"})
+    answers = []
+    with context.socket(zmq.DEALER) as asker:
+        asker.setsockopt(zmq.RCVTIMEO, 5000)
+        asker.connect(ENDPOINT)
+        for request in requests:
+            asker.send_multipart(request)
+            answers.append(asker.recv_multipart())
+    assert zap.alive
+    zap.stop()
+    context.term()
+    return answers, counters
+
+
+def test_zap_answers_with_the_user_id_of_the_key() -> None:
+    ((*_, request_id, status, _, user_id, metadata),), counters = zap_answers([zap_request()])
+    assert (request_id, status, user_id, metadata) == (b"7", b"200", b"kay", b"")
+    assert counters.zap_accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("request_parts", "status"),
+    [
+        (zap_request(key=b"x" * 32), b"400"),
+        (zap_request(key=b""), b"400"),
+        (zap_request(domain=b""), b"400"),
+        (zap_request(domain=b"another"), b"400"),
+        (zap_request(mechanism=b"NULL"), b"400"),
+        (zap_request(version=b"2.0"), b"500"),
+        (zap_request()[:5], b"500"),
+        ([*zap_request(), b"more"], b"500"),
+        ([b""], b"500"),
+        ([b"", b"\xff" * 300], b"500"),
+    ],
+)
+def test_zap_refuses_everything_else_and_lives_on(
+    request_parts: list[bytes], status: bytes
+) -> None:
+    answers, _ = zap_answers([request_parts, zap_request()])
+    assert answers[0][3] == status
+    assert answers[1][3] == b"200"
+
+
+def test_a_stolen_routing_id_steals_nothing() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            thief = TransportKey.generate()
+            bob.transport.admit(foul_contact("thief", thief))
+            ada.send(bob, b"from ada")
+            await eventually(lambda: bob.frames)
+            (route,) = bob.transport._assembly.lanes[Lane.DATA]._routes.values()
+            with Foul(zmq.DEALER, bob, "data", thief) as foul:
+                foul.connect(routing_id=route.routing_id)
+                await foul.socket.send(b"from ada, honestly")
+                await eventually(lambda: bob.count("zap_accepted") == 2)
+                bob.send(ada, b"to ada")
+                await eventually(lambda: ada.received() == b"to ada")
+                assert not await foul.socket.poll(20)
+            assert {peer for peer, _, payload in bob.frames if b"honestly" in payload} <= {"thief"}
+
+    run(main)
+
+
+def test_a_routing_id_that_became_free_is_no_way_to_its_former_holder() -> None:
+    async def main() -> None:
+        async with nodes("bob") as (bob,):
+            keys = {name: TransportKey.generate() for name in ("ada", "thief")}
+            for name, key in keys.items():
+                bob.transport.admit(foul_contact(name, key))
+            routing_id = b"\1" + secrets.token_bytes(15)
+            with Foul(zmq.DEALER, bob, "data", keys["ada"]) as foul:
+                await foul.connect(routing_id).socket.send(b"1")
+                await eventually(lambda: len(bob.frames) == 1)
+            with Foul(zmq.DEALER, bob, "data", keys["thief"]) as foul:
+                await foul.connect(routing_id).socket.send(b"2")
+                await eventually(lambda: len(bob.frames) == 2)
+                bob.transport.send(PeerId("ada"), Lane.DATA, b"for ada's eyes")
+                assert not await foul.socket.poll(50)
+            assert [peer for peer, _, _ in bob.frames] == ["ada", "thief"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("lane", ["control", "data"])
+def test_a_message_of_several_parts_is_dropped_and_its_sender_cut(lane: str) -> None:
+    async def main() -> None:
+        async with nodes("bob") as (bob,):
+            key = TransportKey.generate()
+            bob.transport.admit(foul_contact("odd", key))
+            with Foul(zmq.DEALER, bob, lane, key) as foul:
+                foul.connect()
+                fate = asyncio.create_task(fate_of(foul, zmq.EVENT_DISCONNECTED))
+                await foul.socket.send_multipart([b"a", b"b", b"c"])
+                await fate
+            assert bob.count("dropped_malformed") == 1
+            assert not bob.frames
+
+    run(main)
+
+
+def test_a_frame_over_the_limit_ends_the_connection_and_nothing_else() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            key = TransportKey.generate()
+            bob.transport.admit(foul_contact("big", key))
+            with Foul(zmq.DEALER, bob, "data", key) as foul:
+                foul.connect()
+                fate = asyncio.create_task(fate_of(foul, zmq.EVENT_DISCONNECTED))
+                await foul.socket.send(b"x" * (1024 * 1024))
+                await fate
+            ada.send(bob, b"still here")
+            await eventually(lambda: bob.frames)
+            assert bob.received() == b"still here"
+
+    run(main)
+
+
+def test_an_expelled_peer_is_cut_at_once_and_stays_out() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob", "cid") as (ada, bob, cid):
+            for lane in Lane:
+                ada.send(bob, b"a", lane)
+            cid.send(bob, b"c")
+            ada.transport.subscribe("news")
+            await eventually(lambda: len(bob.frames) == 3)
+            bob.transport.expel(ada.peer_id)
+            for lane in Lane:
+                await eventually(lambda lane=lane: LinkState.DOWN in ada.states(lane))
+                assert bob.states(lane).count(LinkState.DOWN) == 1
+            ada.send(bob, b"let me in")
+            await eventually(lambda: LinkState.REFUSED in ada.states())
+            with pytest.raises(PeerUnreachable):
+                bob.send(ada, b"x")
+            cid.send(bob, b"C")
+            await eventually(lambda: bob.received() in (b"acC", b"caC"))
+            bob.transport.publish("news", b"for members")
+            await asyncio.sleep(0)
+            await eventually(lambda: ada.count("dials_refused") >= 3)
+            assert not ada.publications
+            assert LinkState.DOWN not in cid.states()
+
+    run(main)
+
+
+def test_an_expelled_peer_that_never_said_anything_is_cut_too() -> None:
+    async def main() -> None:
+        async with nodes("bob") as (bob,):
+            key = TransportKey.generate()
+            bob.transport.admit(foul_contact("mute", key))
+            with Foul(zmq.DEALER, bob, "control", key) as foul:
+                up = asyncio.create_task(fate_of(foul, zmq.EVENT_HANDSHAKE_SUCCEEDED))
+                await asyncio.sleep(0)
+                foul.connect()
+                await up
+                server = bob.transport._assembly.lanes[Lane.CONTROL]
+                await eventually(lambda: len(server._connections))
+                fate = asyncio.create_task(fate_of(foul, zmq.EVENT_DISCONNECTED))
+                await asyncio.sleep(0)
+                bob.transport.expel(PeerId("mute"))
+                await fate
+
+    run(main)
+
+
+def test_frames_of_a_key_that_is_on_no_list_any_more_are_dropped_and_their_sender_cut() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            ada.send(bob, b"1")
+            await eventually(lambda: bob.frames)
+            del bob.transport._peers[ada.key.public.hex()]  # as if cutting had failed
+            ada.send(bob, b"2")
+            await eventually(lambda: bob.count("dropped_unknown_sender"))
+            await eventually(lambda: LinkState.DOWN in ada.states())
+            assert bob.received() == b"1"
+            bob.transport._peers[ada.key.public.hex()] = ada.peer_id
+
+    run(main)
+
+
+def test_nobody_is_admitted_under_anothers_key_or_our_own() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            for key in (ada.key, bob.key):
+                bob.transport.admit(foul_contact("mallory", key))
+            assert bob.count("dropped_key_taken") == 2
+            with pytest.raises(PeerUnreachable):
+                bob.transport.send(PeerId("mallory"), Lane.DATA, b"x")
+            ada.send(bob, b"it is me")
+            await eventually(lambda: bob.frames)
+            assert bob.frames[0][0] == ada.peer_id
+
+    run(main)
+
+
+def test_a_key_of_the_wrong_size_is_misuse() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            with pytest.raises(MisuseError, match="32 bytes"):
+                ada.transport.admit(Contact(PeerId("x"), b"short", (), {}))
+
+    run(main)
+
+
+def test_one_peer_cannot_hold_connections_without_end() -> None:
+    async def main() -> None:
+        async with nodes("bob", settings=slower(routes_per_peer=2)) as (bob,):
+            key = TransportKey.generate()
+            bob.transport.admit(foul_contact("many", key))
+            fouls = [Foul(zmq.DEALER, bob, "data", key) for _ in range(4)]
+            for number, foul in enumerate(fouls, 1):
+                await foul.connect().socket.send(b"x")
+                await eventually(lambda number=number: len(bob.frames) == number)
+            assert bob.count("connections_cut") == 2
+            for foul in fouls:
+                foul.context.destroy(linger=0)
+
+    run(main)
+
+
+GARBAGE = {
+    "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "tls": bytes.fromhex("16030100c8010000c40303") + b"\0" * 200,
+    "zmtp 1.0": b"\x01\x00",
+    "half a greeting": b"\xff\0\0\0\0\0\0\0\1\x7f\3",
+    "null mechanism": b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL" + b"\0" * 48,
+    "curve, then an endless frame": b"\xff\0\0\0\0\0\0\0\1\x7f\3\0CURVE".ljust(66, b"\0")
+    + b"\x06"
+    + struct.pack(">Q", 2**63 - 1),
+    "noise": bytes(range(256)) * 40,
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_garbage_at_any_port_is_counted_at_most(what: str) -> None:
+    def throw(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as stranger:
+            try:
+                stranger.sendall(GARBAGE[what])
+                stranger.shutdown(socket.SHUT_WR)
+                while stranger.recv(4096):
+                    pass
+            except OSError:
+                return  # it was hung up on, which is as good
+
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            for name in PORTS:
+                await asyncio.to_thread(throw, ada.transport.ports[name])
+            bob.send(ada, b"fine")
+            await eventually(lambda: ada.frames)
+            assert ada.received() == b"fine"
+            assert not ada.failures
+
+    run(main)
+
+
+def test_a_port_that_lets_anyone_in_is_found_by_the_self_test() -> None:
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            assembly = ada.transport._assembly
+            with zmq.Context() as elsewhere, elsewhere.socket(zmq.ROUTER) as open_door:
+                open_door.setsockopt(zmq.LINGER, 0)
+                open_door.curve_secretkey = ada.key.export_secret()
+                open_door.curve_server = True  # and no domain: ZAP fails open
+                port = open_door.bind_to_random_port("tcp://127.0.0.1")
+                counters = TransportCounters()
+                test = SelfTest(
+                    assembly.exchange,
+                    counters,
+                    assembly.zap,
+                    ada.key.public,
+                    {"control": ada.transport.ports["control"], "data": port},
+                )
+                assert await test.run() is Verdict.LET_IN
+                assert counters.self_tests_passed == 0
+
+    run(main)
+
+
+def test_a_failed_self_test_closes_every_port_and_says_why() -> None:
+    async def main() -> None:
+        ada = Node("ada", slower(self_test_interval_ms=20, self_test_timeout_ms=1000))
+        async with ada.transport:
+            ada.transport._assembly.zap.stop()
+            await eventually(lambda: ada.failures)
+            assert isinstance(ada.failures[0], TransportFailed)
+            for port in ada.transport.ports.values():
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port)).close()
+
+    run(main)
+
+
+def test_only_being_let_in_is_fatal_at_once() -> None:
+    assert judge(Verdict.REFUSED, 0, 3) is None
+    assert judge(Verdict.UNANSWERED, 2, 3) is None
+    assert judge(Verdict.UNANSWERED, 3, 3) is not None
+    assert judge(Verdict.LET_IN, 0, 3) is not None
+
+
+def test_the_self_test_denies_itself_without_counting() -> None:
+    async def main() -> None:
+        async with nodes("ada", settings=slower(self_test_interval_ms=10)) as (ada,):
+            await eventually(lambda: ada.count("self_tests_passed") >= 4)
+            assert ada.count("zap_denied") == 0
+            assert not ada.failures
+
+    run(main)
+
+
+def test_starting_and_closing_leaks_no_descriptor() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def main() -> None:
+        async def once() -> None:
+            async with nodes("ada", "bob") as (ada, bob):
+                ada.send(bob, b"x")
+                ada.transport.subscribe("t")
+                await eventually(lambda: bob.frames)
+
+        await once()
+        before = descriptors()
+        for _ in range(3):
+            await once()
+        await eventually(lambda: descriptors() <= before)
+
+    if os.path.isdir("/proc/self/fd"):
+        run(main)
