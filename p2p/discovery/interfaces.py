@@ -28,7 +28,7 @@ _EXCLUDED_NAMES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         (
             "belongs to containers",
-            r"docker|br-[0-9a-f]{6,}|veth|cni|flannel|cali|cilium|podman|lxc|lxd|kube|nerdctl",
+            r"docker|br-[0-9a-f]{6,}|veth(?!ernet)|cni|flannel|cali|cilium|podman|lxc|lxd|kube|nerdctl",
         ),
         (
             "belongs to virtual machines",

@@ -27,6 +27,8 @@ FORMAT = "conclave-peers 1"
 MAX_FILE_BYTES = 256 * 1024
 MAX_HOSTS = 8
 
+_WORTH_WRITING_MS = 3_600_000  # meeting a peer again is written once an hour
+
 
 @dataclass(frozen=True, slots=True)
 class GoodPeer:
@@ -70,7 +72,11 @@ class LastGoodPeers:
         before = self._peers.get(peer_id)
         self._peers[peer_id] = GoodPeer(peer_id, usable, port, met_ms)
         self._cut()
-        if before is None or (before.hosts, before.port) != (usable, port):
+        if (
+            before is None
+            or (before.hosts, before.port) != (usable, port)
+            or met_ms - before.met_ms >= _WORTH_WRITING_MS
+        ):
             self._is_dirty = True
 
     def forget(self, peer_id: PeerId) -> None:

@@ -90,6 +90,7 @@ class MdnsDiscovery:
         self._known: dict[str, Found] = {}
         self._strangers: set[str] = set()
         self._resolving: dict[str, asyncio.Task[None]] = {}
+        self._announcing: asyncio.Future[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._counters: Counter[str] = Counter()
         self.problem: NoMulticast | None = None
@@ -153,9 +154,10 @@ class MdnsDiscovery:
             self._responder = _responder(addresses)
             await self._responder.zeroconf.async_wait_for_start(_START_TIMEOUT_S)
             if self._settings.advertise:
-                await self._responder.async_register_service(
+                announcing = await self._responder.async_register_service(
                     self._own_advert(), cooperating_responders=True
                 )
+                self._announcing = asyncio.ensure_future(announcing)  # thrice in half a second
         except (OSError, RuntimeError, NotRunningException) as error:
             # zeroconf raises RuntimeError for an address that left between survey and socket.
             await self._shut()
@@ -173,6 +175,10 @@ class MdnsDiscovery:
         for task in self._resolving.values():
             task.cancel()
         self._resolving.clear()
+        if self._announcing is not None:
+            self._announcing.cancel()
+            await asyncio.gather(self._announcing, return_exceptions=True)
+            self._announcing = None
         if self._browser is not None:
             await self._browser.async_cancel()
             self._browser = None

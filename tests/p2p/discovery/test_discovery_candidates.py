@@ -1,0 +1,447 @@
+"""The table of candidates: who is dialled when, one rule a test, on virtual time."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from keys import PeerId
+from p2p.discovery import (
+    Address,
+    Banned,
+    CandidateEffect,
+    CandidateEvent,
+    CandidateSettings,
+    CandidateTable,
+    Dial,
+    DialFailed,
+    Drop,
+    DropReason,
+    Found,
+    Introduced,
+    Lost,
+    NetworkChanged,
+    PeerGone,
+    Source,
+    Tick,
+)
+
+OWN, ANN, BOB = (PeerId(letter * 52) for letter in "mpq")  # ours is the lesser: it dials first
+LESSER = PeerId("a" * 52)
+AT_ANN, AT_BOB = Address("10.0.0.1", 4747), Address("10.0.0.2", 4747)
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+def peer(number: int) -> PeerId:
+    digits = "abcdefghijklmnopqrstuvwxyz234567"
+    return PeerId("z" * 48 + "".join(digits[number >> shift & 31] for shift in (15, 10, 5, 0)))
+
+
+class Bench:
+    """One table, a clock that we move, and the dials it asked for."""
+
+    def __init__(self, **settings: int) -> None:
+        self.table = CandidateTable(
+            OWN, CandidateSettings(**settings), random.Random(1), own_networks=["10.0.0.9/24"]
+        )
+        self.now_ms = 1_000
+        self.dials: list[Dial] = []
+
+    def do(self, event: CandidateEvent) -> list[CandidateEffect]:
+        effects = self.table.step(event, now_ms=self.now_ms)
+        self.table.check_invariants()
+        self.dials += [effect for effect in effects if isinstance(effect, Dial)]
+        return effects
+
+    def find(
+        self,
+        peer_id: PeerId | None,
+        host: str,
+        port: int = 4747,
+        source: Source = Source.MDNS,
+    ) -> list[CandidateEffect]:
+        return self.do(Found(source, peer_id, (host,), port))
+
+    def pass_ms(self, duration_ms: int, *, failing: str | None = None) -> None:
+        """Let time pass; with `failing`, every dial fails at once for that reason."""
+        end_ms = self.now_ms + duration_ms
+        while True:
+            if failing is not None:
+                self.fail_all(failing)
+            due_ms = self.table.deadline_ms
+            if due_ms is None or due_ms > end_ms:
+                break
+            assert due_ms >= self.now_ms
+            self.now_ms = due_ms
+            self.do(Tick())
+        self.now_ms = end_ms
+
+    def fail_all(self, reason: str = "refused") -> int:
+        dials, self.dials = self.dials, []
+        for dial in dials:
+            self.do(DialFailed(dial.number, ((dial.addresses[0], reason),)))
+        return len(dials)
+
+    def take_dial(self) -> Dial:
+        (dial,) = self.dials
+        self.dials.clear()
+        return dial
+
+    def next_dial(self) -> Dial:
+        """Let time pass until somebody is dialled."""
+        while not self.dials:
+            due_ms = self.table.deadline_ms
+            assert due_ms is not None, "nobody will ever be dialled"
+            self.now_ms = due_ms
+            self.do(Tick())
+        return self.take_dial()
+
+    def meet(self, peer_id: PeerId) -> None:
+        """Answer the one dial under way: this peer opened."""
+        dial = self.take_dial()
+        self.do(Introduced(peer_id, dial.addresses[0], dial.number))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_an_empty_table_sleeps(bench: Bench) -> None:
+    assert bench.table.deadline_ms is None
+
+
+def test_a_peer_found_by_mdns_is_dialled_at_once(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    assert bench.take_dial() == Dial(1, ANN, (AT_ANN,))
+
+
+def test_of_two_that_find_each_other_the_greater_waits_a_moment(bench: Bench) -> None:
+    bench.find(LESSER, "10.0.0.1")
+    assert bench.dials == []
+    bench.do(Introduced(LESSER))
+    bench.pass_ms(HOUR)
+    assert bench.dials == [], "it came to our door meanwhile"
+
+
+def test_the_greater_does_not_wait_for_ever(bench: Bench) -> None:
+    bench.find(LESSER, "10.0.0.1")
+    bench.pass_ms(150)
+    assert bench.take_dial().peer_id == LESSER
+
+
+def test_a_seed_is_dialled_at_once_though_nobody_knows_whose_it_is(bench: Bench) -> None:
+    bench.find(None, "10.0.0.1", source=Source.SEED)
+    assert bench.take_dial() == Dial(1, None, (AT_ANN,))
+
+
+def test_a_table_whose_peers_are_all_met_sleeps(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.meet(ANN)
+    assert bench.table.deadline_ms is None
+    bench.find(ANN, "10.0.0.1")
+    bench.find(ANN, "10.0.0.7")
+    assert bench.table.deadline_ms is None, "a live session is never dialled, whatever mDNS says"
+
+
+def test_tries_back_off_from_a_quarter_second_to_half_a_minute(bench: Bench) -> None:
+    bench.find(None, "10.0.0.1", source=Source.SEED)
+    gaps: list[int] = []
+    for _ in range(12):
+        bench.fail_all()
+        before_ms = bench.now_ms
+        bench.dials = [bench.next_dial()]
+        gaps.append(bench.now_ms - before_ms)
+    assert 125 <= gaps[0] <= 250
+    assert all(15_000 <= gap <= 30_000 for gap in gaps[8:])
+    assert len(set(gaps[8:])) > 1, "jitter"
+
+
+def test_seeds_are_tried_for_ever(bench: Bench) -> None:
+    bench.find(None, "10.0.0.1", source=Source.SEED)
+    bench.pass_ms(30 * HOUR, failing="no route")
+    assert bench.next_dial().addresses == (AT_ANN,)
+
+
+def test_a_peer_that_is_gone_is_knocked_at_soon_then_slowly_for_a_day(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.meet(ANN)
+    bench.do(PeerGone(ANN))
+    bench.pass_ms(250)
+    assert len(bench.dials) == 1
+    bench.pass_ms(20 * HOUR, failing="no route")
+    bench.dials.clear()
+    before = bench.table.counters()["dials"]
+    bench.pass_ms(HOUR, failing="no route")
+    assert 30 <= bench.table.counters()["dials"] - before <= 60, "once in one or two minutes"
+    bench.pass_ms(4 * HOUR, failing="no route")
+    assert bench.table.counters()["candidates"] == 0
+    assert bench.table.deadline_ms is None
+
+
+def test_a_peer_that_is_gone_and_named_anew_is_dialled_at_once(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.meet(ANN)
+    bench.do(PeerGone(ANN))
+    bench.pass_ms(HOUR, failing="no route")
+    bench.find(ANN, "10.0.0.3", port=9)
+    assert Address("10.0.0.3", 9) in bench.take_dial().addresses
+
+
+def test_where_it_was_met_comes_first_whatever_mdns_says_later(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.meet(ANN)
+    bench.find(ANN, "10.0.0.66")
+    bench.do(PeerGone(ANN))
+    bench.pass_ms(250)
+    assert bench.take_dial().addresses == (AT_ANN, Address("10.0.0.66", 4747))
+
+
+def test_a_goodbye_of_mdns_does_not_touch_a_live_session(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.meet(ANN)
+    bench.do(Lost(Source.MDNS, ANN))
+    bench.do(PeerGone(ANN))
+    bench.pass_ms(250)
+    assert bench.take_dial().addresses == (AT_ANN,)
+
+
+def test_a_goodbye_of_somebody_never_met_forgets_it(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.do(Lost(Source.MDNS, ANN))
+    assert bench.table.counters()["candidates"] == 0
+    bench.do(DialFailed(bench.take_dial().number, ()))
+    assert bench.table.deadline_ms is None
+
+
+def test_a_hint_that_nobody_repeats_is_forgotten_after_an_hour(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.pass_ms(HOUR - MINUTE, failing="no route")
+    bench.find(ANN, "10.0.0.1")
+    bench.pass_ms(HOUR - MINUTE, failing="no route")
+    assert bench.table.counters()["candidates"] == 1
+    bench.pass_ms(3 * MINUTE, failing="no route")
+    assert bench.table.counters()["candidates"] == 0
+
+
+def test_a_door_that_says_no_is_asked_rarely(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    dial = bench.take_dial()
+    bench.do(DialFailed(dial.number, ((AT_ANN, "other network"),), is_refusal=True))
+    bench.pass_ms(149_000)
+    assert bench.dials == []
+    assert bench.next_dial().peer_id == ANN
+    assert 150_000 <= bench.now_ms - 1_000 <= 300_000
+
+
+def test_a_dial_whose_outcome_nobody_reports_frees_its_place(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    dial = bench.take_dial()
+    bench.pass_ms(15_500)
+    assert bench.take_dial().peer_id == ANN
+    (report,) = bench.table.why(bench.now_ms)
+    assert report.failures == ((AT_ANN, "no outcome in time"),)
+    late = bench.do(DialFailed(dial.number, ()))
+    assert late == [Drop(None, DropReason.UNKNOWN_DIAL, "1")]
+
+
+def test_meeting_through_a_seed_makes_the_seed_part_of_that_peer(bench: Bench) -> None:
+    bench.find(None, "10.0.0.1", source=Source.SEED)
+    bench.meet(ANN)
+    bench.find(None, "10.0.0.1", source=Source.SEED)
+    assert bench.table.deadline_ms is None, "the seed is met, not dialled twice"
+    (report,) = bench.table.why(bench.now_ms)
+    assert (report.peer_id, report.sources, report.state) == (ANN, (Source.SEED,), "connected")
+
+
+def test_a_seed_outlives_the_peer_that_was_met_there(bench: Bench) -> None:
+    bench.find(None, "10.0.0.1", source=Source.SEED)
+    bench.meet(ANN)
+    bench.do(Banned(ANN))
+    dial = bench.next_dial()
+    assert (dial.peer_id, dial.addresses) == (None, (AT_ANN,))
+
+
+def test_an_address_that_changed_hands_goes_to_whom_we_met_there(bench: Bench) -> None:
+    bench.find(None, "10.0.0.1", source=Source.SEED)
+    bench.meet(ANN)
+    bench.do(PeerGone(ANN))
+    bench.pass_ms(250)
+    bench.meet(BOB)
+    bench.pass_ms(HOUR)
+    assert bench.dials == [], "Ann has no address left, Bob is here"
+    reports = {report.peer_id: report for report in bench.table.why(bench.now_ms)}
+    assert reports[BOB].sources == (Source.SEED,)
+    assert ANN not in reports
+
+
+def test_a_peer_met_elsewhere_keeps_its_other_addresses(bench: Bench) -> None:
+    bench.do(Found(Source.GOSSIP, ANN, ("10.0.0.1", "10.0.0.5"), 4747))
+    bench.meet(BOB)
+    assert bench.next_dial().addresses == (Address("10.0.0.5", 4747),)
+
+
+def test_dialling_ourselves_is_a_refusal(bench: Bench) -> None:
+    bench.find(None, "10.0.0.9", source=Source.SEED)
+    bench.meet(OWN)
+    bench.pass_ms(2 * MINUTE)
+    assert bench.dials == []
+    (report,) = bench.table.why(bench.now_ms)
+    assert report.failures[0][1] == "it is ourselves"
+
+
+def test_a_banned_peer_is_never_dialled_until_it_passes_the_door_again(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.meet(ANN)
+    bench.do(Banned(ANN))
+    (drop,) = bench.find(ANN, "10.0.0.1")
+    assert isinstance(drop, Drop)
+    assert drop.reason is DropReason.BANNED
+    bench.do(PeerGone(ANN))
+    bench.pass_ms(HOUR)
+    assert bench.dials == []
+    bench.do(Introduced(ANN))
+    assert bench.table.counters()["connected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "host", "port", "reason"),
+    [
+        (Source.MDNS, "8.8.8.8", 53, DropReason.NOT_ON_LAN),
+        (Source.MDNS, "example.org", 80, DropReason.NOT_ON_LAN),
+        (Source.MDNS, "127.0.0.1", 22, DropReason.NOT_ON_LAN),
+        (Source.MDNS, "::ffff:8.8.8.8", 53, DropReason.NOT_ON_LAN),
+        (Source.MDNS, "0.0.0.0", 4747, DropReason.MALFORMED),
+        (Source.MDNS, "10.0.0.1", 0, DropReason.MALFORMED),
+        (Source.GOSSIP, "10.0.0.1", 65_536, DropReason.MALFORMED),
+        (Source.GOSSIP, "x" * 300, 4747, DropReason.MALFORMED),
+    ],
+)
+def test_an_address_that_must_not_be_dialled_is_dropped_and_counted(
+    bench: Bench, source: Source, host: str, port: int, reason: DropReason
+) -> None:
+    (drop,) = bench.find(ANN, host, port, source)
+    assert isinstance(drop, Drop)
+    assert drop.reason is reason
+    assert bench.table.counters()[f"dropped: {reason}"] == 1
+    assert bench.table.deadline_ms is None
+
+
+def test_hearing_of_ourselves_is_dropped(bench: Bench) -> None:
+    (drop,) = bench.find(OWN, "10.0.0.9")
+    assert isinstance(drop, Drop)
+    assert drop.reason is DropReason.OURSELVES
+
+
+def test_a_flood_of_fakes_stays_within_every_cap() -> None:
+    bench = Bench(max_candidates=200)
+    for number in range(20_000):
+        bench.find(peer(number), f"10.0.{number % 200}.1")
+        bench.now_ms += 1
+        if number % 50 == 0:
+            bench.fail_all("no route")
+    counters = bench.table.counters()
+    assert counters["candidates"] <= 200
+    assert counters["dropped: too many new names"] > 19_000
+    assert counters["dials pending"] <= 12
+
+
+def test_one_host_cannot_fill_the_table(bench: Bench) -> None:
+    for number in range(50):
+        bench.find(peer(number), "10.0.0.66", port=5_000 + number)
+    counters = bench.table.counters()
+    assert (counters["candidates"], counters["dropped: too many at one host"]) == (32, 18)
+
+
+def test_peers_that_were_met_leave_room_for_others_on_the_same_host(bench: Bench) -> None:
+    for number in range(90):
+        bench.find(peer(number), "10.0.0.66", port=5_000 + number)
+        bench.meet(peer(number))
+    assert bench.table.counters()["connected"] == 90
+
+
+def test_a_full_table_gives_up_whoever_failed_most_for_a_newcomer() -> None:
+    bench = Bench(max_candidates=10)
+    for number in range(10):
+        bench.find(peer(number), f"10.0.0.{number + 1}")
+    assert bench.fail_all() == 10
+    bench.pass_ms(250)
+    dial = bench.dials[0]
+    bench.do(DialFailed(dial.number, ()))
+    bench.find(ANN, "10.0.0.99")
+    known = {report.peer_id for report in bench.table.why(bench.now_ms)}
+    assert ANN in known
+    assert dial.peer_id not in known
+
+
+def test_dead_old_friends_do_not_keep_a_living_neighbour_waiting(bench: Bench) -> None:
+    for number in range(64):
+        bench.find(peer(number), f"10.0.0.{number + 1}", source=Source.LAST_GOOD)
+    assert len(bench.dials) == 12, "all of them hang"
+    bench.dials.clear()
+    bench.find(ANN, "10.0.0.200")
+    assert bench.take_dial().peer_id == ANN
+
+
+def test_a_flood_of_hints_does_not_keep_a_seed_waiting(bench: Bench) -> None:
+    for number in range(64):
+        bench.find(peer(number), f"10.0.0.{number + 1}")
+    assert len(bench.dials) == 12
+    bench.dials.clear()
+    bench.find(None, "10.0.0.200", source=Source.SEED)
+    assert bench.take_dial().peer_id is None
+
+
+def test_those_never_tried_come_before_those_that_failed(bench: Bench) -> None:
+    for number in range(30):
+        bench.find(peer(number), f"10.0.0.{number + 1}", source=Source.LAST_GOOD)
+    tried: set[PeerId | None] = set()
+    for _ in range(3):
+        bench.pass_ms(400)
+        tried |= {dial.peer_id for dial in bench.dials}
+        bench.fail_all()
+    assert len(tried) == 30
+
+
+def test_a_changed_network_tries_everybody_again_at_once(bench: Bench) -> None:
+    bench.find(None, "192.168.5.5", source=Source.SEED)
+    bench.find(ANN, "10.0.0.1", source=Source.GOSSIP)
+    bench.pass_ms(HOUR, failing="network is unreachable")
+    bench.dials.clear()
+    bench.do(NetworkChanged(("192.168.5.9/24",)))
+    bench.pass_ms(250)
+    assert len(bench.dials) == 2
+
+
+def test_why_tells_what_was_tried_and_what_failed(bench: Bench) -> None:
+    bench.find(None, "10.0.0.2", source=Source.SEED)
+    bench.fail_all("connection refused")
+    (report,) = bench.table.why(bench.now_ms)
+    assert report.sources == (Source.SEED,)
+    assert report.failures == ((AT_BOB, "connection refused"),)
+    assert report.attempts == 1
+    assert report.state.startswith("next try in 0.")
+
+
+def test_no_source_crowds_out_the_word_of_another(bench: Bench) -> None:
+    bench.do(Found(Source.MDNS, LESSER, tuple(f"10.0.0.{n}" for n in range(1, 9)), 666))
+    bench.find(LESSER, "172.16.0.5", source=Source.GOSSIP)
+    bench.pass_ms(150)
+    addresses = bench.take_dial().addresses
+    assert len(addresses) == 8
+    assert Address("172.16.0.5", 4747) in addresses
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_dials_per_class": 16},
+        {"backoff_min_ms": 0},
+        {"backoff_min_ms": 60_000},
+        {"max_candidates": 0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError):
+        CandidateSettings(**wrong)
