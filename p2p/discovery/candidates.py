@@ -254,6 +254,8 @@ class CandidateTable:
             candidate.absent_since_ms = now_ms
             candidate.attempts = 0
             candidate.next_dial_ms = now_ms + self._rng.randint(0, self._settings.backoff_min_ms)
+            if not candidate.said and candidate.worked_at is None:
+                self._forget(candidate)  # it only ever came to us: there is no door to knock at
             self._is_stale = True
         return None
 
@@ -353,9 +355,12 @@ class CandidateTable:
     def _make_room(
         self, source: Source, addresses: tuple[Address, ...], now_ms: int
     ) -> DropReason | None:
+        if source in (Source.SEED, Source.LAST_GOOD):
+            self._evict_for_room()
+            return None  # they are few, and ours: never refused
         if not self._intake.may_be_news(source, now_ms):
             return DropReason.TOO_FAST
-        if source in (Source.MDNS, Source.GOSSIP) and self._is_crowded(addresses):
+        if self._is_crowded(addresses):
             return DropReason.HOST_FULL
         return None if self._evict_for_room() else DropReason.TABLE_FULL
 
@@ -429,6 +434,8 @@ class CandidateTable:
             assert candidate.peer_id not in self._banned
             assert not candidate.is_connected or (candidate.peer_id and candidate.is_proven)
             assert all(candidate.said.values()), "a source that says nothing"
+            has_address = candidate.said or candidate.worked_at is not None
+            assert candidate.is_connected or has_address, f"nowhere to dial {key}"
         unproven = sum(not candidate.is_proven for candidate in self._candidates.values())
         assert unproven <= settings.max_candidates + len(self._seeds)
         for address, key in self._seeds.items():

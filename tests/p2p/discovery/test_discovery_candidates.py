@@ -75,6 +75,8 @@ class Bench:
             assert due_ms >= self.now_ms
             self.now_ms = due_ms
             self.do(Tick())
+            due_ms = self.table.deadline_ms
+            assert due_ms is None or due_ms > self.now_ms, "it would spin"
         self.now_ms = end_ms
 
     def fail_all(self, reason: str = "refused") -> int:
@@ -156,6 +158,13 @@ def test_tries_back_off_from_a_quarter_second_to_half_a_minute(bench: Bench) -> 
     assert 125 <= gaps[0] <= 250
     assert all(15_000 <= gap <= 30_000 for gap in gaps[8:])
     assert len(set(gaps[8:])) > 1, "jitter"
+
+
+def test_a_peer_that_only_came_to_us_is_forgotten_when_it_is_gone(bench: Bench) -> None:
+    bench.do(Introduced(ANN))
+    bench.do(PeerGone(ANN))
+    assert bench.table.counters()["candidates"] == 0
+    assert bench.table.deadline_ms is None
 
 
 def test_seeds_are_tried_for_ever(bench: Bench) -> None:
@@ -373,6 +382,15 @@ def test_a_full_table_gives_up_whoever_failed_most_for_a_newcomer() -> None:
     known = {report.peer_id for report in bench.table.why(bench.now_ms)}
     assert ANN in known
     assert dial.peer_id not in known
+
+
+def test_a_full_table_still_takes_a_seed() -> None:
+    bench = Bench(max_candidates=4)
+    for number in range(4):
+        bench.find(peer(number), f"10.0.0.{number + 1}")
+    bench.dials.clear()
+    bench.find(None, "10.0.0.200", source=Source.SEED)
+    assert bench.take_dial().peer_id is None
 
 
 def test_dead_old_friends_do_not_keep_a_living_neighbour_waiting(bench: Bench) -> None:
