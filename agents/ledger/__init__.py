@@ -2,6 +2,7 @@
 
 from agents.ledger.commands import (
     Kind,
+    encode,
     encode_assigned,
     encode_cancelled,
     encode_completed,
@@ -28,6 +29,7 @@ from agents.ledger.model import (
     EndedBy,
     ErrorText,
     Failure,
+    Lease,
     LeaseRef,
     Move,
     PeerEnd,
@@ -71,6 +73,7 @@ __all__ = [
     "Failure",
     "JobView",
     "Kind",
+    "Lease",
     "LeaseRef",
     "Ledger",
     "Move",
@@ -88,6 +91,7 @@ __all__ = [
     "Token",
     "Verdict",
     "Work",
+    "encode",
     "encode_assigned",
     "encode_cancelled",
     "encode_completed",

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from agents.ledger.commands import decode
 from agents.ledger.model import (
     Attempt,
+    Lease,
     LeaseRef,
     Refusal,
     State,
@@ -176,11 +177,10 @@ class Ledger:
         """Leases by agent of the peer."""
         return self._state.leases.held_by(peer)
 
-    def holds(self, peer: PeerId, ref: LeaseRef) -> bool:
-        """Whether the peer holds exactly this lease now."""
-        task = self._state.tasks.get(ref.task_id)
-        lease = None if task is None else task.lease
-        return lease is not None and lease.peer == peer and lease.token == ref.token
+    def lease(self, task_id: TaskId) -> Lease | None:
+        """Who holds the task now."""
+        task = self._state.tasks.get(task_id)
+        return None if task is None else task.lease
 
     def work(self, ref: LeaseRef, reading_ms: int) -> Work | None:
         """What the holder of this lease needs to know; None if the lease is over."""
