@@ -1,0 +1,53 @@
+"""How a stranger becomes an admitted peer: the introduction door, and joining with a ticket."""
+
+from p2p.admission.credentials import Credentials
+from p2p.admission.dialer import DialerHandshake
+from p2p.admission.door import Door, DoorSettings
+from p2p.admission.door_side import DoorHandshake
+from p2p.admission.errors import JoinFailed, WrongNetwork
+from p2p.admission.handshake import (
+    Admit,
+    Close,
+    Effect,
+    Handshake,
+    Joined,
+    Learn,
+    Redeem,
+    Send,
+    Verified,
+)
+from p2p.admission.introduce import introduce
+from p2p.admission.joiner import JoinerHandshake
+from p2p.admission.joining import join
+from p2p.admission.messages import Hint
+from p2p.admission.refusals import Refusal, RefusalCode
+from p2p.admission.sessions import Admission, Admitted, Session, SessionTable
+
+__all__ = [
+    "Admission",
+    "Admit",
+    "Admitted",
+    "Close",
+    "Credentials",
+    "DialerHandshake",
+    "Door",
+    "DoorHandshake",
+    "DoorSettings",
+    "Effect",
+    "Handshake",
+    "Hint",
+    "JoinFailed",
+    "Joined",
+    "JoinerHandshake",
+    "Learn",
+    "Redeem",
+    "Refusal",
+    "RefusalCode",
+    "Send",
+    "Session",
+    "SessionTable",
+    "Verified",
+    "WrongNetwork",
+    "introduce",
+    "join",
+]

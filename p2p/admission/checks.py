@@ -1,0 +1,177 @@
+"""Whether the papers of the other side make it a member that we take in.
+
+One ordered list, the same for both sides; the first check that fails names the refusal:
+
+    1. the network id in the hello is ours         WRONG_NETWORK (before any paper is looked at)
+    2. the chain decodes and verifies              CERTIFICATE, or WRONG_NETWORK
+    3. the record decodes and verifies against it  RECORD
+    4. it is not us                                OURSELVES, TWIN
+    5. it is whom we asked for                     OTHER_PEER (dialer only, when it asked)
+    6. the session table has no objection          STALE_RECORD, CONFLICTING_RECORD, KEY_TAKEN
+    7. it signed this very conversation            BAD_PROOF (a hello of the door: at its welcome)
+
+Papers are public: whoever met a peer has them. Only the proof makes them that peer's.
+
+What this module does not know: frames, states, sockets, the order of messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from keys import (
+    CertificateRefused,
+    Chain,
+    NetworkId,
+    PeerId,
+    Principal,
+    RecordRefused,
+    TransportRecord,
+    Trust,
+    decode_record,
+    verify,
+    verify_record,
+    verify_signature,
+)
+from p2p.admission.credentials import Credentials
+from p2p.admission.refusals import Objection, RefusalCode
+from p2p.admission.sessions import Session, SessionTable
+
+# Signature domains. Two, so that what a door signed can never serve a dialer, nor the reverse.
+DIALER_DOMAIN = "introduction"
+DOOR_DOMAIN = "welcome"
+
+_OBJECTIONS = {
+    RefusalCode.STALE_RECORD: (
+        "a newer record of this peer is known; if its data directory was restored from a backup, "
+        "it is taken again when the newer record has ended, or the peer gets a new identity"
+    ),
+    RefusalCode.CONFLICTING_RECORD: (
+        "another record with the same sequence number is known; two processes use one identity"
+    ),
+    RefusalCode.KEY_TAKEN: (
+        "its transport key belongs to another peer; restart it to make a new one"
+    ),
+}
+
+
+class Transcript:
+    """The bodies of a conversation so far, each with who said it, as one running hash."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(b"conclave/transcript/v1\0", digest_size=32)
+
+    def add(self, body: bytes, *, from_door: bool) -> None:
+        self._hash.update(b"D" if from_door else b"C")
+        self._hash.update(len(body).to_bytes(4, "big"))
+        self._hash.update(body)
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+    def digest_with(self, *parts: bytes) -> bytes:
+        """The digest as if these parts of a message, not yet whole, had been said too."""
+        ahead = self._hash.copy()
+        for part in parts:
+            ahead.update(len(part).to_bytes(4, "big"))
+            ahead.update(part)
+        return ahead.digest()
+
+
+def same_network(theirs: str, ours: NetworkId) -> None:
+    if theirs != ours:
+        raise Objection(RefusalCode.WRONG_NETWORK, "this node belongs to another network")
+
+
+def papers(
+    chain: bytes, record: bytes, trust: Trust, now_ms: int
+) -> tuple[Principal, TransportRecord]:
+    """The member that these papers name, and where it says it is.
+
+    Raises:
+        Objection: CERTIFICATE, WRONG_NETWORK or RECORD, with the reason in words.
+    """
+    try:
+        principal = verify(Chain.decode(chain), trust, now_ms)
+    except CertificateRefused as error:
+        foreign = error.code == "wrong-network"
+        code = RefusalCode.WRONG_NETWORK if foreign else RefusalCode.CERTIFICATE
+        raise Objection(code, str(error)) from error
+    try:
+        shown = decode_record(record)
+        verify_record(shown, principal, now_ms)
+    except RecordRefused as error:
+        raise Objection(RefusalCode.RECORD, str(error)) from error
+    assert shown.peer_id == principal.peer_id, "verify_record binds the two"
+    return principal, shown
+
+
+def session_of(
+    chain: bytes,
+    record: bytes,
+    credentials: Credentials,
+    sessions: SessionTable,
+    now_ms: int,
+    *,
+    observed_host: str | None,
+    dialled: bool,
+    expected: PeerId | None = None,
+) -> Session:
+    """The session that these papers would make. Whether they are its bearer's is not checked here.
+
+    Raises:
+        Objection: the first of checks 2 to 6 that fails.
+    """
+    principal, shown = papers(chain, record, credentials.trust, now_ms)
+    if principal.peer_id == credentials.peer_id:
+        raise _ourselves(shown, credentials)
+    if expected is not None and principal.peer_id != expected:
+        raise Objection(
+            RefusalCode.OTHER_PEER, f"{principal.peer_id} is here, {expected} was asked for"
+        )
+    no_objection(shown, sessions)
+    return Session(principal, shown, _hosts(shown, observed_host, dialled=dialled))
+
+
+def no_objection(record: TransportRecord, sessions: SessionTable) -> None:
+    """Check 6.
+
+    Raises:
+        Objection: STALE_RECORD, CONFLICTING_RECORD or KEY_TAKEN.
+    """
+    objection = sessions.objection(record)
+    if objection is not None:
+        raise Objection(objection, _OBJECTIONS[objection])
+
+
+def signed_by(session: Session, domain: str, digest: bytes, proof: bytes) -> None:
+    """Check 7.
+
+    Raises:
+        Objection: BAD_PROOF.
+    """
+    if not verify_signature(session.principal.public_key, domain, digest, proof):
+        raise Objection(
+            RefusalCode.BAD_PROOF, f"this is not {session.peer_id}: it does not hold that key"
+        )
+
+
+def _ourselves(shown: TransportRecord, credentials: Credentials) -> Objection:
+    if shown.curve_public == credentials.record().curve_public:
+        return Objection(RefusalCode.OURSELVES, "this is our own door")
+    return Objection(
+        RefusalCode.TWIN,
+        "another process uses the identity of this node: the data directory was copied; "
+        "stop one of the two, and let its machine join with a ticket of its own",
+    )
+
+
+def _hosts(shown: TransportRecord, observed: str | None, *, dialled: bool) -> tuple[str, ...]:
+    """Best first. A host that we reached is the best. One that reached us may be the near side of
+    a translation, so it comes first only if the peer says itself that it is there."""
+    if observed is None:
+        return tuple(shown.hosts)
+    others = tuple(host for host in shown.hosts if host != observed)
+    if dialled or observed in shown.hosts:
+        return (observed, *others)
+    return (*others, observed)

@@ -1,0 +1,32 @@
+"""What a member brings to an introduction: who it is, its papers, and what it trusts.
+
+What this module does not know: where these come from (a data directory, or a simulation), and
+what is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keys import Chain, Identity, PeerId, TransportRecord, Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Our side of every handshake.
+
+    `record` gives the transport record that is current now; it may be a new one at each call, with
+    a higher sequence number. `now_ms` is the wall clock, in Unix milliseconds.
+    """
+
+    identity: Identity
+    chain: Chain
+    trust: Trust
+    name: str
+    record: Callable[[], TransportRecord]
+    now_ms: Callable[[], int]
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self.identity.peer_id

@@ -1,0 +1,92 @@
+"""The dialer's side: a member knocks at another member's door.
+
+It asks with nothing but the network id, checks the door's papers, shows its own with a signature
+over the conversation, and takes the door in when the door has signed the conversation too.
+
+What this module does not know: sockets, deadlines, who else was dialled.
+"""
+
+from __future__ import annotations
+
+from keys import PeerId
+from p2p.admission.checks import (
+    DIALER_DOMAIN,
+    DOOR_DOMAIN,
+    no_objection,
+    same_network,
+    session_of,
+    signed_by,
+)
+from p2p.admission.credentials import Credentials
+from p2p.admission.handshake import Admit, Close, Effect, Handshake, Learn, State, Verified
+from p2p.admission.messages import (
+    DoorHello,
+    Hello,
+    Introduction,
+    Kind,
+    Message,
+    Welcome,
+    hint_fields,
+    pack,
+)
+from p2p.admission.sessions import Session, SessionTable
+
+
+class DialerHandshake(Handshake):
+    """Call `start` for the first bytes to send."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        sessions: SessionTable,
+        nonce: bytes,
+        *,
+        dialled_host: str | None = None,
+        expected: PeerId | None = None,
+    ) -> None:
+        super().__init__(State.OPENING, nonce, is_door=False)
+        self._credentials = credentials
+        self._sessions = sessions
+        self._dialled_host = dialled_host
+        self._expected = expected
+        self._session: Session | None = None
+
+    def start(self) -> list[Effect]:
+        self._move(Kind.HELLO)
+        return [self._say(Hello(self._credentials.trust.network_id, self._nonce))]
+
+    def _on_message(self, message: Message, body: bytes, now_ms: int) -> list[Effect]:
+        if isinstance(message, DoorHello):
+            return self._on_door_hello(message, body, now_ms)
+        assert isinstance(message, Welcome), "the table allows no other"
+        return self._on_welcome(message)
+
+    def _on_door_hello(self, message: DoorHello, body: bytes, now_ms: int) -> list[Effect]:
+        same_network(message.network_id, self._credentials.trust.network_id)
+        self._session = session_of(
+            message.chain,
+            message.record,
+            self._credentials,
+            self._sessions,
+            now_ms,
+            observed_host=self._dialled_host,
+            dialled=True,
+            expected=self._expected,
+        )
+        self._hear(body)
+        return [Verified(self._session), self._say(self._introduction())]
+
+    def _introduction(self) -> Introduction:
+        record = self._credentials.record().raw
+        chain = self._credentials.chain.encode()
+        digest = self._transcript.digest_with(record, chain)
+        proof = self._credentials.identity.sign(DIALER_DOMAIN, digest)
+        return Introduction(record, chain, proof)
+
+    def _on_welcome(self, message: Welcome) -> list[Effect]:
+        assert self._session is not None, "papers come before the welcome"
+        digest = self._transcript.digest_with(pack(hint_fields(message.hints)))
+        signed_by(self._session, DOOR_DOMAIN, digest, message.proof)
+        # Another connection may have brought newer papers of this peer in the meantime.
+        no_objection(self._session.record, self._sessions)
+        return [Admit(self._session), Learn(message.hints), Close(None)]

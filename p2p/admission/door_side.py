@@ -1,0 +1,124 @@
+"""The door's side: answers whoever knocks, member or newcomer.
+
+Order is the point here. The network id is compared before any paper is shown or read; the dialer
+is verified and admitted before it is welcomed; a ticket's use is durable before the grant exists.
+
+What this module does not know: sockets, deadlines, rates, tickets (the issuer does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from keys import PeerId
+from p2p.admission.checks import DIALER_DOMAIN, DOOR_DOMAIN, same_network, session_of, signed_by
+from p2p.admission.credentials import Credentials
+from p2p.admission.frames import frame_of
+from p2p.admission.handshake import Admit, Close, Effect, Handshake, Redeem, Send, State
+from p2p.admission.messages import (
+    DoorHello,
+    Hello,
+    Hint,
+    Introduction,
+    JoinGrant,
+    JoinHello,
+    JoinRequest,
+    Kind,
+    Message,
+    Welcome,
+    encode,
+    fitting,
+    hint_fields,
+    pack,
+)
+from p2p.admission.refusals import Objection, Refusal, RefusalCode
+from p2p.admission.sessions import SessionTable
+
+# A stranger with a ticket may be sent on to this many doors; a member is told of more.
+MAX_HINTS_FOR_STRANGERS = 8
+
+HintSource = Callable[[PeerId | None], Sequence[Hint]]
+
+
+class DoorHandshake(Handshake):
+    """One knock. `hints` is asked for whom the answer is: a member, or None for a stranger."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        sessions: SessionTable,
+        nonce: bytes,
+        *,
+        hints: HintSource,
+        issues: bool = False,
+        observed_host: str | None = None,
+    ) -> None:
+        super().__init__(State.LISTENING, nonce, is_door=True)
+        self._credentials = credentials
+        self._sessions = sessions
+        self._hints = hints
+        self._issues = issues
+        self._observed_host = observed_host
+
+    def granted(self, grant: bytes) -> list[Effect]:
+        """The issuer redeemed the ticket. Nothing comes out when the joiner is gone meanwhile."""
+        if self.is_over:
+            return []
+        self._move(Kind.JOIN_GRANT)
+        return [self._say(JoinGrant(grant)), Close(None)]
+
+    def declined(self, code: RefusalCode, text: str) -> list[Effect]:
+        """The issuer said no."""
+        return [] if self.is_over else self._refuse(Refusal(code, text))
+
+    def turn_away(self, code: RefusalCode, text: str) -> list[Effect]:
+        """Refuse before anything was heard: too many, or too often."""
+        return self.declined(code, text)
+
+    def _on_message(self, message: Message, body: bytes, now_ms: int) -> list[Effect]:
+        match message:
+            case Hello() | JoinHello():
+                return self._on_hello(message, body)
+            case Introduction():
+                return self._on_introduction(message, body, now_ms)
+            case JoinRequest():
+                return [Redeem(message.request, self._transcript.digest())]
+            case _:
+                raise AssertionError("the table allows no other")
+
+    def _on_hello(self, message: Hello | JoinHello, body: bytes) -> list[Effect]:
+        same_network(message.network_id, self._credentials.trust.network_id)
+        if isinstance(message, JoinHello) and not self._issues:
+            raise Objection(RefusalCode.NOT_ISSUER, "this node holds no issuer key; ask another")
+        self._hear(body)
+        papers = DoorHello(
+            self._credentials.trust.network_id,
+            self._nonce,
+            self._credentials.record().raw,
+            self._credentials.chain.encode(),
+        )
+        return [self._say(papers)]
+
+    def _on_introduction(self, message: Introduction, body: bytes, now_ms: int) -> list[Effect]:
+        session = session_of(
+            message.chain,
+            message.record,
+            self._credentials,
+            self._sessions,
+            now_ms,
+            observed_host=self._observed_host,
+            dialled=False,
+        )
+        digest = self._transcript.digest_with(message.record, message.chain)
+        signed_by(session, DIALER_DOMAIN, digest, message.proof)
+        self._hear(body)
+        hints = fitting(self._hints(session.peer_id))
+        digest = self._transcript.digest_with(pack(hint_fields(hints)))
+        proof = self._credentials.identity.sign(DOOR_DOMAIN, digest)
+        welcome = Send(frame_of(encode(Welcome(hints, proof))))
+        return [Admit(session), welcome, Close(None)]
+
+    def _refuse(self, refusal: Refusal, hints: tuple[Hint, ...] = ()) -> list[Effect]:
+        if refusal.code is RefusalCode.NOT_ISSUER:
+            hints = fitting(self._hints(None)[:MAX_HINTS_FOR_STRANGERS])
+        return super()._refuse(refusal, hints)

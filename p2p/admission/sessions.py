@@ -1,0 +1,176 @@
+"""Who has been admitted: the one table that turns a CURVE key on a frame into a member.
+
+A `Session` is made by a handshake that ended well, and holds everything that may be asked about a
+peer later: its rights, its keys, where to reach it, until when.
+
+Promises of the table:
+- a peer has at most one session, and a CURVE key belongs to at most one peer;
+- a record with a lower sequence number than one already seen never replaces it, not even after the
+  session ended, for as long as the record that set the mark could have been valid;
+- two different records with the same number are a fault of their maker, and the first stays.
+
+What this module does not know: how a session came about, sockets, allow-lists, revocation lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from keys import PeerId, Principal, TransportRecord
+from p2p.admission.messages import MAX_HINT_HOSTS, MAX_HINTS, Hint, is_host
+from p2p.admission.refusals import RefusalCode
+from p2p.links import Contact
+
+# How far apart two clocks may be, as for certificates.
+SKEW_MS = 120_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One admitted peer."""
+
+    principal: Principal
+    record: TransportRecord
+    hosts: tuple[str, ...]  # best first
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self.principal.peer_id
+
+    @property
+    def curve_public(self) -> bytes:
+        return self.record.curve_public
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        return self.record.ports
+
+    @property
+    def sequence(self) -> int:
+        return self.record.sequence
+
+    @property
+    def not_after_ms(self) -> int:
+        """When its papers end: the certificates' or the record's end, whichever is first."""
+        return min(self.principal.not_after_ms, self.record.not_after_ms)
+
+    def contact(self) -> Contact:
+        """What a transport needs to know of this peer."""
+        ports = {name: port for name, port in self.ports.items() if name != "door"}
+        return Contact(self.peer_id, self.curve_public, self.hosts, ports)
+
+    def hint(self) -> Hint | None:
+        """What others may be told of this peer, or None when it has no door to knock at."""
+        hosts = tuple(host for host in self.hosts if is_host(host))[:MAX_HINT_HOSTS]
+        port = self.ports.get("door", 0)
+        return Hint(self.peer_id, hosts, port) if hosts and 0 < port < 65_536 else None
+
+
+class Admitted(StrEnum):
+    """What taking a session in has changed."""
+
+    NEW = "new"  # had none
+    SAME = "same"  # the very record that it had: nothing to do
+    REFRESHED = "refreshed"  # a newer record with the same CURVE key: links stay up
+    REPLACED = "replaced"  # a newer record with another key: old links must be cut
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    outcome: Admitted
+    before: Session | None  # what the peer had, unless NEW
+
+
+class SessionTable:
+    """Sessions by peer and by CURVE key. Reads no clock: time arrives in Unix milliseconds."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[PeerId, Session] = {}
+        self._by_key: dict[bytes, PeerId] = {}
+        # The newest record seen of each peer, also of those that are gone.
+        self._newest: dict[PeerId, TransportRecord] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_peer)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._by_peer.values()))
+
+    def __contains__(self, peer_id: object) -> bool:
+        return peer_id in self._by_peer
+
+    def get(self, peer_id: PeerId) -> Session | None:
+        return self._by_peer.get(peer_id)
+
+    def of_key(self, curve_public: bytes) -> Session | None:
+        """The peer whose frames arrive under this CURVE key."""
+        peer_id = self._by_key.get(curve_public)
+        return None if peer_id is None else self._by_peer[peer_id]
+
+    def objection(self, record: TransportRecord) -> RefusalCode | None:
+        """Why a verified record may not become a session, or None."""
+        owner = self._by_key.get(record.curve_public)
+        if owner is not None and owner != record.peer_id:
+            return RefusalCode.KEY_TAKEN
+        newest = self._newest.get(record.peer_id)
+        if newest is None or record.sequence > newest.sequence:
+            return None
+        if record.sequence < newest.sequence:
+            return RefusalCode.STALE_RECORD
+        return None if record.raw == newest.raw else RefusalCode.CONFLICTING_RECORD
+
+    def admit(self, session: Session) -> Admission:
+        """Take in a session to whose record there is no objection."""
+        assert self.objection(session.record) is None, "ask `objection` first"
+        assert session.peer_id == session.record.peer_id, "papers of two peers"
+        before = self._by_peer.get(session.peer_id)
+        if before is not None and before.curve_public != session.curve_public:
+            del self._by_key[before.curve_public]
+        self._by_peer[session.peer_id] = session
+        self._by_key[session.curve_public] = session.peer_id
+        self._newest[session.peer_id] = session.record
+        return Admission(_outcome(before, session), before)
+
+    def remove(self, peer_id: PeerId) -> Session | None:
+        """End a session. What was its newest record stays known."""
+        session = self._by_peer.pop(peer_id, None)
+        if session is not None:
+            del self._by_key[session.curve_public]
+        return session
+
+    def expired(self, now_ms: int) -> list[Session]:
+        """Sessions whose papers ended; the caller removes them. Also forgets old marks."""
+        for peer_id, record in tuple(self._newest.items()):
+            if peer_id not in self._by_peer and now_ms > record.not_after_ms + SKEW_MS:
+                del self._newest[peer_id]
+        return [each for each in self if now_ms > each.not_after_ms + SKEW_MS]
+
+    def hints(self, *, but_for: PeerId | None = None, limit: int = MAX_HINTS) -> tuple[Hint, ...]:
+        """Where the doors of the admitted peers are, for a newcomer."""
+        found: list[Hint] = []
+        for session in self:
+            if len(found) >= limit:
+                break
+            hint = None if session.peer_id == but_for else session.hint()
+            if hint is not None:
+                found.append(hint)
+        return tuple(found)
+
+    def check_invariants(self) -> None:
+        assert len(self._by_key) == len(self._by_peer), "one key a peer"
+        for peer_id, session in self._by_peer.items():
+            assert session.peer_id == peer_id == session.record.peer_id, "its own papers"
+            assert self._by_key[session.curve_public] == peer_id, "the key leads back"
+            assert self._newest[peer_id].sequence >= session.sequence, "never behind the mark"
+
+
+def _outcome(before: Session | None, after: Session) -> Admitted:
+    if before is None:
+        return Admitted.NEW
+    if before.record.raw == after.record.raw:
+        return Admitted.SAME
+    if before.curve_public == after.curve_public:
+        return Admitted.REFRESHED
+    return Admitted.REPLACED
