@@ -66,7 +66,7 @@ class TaskView:
                 values["error"] = ErrorText(*values["error"])
             values["history"] = tuple(map(_attempt_from_wire, values["history"]))
             return cls(**values)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"not a task view: {error}") from error
 
 
