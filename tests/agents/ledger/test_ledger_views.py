@@ -9,7 +9,19 @@ import msgpack
 import pytest
 from ledger_lab import ANNA, BEN, Lab, spec, task_id
 
-from agents.ledger import LeaseRef, Ledger, State, TaskView, Work, encode_submitted
+from agents.ledger import (
+    Applied,
+    Assignment,
+    Completion,
+    LeaseRef,
+    Ledger,
+    State,
+    TaskView,
+    Work,
+    encode_assigned,
+    encode_completed,
+    encode_submitted,
+)
 from agents.ledger.leases import LeaseTable
 from agents.ledger.model import Lease, Token
 from agents.ledger.task import Task
