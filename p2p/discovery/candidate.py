@@ -58,7 +58,6 @@ class Candidate:
     is_connected: bool = False
     dial: int | None = None  # number of the pending one
     attempts: int = 0  # failed since it was last met
-    is_refused: bool = False
     next_dial_ms: int = 0
     dialled_ms: int | None = None  # when the last dial began
     absent_since_ms: int = 0
@@ -102,9 +101,11 @@ class Candidate:
         first = (self.worked_at,)
         return (first + tuple(a for a in best if a != self.worked_at))[:MAX_ADDRESSES]
 
-    def back_off(self, now_ms: int, settings: CandidateSettings, rng: random.Random) -> None:
+    def back_off(
+        self, now_ms: int, settings: CandidateSettings, rng: random.Random, *, is_refusal: bool
+    ) -> None:
         """Set the next try after a failed one: doubling, between half and all of the step."""
-        if self.is_refused:
+        if is_refusal:
             step = settings.refused_backoff_ms
         elif now_ms - self.absent_since_ms > settings.slow_after_ms and not self.is_seed:
             step = settings.slow_backoff_ms

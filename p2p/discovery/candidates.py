@@ -170,7 +170,6 @@ class CandidateTable:
             return
         last_ms = known.dialled_ms
         soonest_ms = now_ms if last_ms is None else last_ms + self._settings.backoff_min_ms
-        known.is_refused = False
         known.next_dial_ms = min(known.next_dial_ms, max(now_ms, soonest_ms))
         self._is_stale = True
 
@@ -200,7 +199,6 @@ class CandidateTable:
             peer = Candidate(event.peer_id, event.peer_id)
             self._candidates[peer.key] = peer
         peer.is_connected = peer.is_proven = True
-        peer.is_refused = False
         peer.attempts, peer.failures = 0, ()
         peer.heard_ms = now_ms
         if event.address is not None:
@@ -242,7 +240,8 @@ class CandidateTable:
         candidate = self._end_dial(event.dial)
         if candidate is None:
             return self._drop(None, DropReason.UNKNOWN_DIAL, str(event.dial), effects)
-        self._fail(candidate, event.failures, now_ms, refused=event.is_refusal)
+        if not candidate.is_connected:  # it may have come to our door meanwhile
+            self._fail(candidate, event.failures, now_ms, refused=event.is_refusal)
         return None
 
     def _on_peer_gone(self, event: PeerGone, now_ms: int, effects: list[CandidateEffect]) -> None:
@@ -252,7 +251,6 @@ class CandidateTable:
         if candidate.is_connected:
             candidate.is_connected = False
             candidate.absent_since_ms = now_ms
-            candidate.attempts = 0
             candidate.next_dial_ms = now_ms + self._rng.randint(0, self._settings.backoff_min_ms)
             if not candidate.said and candidate.worked_at is None:
                 self._forget(candidate)  # it only ever came to us: there is no door to knock at
@@ -270,7 +268,6 @@ class CandidateTable:
         self._own_networks = networks_of(event.own_networks)
         for candidate in self._candidates.values():
             candidate.attempts = 0
-            candidate.is_refused = False
             soon_ms = now_ms + self._rng.randint(0, self._settings.backoff_min_ms)
             candidate.next_dial_ms = min(candidate.next_dial_ms, soon_ms)
         self._is_stale = True
@@ -309,7 +306,7 @@ class CandidateTable:
     def _end_silent_dials(self, now_ms: int) -> None:
         for number in self._dials.silent(now_ms):
             candidate = self._end_dial(number)
-            if candidate is not None:
+            if candidate is not None and not candidate.is_connected:
                 tried = candidate.addresses(self._own_networks)
                 failures = tuple((address, "no outcome in time") for address in tried)
                 self._fail(candidate, failures, now_ms)
@@ -327,8 +324,7 @@ class CandidateTable:
             (address, reason[:200]) for address, reason in failures if address is not None
         )
         candidate.attempts += 1
-        candidate.is_refused = refused
-        candidate.back_off(now_ms, self._settings, self._rng)
+        candidate.back_off(now_ms, self._settings, self._rng, is_refusal=refused)
         self._is_stale = True
 
     def _next_deadline_ms(self) -> int | None:

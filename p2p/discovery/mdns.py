@@ -48,7 +48,8 @@ _MAX_STRANGERS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class MdnsSettings:
-    """`interfaces`: addresses or names to use exactly; empty means all usable ones, watched."""
+    """`interfaces`: addresses or names to use exactly; empty means all usable ones, watched,
+    or the loopback interface while there is no other."""
 
     interfaces: tuple[str, ...] = ()
     advertise: bool = True  # False: listen, but do not tell the LAN that we exist
@@ -142,7 +143,9 @@ class MdnsDiscovery:
     # -- the responder -------------------------------------------------------------------------
 
     def _survey(self) -> tuple[Interface, ...]:
-        return usable_interfaces(chosen=self._settings.interfaces)
+        """What to speak on; a machine off every network still finds its own processes."""
+        chosen = self._settings.interfaces
+        return usable_interfaces(chosen=chosen) or usable_interfaces(loopback=True)
 
     async def _open(self) -> None:
         """Make the sockets and begin; on refusal by the system, note the problem."""
@@ -182,10 +185,10 @@ class MdnsDiscovery:
         if self._browser is not None:
             await self._browser.async_cancel()
             self._browser = None
-        responder, self._responder = self._responder, None
-        if responder is not None:
+        if self._responder is not None:
             with contextlib.suppress(TimeoutError, OSError):
-                await asyncio.wait_for(responder.async_close(), _CLOSE_TIMEOUT_S)
+                await asyncio.wait_for(self._responder.async_close(), _CLOSE_TIMEOUT_S)
+            self._responder = None  # only now: whoever is cancelled above leaves it to `close`
 
     def _own_advert(self) -> AsyncServiceInfo:
         return AsyncServiceInfo(
@@ -257,7 +260,7 @@ class MdnsDiscovery:
             return
         if info.name not in self._known and len(self._known) >= _MAX_KNOWN:
             self._counters[Ignored.TOO_MANY] += 1
-            return
+            del self._known[next(iter(self._known))]  # the oldest: a flood must not lock others out
         self._known[info.name] = heard
         self._counters["heard"] += 1
         self._on_hint(heard)

@@ -238,7 +238,7 @@ class Membership:
             self._counters["own stalls ms"] += lag_ms
         elif self._health and now_ms - self._health_at_ms >= self._settings.health_recovery_ms:
             self._health -= 1
-            self._health_at_ms = now_ms
+            self._health_at_ms += self._settings.health_recovery_ms
             if self._check_at_ms is not None:
                 self._check_at_ms = now_ms  # limits are shorter now: look at everybody again
 

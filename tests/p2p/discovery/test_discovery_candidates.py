@@ -255,6 +255,29 @@ def test_a_dial_whose_outcome_nobody_reports_frees_its_place(bench: Bench) -> No
     assert late == [Drop(None, DropReason.UNKNOWN_DIAL, "1")]
 
 
+def test_the_outcome_of_an_old_dial_does_not_end_the_new_one(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    old = bench.take_dial()
+    bench.do(Lost(Source.MDNS, ANN))
+    bench.find(ANN, "10.0.0.1")
+    new = bench.take_dial()
+    bench.do(DialFailed(old.number, ()))
+    (report,) = bench.table.why(bench.now_ms)
+    assert report.state == "dialling"
+    bench.do(Introduced(ANN, AT_ANN, new.number))
+    assert bench.table.counters()["dials pending"] == 0
+
+
+def test_a_dial_that_fails_after_the_peer_came_to_us_is_no_failure(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.fail_all("no route")
+    dial = bench.next_dial()
+    bench.do(Introduced(ANN))
+    bench.do(DialFailed(dial.number, ((AT_ANN, "no route"),)))
+    (report,) = bench.table.why(bench.now_ms)
+    assert (report.state, report.attempts, report.failures) == ("connected", 0, ())
+
+
 def test_meeting_through_a_seed_makes_the_seed_part_of_that_peer(bench: Bench) -> None:
     bench.find(None, "10.0.0.1", source=Source.SEED)
     bench.meet(ANN)
@@ -449,6 +472,13 @@ def test_no_source_crowds_out_the_word_of_another(bench: Bench) -> None:
     addresses = bench.take_dial().addresses
     assert len(addresses) == 8
     assert Address("172.16.0.5", 4747) in addresses
+
+
+def test_a_talkative_member_does_not_hide_what_the_lan_says(bench: Bench) -> None:
+    bench.do(Found(Source.GOSSIP, LESSER, tuple(f"172.16.0.{n}" for n in range(1, 9)), 666))
+    bench.find(LESSER, "10.0.0.5")
+    bench.pass_ms(150)
+    assert bench.take_dial().addresses[0] == Address("10.0.0.5", 4747)
 
 
 @pytest.mark.parametrize(
