@@ -85,10 +85,23 @@ class Assembly:
         return SelfTest(self.exchange, self._counters, self.zap, self._key.public, ports)
 
     def cut(self, user_id: str) -> None:
-        """Hang up on the holder of a key, wherever it came in."""
-        self._counters.connections_cut += self.topics.cut(user_id)
-        for server in self.lanes.values():
-            self._counters.connections_cut += server.cut(user_id)
+        """Hang up on the holder of a key, wherever it came in.
+
+        A handshake that ZAP allowed a moment ago may not have ended yet, so the connections that
+        nobody can attribute are swept once more when every such handshake must be over.
+        """
+        for listener in self._listeners():
+            self._counters.connections_cut += listener.cut(user_id)
+        delay_s = self._settings.handshake_timeout_ms / 1000
+        self._loop.call_later(delay_s, self._sweep)
+
+    def _listeners(self) -> list[TopicServer | LaneServer]:
+        return [self.topics, *self.lanes.values()]
+
+    def _sweep(self) -> None:
+        if not self._shut:
+            for listener in self._listeners():
+                self._counters.connections_cut += listener.cut_silent()
 
     def shut(self, linger_ms: int = 0) -> None:
         """Close every socket. What libzmq already holds may linger until `term`."""

@@ -4,15 +4,21 @@ libzmq never asks ZAP again about a live connection, so taking a key off the all
 holder out only the next time. The connection itself is cut by `shutdown` on a duplicate of its
 file descriptor: libzmq sees the other side hang up, neighbours notice nothing.
 
-File descriptors are reused. Every entry therefore holds the remote address beside the descriptor,
-and nothing is cut unless both the listener's port and that address still fit. Does not know:
-peers, routing ids, messages; `owner` is the user id that ZAP gave to the key.
+File descriptors are reused, and the monitor's events are late: a message of a new connection may
+be read before the events that the old one ended and the new one began. Hence `_ahead`: what was
+learnt from a message before its ACCEPTED came survives the DISCONNECTED of its predecessor. Every
+entry holds the remote address beside the descriptor, and nothing is cut unless both the listener's
+port and that address still fit.
+
+Does not know: peers, routing ids, messages; `owner` is the user id that ZAP gave to the key.
+Invariants: a descriptor is silent or owned or neither; one that is ahead is owned.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 Remote = tuple[str, int]
@@ -30,20 +36,20 @@ class Connections:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._silent: dict[int, Remote] = {}
+        self._silent: dict[int, Remote | None] = {}
         self._owned: dict[int, Connection] = {}
+        self._ahead: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._silent) + len(self._owned)
 
     def accepted(self, fd: int) -> None:
-        """A connection came in. It has not said anything yet that we could attribute."""
-        remote = _remote_of(fd, self._port)
-        known = self._owned.get(fd)
-        if remote is None or (known is not None and known.remote == remote):
-            return  # gone again, or its first message was read before this event
+        """A connection came in."""
+        if fd in self._ahead:
+            self._ahead.remove(fd)  # and we know already whose it is
+            return
         self._owned.pop(fd, None)
-        self._silent[fd] = remote
+        self._silent[fd] = _remote_of(fd, self._port)
 
     def attribute(self, fd: int, owner: str) -> Connection | None:
         """A message of `owner` came over `fd`. None when that connection is gone already."""
@@ -53,35 +59,37 @@ class Connections:
         known = self._owned.get(fd)
         if known is not None and known.remote == remote and known.owner == owner:
             return known
-        self._silent.pop(fd, None)
+        if self._silent.pop(fd, None) != remote:
+            self._ahead.add(fd)
         connection = self._owned[fd] = Connection(fd, remote, owner)
         return connection
 
     def disconnected(self, fd: int) -> None:
-        """A connection ended. The event may be late, and the descriptor already belong to a newer
-        connection, which then stays."""
-        remote = _remote_of(fd, self._port)
-        if self._silent.get(fd) != remote:
-            self._silent.pop(fd, None)
-        known = self._owned.get(fd)
-        if known is not None and known.remote != remote:
-            del self._owned[fd]
+        """A connection ended."""
+        self._silent.pop(fd, None)
+        if fd not in self._ahead:
+            self._owned.pop(fd, None)
+
+    def check_invariants(self) -> None:
+        assert not self._silent.keys() & self._owned.keys()
+        assert self._ahead <= self._owned.keys()
 
     def holds(self, connection: Connection) -> bool:
         """Whether it is still there."""
         return self._owned.get(connection.fd) is connection
 
-    def cut_owner(self, owner: str) -> int:
-        """Cut all that this key holds; returns how many."""
-        mine = [one for one in self._owned.values() if one.owner == owner]
-        return sum(cut(one.fd, one.remote, self._port) for one in mine)
+    def cut_owner(self, owner: str, others: Iterable[Connection] = ()) -> int:
+        """Cut all that this key holds, and `others`; returns how many there were to be cut."""
+        theirs = {one for one in self._owned.values() if one.owner == owner}
+        return sum(map(self.cut, theirs.union(others)))
 
     def cut_silent(self) -> int:
         """Cut those that never said anything: nobody knows whose they are. Honest ones redial."""
         silent = list(self._silent.items())
-        return sum(cut(fd, remote, self._port) for fd, remote in silent)
+        return sum(cut(fd, remote, self._port) for fd, remote in silent if remote is not None)
 
     def cut(self, connection: Connection) -> bool:
+        """True when it was there to be cut."""
         return cut(connection.fd, connection.remote, self._port)
 
 

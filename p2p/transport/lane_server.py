@@ -123,9 +123,15 @@ class LaneServer:
 
     def cut(self, user_id: str) -> int:
         """Cut the connections of a key, and those that nobody can attribute. Drops its routes."""
-        for route in [one for one in self._routes.values() if one.user_id == user_id]:
+        routes = [route for route in self._routes.values() if route.user_id == user_id]
+        for route in routes:
             self.forget(route)
-        return self._connections.cut_owner(user_id) + self._connections.cut_silent()
+        theirs = (route.connection for route in routes)
+        return self._connections.cut_owner(user_id, theirs) + self.cut_silent()
+
+    def cut_silent(self) -> int:
+        """Cut the connections that nobody can attribute; honest peers dial again."""
+        return self._connections.cut_silent()
 
     def forget(self, route: Route) -> None:
         """Without a word to the owner."""

@@ -17,12 +17,14 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import zmq
 
 OnEvent = Callable[[int, int], None]  # event, value (a file descriptor, or a status)
 
 _HEADER = struct.Struct("=HI")
+_JOIN_S = 1.0
 _WAKE_ENDPOINT = "inproc://conclave-monitors"
 
 
@@ -67,7 +69,7 @@ class Monitors:
         pair.connect(address)
         self._handlers[token] = handler
         self._fresh.append((token, pair))
-        self._wake.send(b"")
+        self._rouse(b"")
         return token
 
     def unwatch(self, token: int, socket: zmq.Socket[bytes]) -> None:
@@ -79,10 +81,16 @@ class Monitors:
         """End the thread; every watched socket must have been unwatched."""
         if self._thread is None or self._wake is None:
             return
-        self._wake.send(b"stop")
-        self._thread.join(timeout=1.0)
+        self._rouse(b"stop")
+        self._thread.join(timeout=_JOIN_S)
         self._wake.close()
         self._handlers.clear()
+
+    def _rouse(self, word: bytes) -> None:
+        assert self._wake is not None, "started"
+        # Were the thread dead, a plain send would wait for ever; the self-test notices it.
+        with suppress(zmq.Again):
+            self._wake.send(word, zmq.NOBLOCK)
 
     def _run(self, woken: zmq.Socket[bytes]) -> None:
         poller = zmq.Poller()

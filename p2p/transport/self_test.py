@@ -67,7 +67,9 @@ class SelfTest:
         while True:
             await asyncio.sleep(self._exchange.settings.self_test_interval_ms / 1000)
             if not self._zap.alive:
-                on_fatal(TransportFailed("the thread that lets peers in has died; restart the node"))
+                on_fatal(
+                    TransportFailed("the thread that lets peers in has died; restart the node")
+                )
                 return
             verdict = await self.run()
             unanswered = unanswered + 1 if verdict is Verdict.UNANSWERED else 0

@@ -104,7 +104,12 @@ class TopicServer:
 
     def cut(self, user_id: str) -> int:
         """Cut the subscribers of a key, and those that nobody can attribute."""
-        return self._connections.cut_owner(user_id) + self._connections.cut_silent()
+        theirs = (one for one in self._subscriptions if one.owner == user_id)
+        return self._connections.cut_owner(user_id, theirs) + self.cut_silent()
+
+    def cut_silent(self) -> int:
+        """Cut the connections that nobody can attribute; honest peers dial again."""
+        return self._connections.cut_silent()
 
     def _new_batch(self, limit_bytes: int) -> Outbox:
         settings = self._settings

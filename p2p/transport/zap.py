@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 import zmq
@@ -24,6 +25,7 @@ from p2p.transport.sockets import ZAP_DOMAIN
 
 ENDPOINT = "inproc://zeromq.zap.01"
 _ENVELOPE_PARTS = 2  # return address and an empty delimiter
+_JOIN_S = 1.0
 _REQUEST_PARTS = 7  # version, request id, domain, address, identity, mechanism, credentials
 
 
@@ -68,17 +70,19 @@ class ZapHandler:
         wake = self._context.socket(zmq.DEALER)
         wake.setsockopt(zmq.LINGER, 0)
         wake.connect(ENDPOINT)
-        wake.send(b"")
-        self._thread.join(timeout=1.0)
+        with suppress(zmq.Again):  # it is gone already
+            wake.send(b"", zmq.NOBLOCK)
+        self._thread.join(timeout=_JOIN_S)
         wake.close()
 
     def _serve(self, socket: zmq.Socket[bytes]) -> None:
         try:
-            while not self._stopping:
+            while True:
                 try:
                     request = socket.recv_multipart()
-                    if not self._stopping:
-                        self._answer(socket, request)
+                    if self._stopping:
+                        return
+                    self._answer(socket, request)
                 except zmq.ContextTerminated:
                     return
                 except Exception:  # noqa: BLE001

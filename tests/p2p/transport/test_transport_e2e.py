@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from transport_lab import Node, eventually, nodes, run, slower
 
 from keys import PeerId
 from p2p.links import Contact, Lane, LinkState
-from transport_lab import Node, eventually, nodes, run, slower
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[3]

@@ -7,9 +7,12 @@ import os
 import secrets
 import socket
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import zmq
+from transport_lab import Foul, Node, eventually, foul_contact, nodes, run, slower
 from zmq.utils.monitor import recv_monitor_message
 
 from keys import PeerId, TransportKey
@@ -19,7 +22,6 @@ from p2p.transport.counters import TransportCounters
 from p2p.transport.self_test import SelfTest, Verdict, judge
 from p2p.transport.sockets import ZAP_DOMAIN
 from p2p.transport.zap import ENDPOINT, ZapHandler
-from transport_lab import Foul, Node, eventually, foul_contact, nodes, run, slower
 
 PORTS = ("control", "data", "topics")
 
@@ -186,7 +188,10 @@ def test_a_routing_id_that_became_free_is_no_way_to_its_former_holder() -> None:
                 await foul.connect(routing_id).socket.send(b"1")
                 await eventually(lambda: len(bob.frames) == 1)
             with Foul(zmq.DEALER, bob, "data", keys["thief"]) as foul:
-                await foul.connect(routing_id).socket.send(b"2")
+                # Bob's loop stands still meanwhile, so that he learns of both at once.
+                blocking = zmq.Socket.shadow(foul.socket)
+                foul.connect(routing_id)
+                blocking.send(b"2")
                 await eventually(lambda: len(bob.frames) == 2)
                 bob.transport.send(PeerId("ada"), Lane.DATA, b"for ada's eyes")
                 assert not await foul.socket.poll(50)
@@ -236,6 +241,11 @@ def test_an_expelled_peer_is_cut_at_once_and_stays_out() -> None:
                 ada.send(bob, b"a", lane)
             cid.send(bob, b"c")
             ada.transport.subscribe("news")
+            bob.transport.subscribe("olds")
+            while not (ada.publications and bob.publications):
+                bob.transport.publish("news", b"x")
+                ada.transport.publish("olds", b"x")
+                await asyncio.sleep(0.002)
             await eventually(lambda: len(bob.frames) == 3)
             bob.transport.expel(ada.peer_id)
             for lane in Lane:
@@ -247,13 +257,29 @@ def test_an_expelled_peer_is_cut_at_once_and_stays_out() -> None:
                 bob.send(ada, b"x")
             cid.send(bob, b"C")
             await eventually(lambda: bob.received() in (b"acC", b"caC"))
+            ada.publications.clear()
+            bob.publications.clear()
             bob.transport.publish("news", b"for members")
-            await asyncio.sleep(0)
+            ada.transport.publish("olds", b"from nobody")
             await eventually(lambda: ada.count("dials_refused") >= 3)
             assert not ada.publications
+            assert not bob.publications
             assert LinkState.DOWN not in cid.states()
 
     run(main)
+
+
+@asynccontextmanager
+async def silent_connection(to: Node, key: TransportKey) -> AsyncIterator[asyncio.Task[int]]:
+    """Connected to the control lane, let in, and mute; yields when it will have been cut."""
+    server = to.transport._assembly.lanes[Lane.CONTROL]
+    await eventually(lambda: not len(server._connections), "the self-test has left")
+    with Foul(zmq.DEALER, to, "control", key) as foul:
+        fate = asyncio.create_task(fate_of(foul, zmq.EVENT_DISCONNECTED))
+        await asyncio.sleep(0)
+        foul.connect()
+        await eventually(lambda: to.count("zap_accepted") and len(server._connections))
+        yield fate
 
 
 def test_an_expelled_peer_that_never_said_anything_is_cut_too() -> None:
@@ -261,16 +287,21 @@ def test_an_expelled_peer_that_never_said_anything_is_cut_too() -> None:
         async with nodes("bob") as (bob,):
             key = TransportKey.generate()
             bob.transport.admit(foul_contact("mute", key))
-            with Foul(zmq.DEALER, bob, "control", key) as foul:
-                up = asyncio.create_task(fate_of(foul, zmq.EVENT_HANDSHAKE_SUCCEEDED))
-                await asyncio.sleep(0)
-                foul.connect()
-                await up
-                server = bob.transport._assembly.lanes[Lane.CONTROL]
-                await eventually(lambda: len(server._connections))
-                fate = asyncio.create_task(fate_of(foul, zmq.EVENT_DISCONNECTED))
-                await asyncio.sleep(0)
+            async with silent_connection(bob, key) as fate:
                 bob.transport.expel(PeerId("mute"))
+                await fate
+
+    run(main)
+
+
+def test_a_handshake_that_was_under_way_during_an_expulsion_is_swept_up_later() -> None:
+    async def main() -> None:
+        async with nodes("bob", settings=slower(handshake_timeout_ms=300)) as (bob,):
+            key = TransportKey.generate()
+            bob.transport.admit(foul_contact("mute", key))
+            bob.transport.admit(foul_contact("other", TransportKey.generate()))
+            bob.transport.expel(PeerId("other"))
+            async with silent_connection(bob, key) as fate:
                 await fate
 
     run(main)

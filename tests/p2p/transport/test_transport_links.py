@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from transport_lab import QUICK, Node, eventually, foul_contact, nodes, run, slower
 
 from keys import PeerId, TransportKey
 from p2p.errors import MisuseError, NotRunning, PayloadTooLarge, PeerUnreachable, PortInUse
 from p2p.links import Lane, LinkState, Transport
 from p2p.transport import TransportSettings, ZmqTransport
-from transport_lab import QUICK, Node, eventually, foul_contact, nodes, run
 
 
 def test_it_is_a_transport() -> None:
@@ -107,15 +107,19 @@ def test_what_cannot_be_delivered_is_given_up_and_reported() -> None:
     run(main)
 
 
-def test_a_peer_that_comes_back_is_reached_again_after_it_was_given_up() -> None:
+def test_a_peer_that_comes_back_is_reached_however_often_it_was_given_up() -> None:
     async def main() -> None:
         bob = Node("bob")
         async with bob.transport:
             ports = bob.transport.ports
-        async with nodes("ada") as (ada,):
+        hasty = slower(connect_timeout_ms=150, redial_max_ms=60_000)
+        async with nodes("ada", settings=hasty) as (ada,):
             ada.transport.admit(foul_contact("bob", bob.key, dict(ports)))
-            ada.send(bob, b"lost")
-            await eventually(lambda: LinkState.UNREACHABLE in ada.states())
+            for times in range(1, 8):
+                ada.send(bob, b"lost")
+                await eventually(
+                    lambda times=times: ada.states() == [LinkState.UNREACHABLE] * times
+                )
             fixed = replace(
                 QUICK,
                 control_port=ports["control"],
@@ -126,6 +130,7 @@ def test_a_peer_that_comes_back_is_reached_again_after_it_was_given_up() -> None
                 again.admit(ada)
                 ada.send(again, b"found")
                 await eventually(lambda: again.received() == b"found")
+                assert ada.states()[7:] == [LinkState.UP]
 
     run(main)
 
@@ -161,7 +166,23 @@ def test_the_side_that_was_dialled_notices_the_end_too() -> None:
     run(main)
 
 
-def test_last_words_before_closing_arrive() -> None:
+def test_a_lost_link_is_dialled_anew_at_the_new_address_with_nothing_to_send() -> None:
+    async def main() -> None:
+        async with nodes("ada", settings=slower(connect_timeout_ms=5000)) as (ada,):
+            for _ in range(2):
+                async with nodes("bob") as (bob,):
+                    bob.admit(ada)
+                    ada.admit(bob)
+                    if not ada.links:
+                        ada.send(bob, b"hello")
+                    await eventually(lambda: ada.states()[-1:] == [LinkState.UP])
+                await eventually(lambda: ada.states()[-1] is LinkState.DOWN)
+            assert ada.states() == [LinkState.UP, LinkState.DOWN] * 2
+
+    run(main)
+
+
+def test_last_words_before_closing_arrive_before_the_end_is_reported() -> None:
     async def main() -> None:
         async with nodes("bob") as (bob,):
             ada = Node("ada")
@@ -171,7 +192,8 @@ def test_last_words_before_closing_arrive() -> None:
                 ada.send(bob, b"hello ")
                 await eventually(lambda: bob.frames)
                 ada.send(bob, b"goodbye")
-            await eventually(lambda: bob.received() == b"hello goodbye")
+            await eventually(lambda: LinkState.DOWN in bob.states())
+            assert bob.received() == b"hello goodbye"
 
     run(main)
 

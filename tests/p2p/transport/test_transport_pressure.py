@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 import zmq
 import zmq.asyncio
+from transport_lab import Node, eventually, foul_contact, nodes, run, slower
 
 from keys import PeerId, TransportKey
 from p2p.errors import QueueFull
 from p2p.links import Lane, LinkState
-from transport_lab import Node, eventually, foul_contact, nodes, run, slower
 
 MIB = 1024 * 1024
 SMALL = slower(high_water_frames=2, data_budget_bytes=4 * MIB)

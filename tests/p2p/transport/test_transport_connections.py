@@ -1,0 +1,142 @@
+"""Whose connection a descriptor is, with events that come late and descriptors that come back."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from p2p.transport.connections import Connections
+
+
+class Listener:
+    """A real one, whose accepted sockets we hold ourselves."""
+
+    def __init__(self) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.open: list[socket.socket] = [self.server]
+
+    def accept(self) -> tuple[socket.socket, socket.socket]:
+        """Both ends of a new connection: theirs and ours."""
+        theirs = socket.create_connection(("127.0.0.1", self.port))
+        ours, _ = self.server.accept()
+        theirs.settimeout(5)
+        self.open += [theirs, ours]
+        return theirs, ours
+
+    def replace(self, old: socket.socket) -> tuple[socket.socket, socket.socket]:
+        """Close one and accept another that gets its descriptor."""
+        theirs = socket.create_connection(("127.0.0.1", self.port))
+        fd = old.fileno()
+        old.close()
+        ours, _ = self.server.accept()
+        assert ours.fileno() == fd, "the lowest free descriptor"
+        theirs.settimeout(5)
+        self.open += [theirs, ours]
+        return theirs, ours
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    made = Listener()
+    yield made
+    for one in made.open:
+        one.close()
+
+
+def is_cut(theirs: socket.socket) -> bool:
+    theirs.setblocking(False)
+    try:
+        return theirs.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+def test_the_connections_of_a_key_are_cut_and_no_others(listener: Listener) -> None:
+    table = Connections(listener.port)
+    pairs = [listener.accept() for _ in range(3)]
+    for _, ours in pairs:
+        table.accepted(ours.fileno())
+    for owner, (_, ours) in zip(("ada", "bob", "ada"), pairs, strict=True):
+        assert table.attribute(ours.fileno(), owner) is not None
+    assert table.cut_owner("ada") == 2
+    assert [is_cut(theirs) for theirs, _ in pairs] == [True, False, True]
+    table.check_invariants()
+
+
+def test_silent_connections_are_cut_apart(listener: Listener) -> None:
+    table = Connections(listener.port)
+    pairs = [listener.accept() for _ in range(2)]
+    for _, ours in pairs:
+        table.accepted(ours.fileno())
+    table.attribute(pairs[0][1].fileno(), "ada")
+    assert table.cut_silent() == 1
+    assert [is_cut(theirs) for theirs, _ in pairs] == [False, True]
+
+
+def test_a_connection_that_ended_is_forgotten_while_its_descriptor_is_still_open(
+    listener: Listener,
+) -> None:
+    table = Connections(listener.port)
+    _, ours = listener.accept()
+    table.accepted(ours.fileno())
+    connection = table.attribute(ours.fileno(), "ada")
+    assert connection is not None
+    assert table.holds(connection)
+    table.disconnected(ours.fileno())
+    assert not table.holds(connection)
+    assert len(table) == 0
+
+
+def test_late_events_of_a_predecessor_do_not_remove_its_successor(listener: Listener) -> None:
+    table = Connections(listener.port)
+    _, first = listener.accept()
+    fd = first.fileno()
+    table.accepted(fd)
+    old = table.attribute(fd, "ada")
+    listener.replace(first)
+    new = table.attribute(fd, "bob")
+    assert old is not None
+    assert new is not None
+    assert not table.holds(old)
+    for late in (table.disconnected, table.accepted):
+        late(fd)
+        table.check_invariants()
+        assert table.holds(new)
+    table.disconnected(fd)
+    assert not table.holds(new)
+
+
+def test_a_message_may_be_read_before_its_connection_is_announced(listener: Listener) -> None:
+    table = Connections(listener.port)
+    theirs, ours = listener.accept()
+    connection = table.attribute(ours.fileno(), "ada")
+    table.accepted(ours.fileno())
+    assert connection is not None
+    assert table.holds(connection)
+    assert table.cut_silent() == 0
+    assert table.cut_owner("ada") == 1
+    assert is_cut(theirs)
+
+
+def test_a_descriptor_that_now_belongs_to_another_is_not_cut(listener: Listener) -> None:
+    table = Connections(listener.port)
+    _, ours = listener.accept()
+    table.accepted(ours.fileno())
+    connection = table.attribute(ours.fileno(), "ada")
+    theirs, _ = listener.replace(ours)
+    assert connection is not None
+    assert not table.cut(connection)
+    assert not is_cut(theirs)
+
+
+def test_a_descriptor_of_another_listener_or_none_at_all_is_nobodys(listener: Listener) -> None:
+    table = Connections(listener.port + 1)
+    _, ours = listener.accept()
+    assert table.attribute(ours.fileno(), "ada") is None
+    assert table.attribute(-1, "ada") is None
+    assert table.attribute(10_000, "ada") is None
+    with open(__file__) as not_a_socket:
+        assert table.attribute(not_a_socket.fileno(), "ada") is None
