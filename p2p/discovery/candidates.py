@@ -41,6 +41,7 @@ from p2p.discovery.events import (
     Tick,
 )
 from p2p.discovery.intake import Intake
+from p2p.discovery.known import Known
 
 _SWEEP_EVERY_MS = 60_000
 _TRUST = {source: place for place, source in enumerate(Source)}
@@ -62,8 +63,7 @@ class CandidateTable:
         self._rng = rng
         self._own_networks = networks_of(own_networks)
         self._intake = Intake(news_per_s=settings.news_per_s, news_burst=settings.news_burst)
-        self._candidates: dict[str, Candidate] = {}
-        self._seeds: dict[Address, str] = {}  # seed -> key of the candidate that has it now
+        self._known = Known(settings)
         self._dials = Dials(
             limit=settings.max_dials,
             limit_per_class=settings.max_dials_per_class,
@@ -82,10 +82,10 @@ class CandidateTable:
 
     def counters(self) -> Mapping[str, int]:
         """Drops by reason, dials, and the size of the table, for metrics."""
-        connected = sum(candidate.is_connected for candidate in self._candidates.values())
+        connected = sum(candidate.is_connected for candidate in self._known)
         return {
             **self._counters,
-            "candidates": len(self._candidates),
+            "candidates": len(self._known),
             "connected": connected,
             "dials": self._dials.started,
             "dials pending": len(self._dials),
@@ -94,7 +94,7 @@ class CandidateTable:
     def why(self, now_ms: int) -> tuple[CandidateReport, ...]:
         """What is known of everybody, what was tried and what failed; the best sources first."""
         ordered = sorted(
-            self._candidates.values(),
+            self._known,
             key=lambda candidate: (candidate.is_hint, candidate.attempts, candidate.key),
         )
         return tuple(candidate.report(now_ms, self._own_networks) for candidate in ordered)
@@ -121,7 +121,9 @@ class CandidateTable:
                 pass
         if self._is_stale or (self._deadline_ms is not None and now_ms >= self._deadline_ms):
             self._end_silent_dials(now_ms)
-            self._sweep(now_ms)
+            if now_ms >= self._next_sweep_ms:
+                self._next_sweep_ms = now_ms + _SWEEP_EVERY_MS
+                self._known.sweep(now_ms)
             self._start_dials(now_ms, effects)
             self._deadline_ms = self._next_deadline_ms()
             self._is_stale = False
@@ -138,8 +140,8 @@ class CandidateTable:
         if isinstance(addresses, DropReason):
             detail = f"{found.hosts[:2]} port {found.port}"[:200]
             return self._drop(found.source, addresses, detail, effects)
-        key = found.peer_id or self._seeds.get(addresses[0], str(addresses[0]))
-        known = self._candidates.get(key)
+        key = found.peer_id or self._known.key_of_seed(addresses[0])
+        known = self._known.get(key)
         if known is not None:
             self._refresh(known, found, addresses, now_ms)
             return None
@@ -150,8 +152,7 @@ class CandidateTable:
         candidate.is_proven = found.source is Source.LAST_GOOD
         candidate.heard_ms = candidate.absent_since_ms = now_ms
         candidate.next_dial_ms = now_ms + self._courtesy_ms(found)
-        self._candidates[key] = candidate
-        self._index_seed(candidate)
+        self._known.add(candidate)
         self._is_stale = True
         return None
 
@@ -165,7 +166,7 @@ class CandidateTable:
             known.said.setdefault(found.source, addresses)
             return
         known.said[found.source] = addresses
-        self._index_seed(known)
+        self._known.index_seed(known)
         if known.is_connected or not self._intake.may_be_news(found.source, now_ms):
             return
         last_ms = known.dialled_ms
@@ -174,12 +175,12 @@ class CandidateTable:
         self._is_stale = True
 
     def _on_lost(self, lost: Lost) -> None:
-        candidate = self._candidates.get(lost.peer_id)
+        candidate = self._known.get(lost.peer_id)
         if candidate is None:
             return
         candidate.said.pop(lost.source, None)
         if not (candidate.said or candidate.worked_at or candidate.is_connected):
-            self._forget(candidate)
+            self._known.forget(candidate)
         self._is_stale = True
 
     def _on_introduced(
@@ -193,11 +194,11 @@ class CandidateTable:
                 self._fail(dialled, ((event.address, "it is ourselves"),), now_ms, refused=True)
             return
         self._banned.discard(event.peer_id)  # whoever passes the door again was pardoned
-        peer = self._candidates.get(event.peer_id)
+        peer = self._known.get(event.peer_id)
         if peer is None:
-            self._evict_for_room()
+            self._known.evict_for_room()
             peer = Candidate(event.peer_id, event.peer_id)
-            self._candidates[peer.key] = peer
+            self._known.add(peer)
         peer.is_connected = peer.is_proven = True
         peer.attempts, peer.failures = 0, ()
         peer.heard_ms = now_ms
@@ -215,13 +216,13 @@ class CandidateTable:
             for source, addresses in dialled.said.items():
                 merged = (*peer.said.get(source, ()), *addresses)
                 peer.said[source] = tuple(dict.fromkeys(merged))
-            self._index_seed(peer)
-            del self._candidates[dialled.key]
+            self._known.index_seed(peer)
+            self._known.remove(dialled)
             return
         if address is not None:
             if address in dialled.said.get(Source.SEED, ()):
                 peer.said[Source.SEED] = (*peer.said.get(Source.SEED, ()), address)
-                self._index_seed(peer)
+                self._known.index_seed(peer)
             kept = {
                 source: tuple(other for other in addresses if other != address)
                 for source, addresses in dialled.said.items()
@@ -230,7 +231,7 @@ class CandidateTable:
             if dialled.worked_at == address:
                 dialled.worked_at = None
         if not dialled.said and dialled.worked_at is None and not dialled.is_connected:
-            self._forget(dialled)
+            self._known.forget(dialled)
             return
         self._fail(dialled, ((address, f"{peer.peer_id} lives there now"),), now_ms)
 
@@ -245,7 +246,7 @@ class CandidateTable:
         return None
 
     def _on_peer_gone(self, event: PeerGone, now_ms: int, effects: list[CandidateEffect]) -> None:
-        candidate = self._candidates.get(event.peer_id)
+        candidate = self._known.get(event.peer_id)
         if candidate is None:
             return self._drop(None, DropReason.UNKNOWN_PEER, event.peer_id, effects)
         if candidate.is_connected:
@@ -253,20 +254,22 @@ class CandidateTable:
             candidate.absent_since_ms = now_ms
             candidate.next_dial_ms = now_ms + self._rng.randint(0, self._settings.backoff_min_ms)
             if not candidate.said and candidate.worked_at is None:
-                self._forget(candidate)  # it only ever came to us: there is no door to knock at
+                self._known.forget(
+                    candidate
+                )  # it only ever came to us: there is no door to knock at
             self._is_stale = True
         return None
 
     def _on_banned(self, event: Banned) -> None:
         self._banned.add(event.peer_id)
-        candidate = self._candidates.get(event.peer_id)
+        candidate = self._known.get(event.peer_id)
         if candidate is not None:
-            self._forget(candidate)
+            self._known.forget(candidate)
         self._is_stale = True
 
     def _on_network_changed(self, event: NetworkChanged, now_ms: int) -> None:
         self._own_networks = networks_of(event.own_networks)
-        for candidate in self._candidates.values():
+        for candidate in self._known:
             candidate.attempts = 0
             soon_ms = now_ms + self._rng.randint(0, self._settings.backoff_min_ms)
             candidate.next_dial_ms = min(candidate.next_dial_ms, soon_ms)
@@ -277,7 +280,7 @@ class CandidateTable:
     def _start_dials(self, now_ms: int, effects: list[CandidateEffect]) -> None:
         due = [
             candidate
-            for candidate in self._candidates.values()
+            for candidate in self._known
             if candidate.is_waiting and candidate.next_dial_ms <= now_ms
         ]
         due.sort(key=_urgency)
@@ -297,7 +300,7 @@ class CandidateTable:
         if key is None:
             return None
         self._is_stale = True
-        candidate = self._candidates.get(key)
+        candidate = self._known.get(key)
         if candidate is None or candidate.dial != number:
             return None
         candidate.dial = None
@@ -331,7 +334,7 @@ class CandidateTable:
         times = list(self._dials.deadlines_ms())
         places = {is_hint: self._dials.has_place(is_hint) for is_hint in (True, False)}
         is_anybody_absent = False
-        for candidate in self._candidates.values():
+        for candidate in self._known:
             is_anybody_absent |= not candidate.is_connected
             if candidate.is_waiting and places[candidate.is_hint]:
                 times.append(candidate.next_dial_ms)
@@ -352,63 +355,13 @@ class CandidateTable:
         self, source: Source, addresses: tuple[Address, ...], now_ms: int
     ) -> DropReason | None:
         if source in (Source.SEED, Source.LAST_GOOD):
-            self._evict_for_room()
+            self._known.evict_for_room()
             return None  # they are few, and ours: never refused
         if not self._intake.may_be_news(source, now_ms):
             return DropReason.TOO_FAST
-        if self._is_crowded(addresses):
+        if self._known.is_crowded(addresses):
             return DropReason.HOST_FULL
-        return None if self._evict_for_room() else DropReason.TABLE_FULL
-
-    def _is_crowded(self, addresses: tuple[Address, ...]) -> bool:
-        hosts = Counter(
-            host
-            for candidate in self._candidates.values()
-            if not candidate.is_proven and not candidate.is_seed
-            for host in candidate.hosts()
-        )
-        limit = self._settings.max_unproven_per_host
-        return any(hosts[address.host] >= limit for address in addresses)
-
-    def _evict_for_room(self) -> bool:
-        """Make room for one more by giving up the name that failed most often."""
-        if len(self._candidates) < self._settings.max_candidates:
-            return True
-        evictable = [
-            candidate
-            for candidate in self._candidates.values()
-            if candidate.is_waiting
-            and candidate.attempts
-            and not candidate.is_proven
-            and not candidate.is_seed
-        ]
-        if not evictable:
-            return False
-        self._forget(max(evictable, key=lambda c: (c.attempts, -c.heard_ms, c.key)))
-        return True
-
-    def _index_seed(self, candidate: Candidate) -> None:
-        for address in candidate.said.get(Source.SEED, ()):
-            self._seeds[address] = candidate.key
-
-    def _forget(self, candidate: Candidate) -> None:
-        """Drop it. A seed written down by a person survives as a bare address."""
-        del self._candidates[candidate.key]
-        for address in candidate.said.get(Source.SEED, ()):
-            key = str(address)
-            self._seeds[address] = key
-            if key != candidate.key and key not in self._candidates:
-                bare = Candidate(key, None, {Source.SEED: (address,)})
-                bare.next_dial_ms = candidate.next_dial_ms
-                self._candidates[key] = bare
-
-    def _sweep(self, now_ms: int) -> None:
-        if now_ms < self._next_sweep_ms:
-            return
-        self._next_sweep_ms = now_ms + _SWEEP_EVERY_MS
-        for candidate in list(self._candidates.values()):
-            if candidate.is_forgettable(now_ms, self._settings):
-                self._forget(candidate)
+        return None if self._known.evict_for_room() else DropReason.TABLE_FULL
 
     def _drop(
         self,
@@ -421,21 +374,11 @@ class CandidateTable:
         effects.append(Drop(source, reason, detail))
 
     def check_invariants(self) -> None:
-        settings = self._settings
-        self._dials.check_invariants({key: c.dial for key, c in self._candidates.items()})
-        for key, candidate in self._candidates.items():
-            assert key == candidate.key
-            assert candidate.peer_id is None or candidate.peer_id == key
+        self._known.check_invariants()
+        self._dials.check_invariants({candidate.key: candidate.dial for candidate in self._known})
+        for candidate in self._known:
             assert candidate.peer_id != self._own
             assert candidate.peer_id not in self._banned
-            assert not candidate.is_connected or (candidate.peer_id and candidate.is_proven)
-            assert all(candidate.said.values()), "a source that says nothing"
-            has_address = candidate.said or candidate.worked_at is not None
-            assert candidate.is_connected or has_address, f"nowhere to dial {key}"
-        unproven = sum(not candidate.is_proven for candidate in self._candidates.values())
-        assert unproven <= settings.max_candidates + len(self._seeds)
-        for address, key in self._seeds.items():
-            assert key in self._candidates, f"seed {address} was lost"
 
 
 def _urgency(candidate: Candidate) -> tuple[int, int, int, str]:

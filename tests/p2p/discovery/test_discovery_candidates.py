@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from candidates_lab import ANN, AT_ANN, AT_BOB, BOB, HOUR, LESSER, MINUTE, OWN, peer
+from candidates_lab import CandidateBench as Bench
 
 from keys import PeerId
 from p2p.discovery import (
     Address,
     Banned,
-    CandidateEffect,
-    CandidateEvent,
     CandidateSettings,
-    CandidateTable,
     Dial,
     DialFailed,
     Drop,
@@ -24,85 +21,7 @@ from p2p.discovery import (
     NetworkChanged,
     PeerGone,
     Source,
-    Tick,
 )
-
-OWN, ANN, BOB = (PeerId(letter * 52) for letter in "mpq")  # ours is the lesser: it dials first
-LESSER = PeerId("a" * 52)
-AT_ANN, AT_BOB = Address("10.0.0.1", 4747), Address("10.0.0.2", 4747)
-MINUTE, HOUR = 60_000, 3_600_000
-
-
-def peer(number: int) -> PeerId:
-    digits = "abcdefghijklmnopqrstuvwxyz234567"
-    return PeerId("z" * 48 + "".join(digits[number >> shift & 31] for shift in (15, 10, 5, 0)))
-
-
-class Bench:
-    """One table, a clock that we move, and the dials it asked for."""
-
-    def __init__(self, **settings: int) -> None:
-        self.table = CandidateTable(
-            OWN, CandidateSettings(**settings), random.Random(1), own_networks=["10.0.0.9/24"]
-        )
-        self.now_ms = 1_000
-        self.dials: list[Dial] = []
-
-    def do(self, event: CandidateEvent) -> list[CandidateEffect]:
-        effects = self.table.step(event, now_ms=self.now_ms)
-        self.table.check_invariants()
-        self.dials += [effect for effect in effects if isinstance(effect, Dial)]
-        return effects
-
-    def find(
-        self,
-        peer_id: PeerId | None,
-        host: str,
-        port: int = 4747,
-        source: Source = Source.MDNS,
-    ) -> list[CandidateEffect]:
-        return self.do(Found(source, peer_id, (host,), port))
-
-    def pass_ms(self, duration_ms: int, *, failing: str | None = None) -> None:
-        """Let time pass; with `failing`, every dial fails at once for that reason."""
-        end_ms = self.now_ms + duration_ms
-        while True:
-            if failing is not None:
-                self.fail_all(failing)
-            due_ms = self.table.deadline_ms
-            if due_ms is None or due_ms > end_ms:
-                break
-            assert due_ms >= self.now_ms
-            self.now_ms = due_ms
-            self.do(Tick())
-            due_ms = self.table.deadline_ms
-            assert due_ms is None or due_ms > self.now_ms, "it would spin"
-        self.now_ms = end_ms
-
-    def fail_all(self, reason: str = "refused") -> int:
-        dials, self.dials = self.dials, []
-        for dial in dials:
-            self.do(DialFailed(dial.number, ((dial.addresses[0], reason),)))
-        return len(dials)
-
-    def take_dial(self) -> Dial:
-        (dial,) = self.dials
-        self.dials.clear()
-        return dial
-
-    def next_dial(self) -> Dial:
-        """Let time pass until somebody is dialled."""
-        while not self.dials:
-            due_ms = self.table.deadline_ms
-            assert due_ms is not None, "nobody will ever be dialled"
-            self.now_ms = due_ms
-            self.do(Tick())
-        return self.take_dial()
-
-    def meet(self, peer_id: PeerId) -> None:
-        """Answer the one dial under way: this peer opened."""
-        dial = self.take_dial()
-        self.do(Introduced(peer_id, dial.addresses[0], dial.number))
 
 
 @pytest.fixture
@@ -364,74 +283,6 @@ def test_hearing_of_ourselves_is_dropped(bench: Bench) -> None:
     (drop,) = bench.find(OWN, "10.0.0.9")
     assert isinstance(drop, Drop)
     assert drop.reason is DropReason.OURSELVES
-
-
-def test_a_flood_of_fakes_stays_within_every_cap() -> None:
-    bench = Bench(max_candidates=200)
-    for number in range(20_000):
-        bench.find(peer(number), f"10.0.{number % 200}.1")
-        bench.now_ms += 1
-        if number % 50 == 0:
-            bench.fail_all("no route")
-    counters = bench.table.counters()
-    assert counters["candidates"] <= 200
-    assert counters["dropped: too many new names"] > 19_000
-    assert counters["dials pending"] <= 12
-
-
-def test_one_host_cannot_fill_the_table(bench: Bench) -> None:
-    for number in range(50):
-        bench.find(peer(number), "10.0.0.66", port=5_000 + number)
-    counters = bench.table.counters()
-    assert (counters["candidates"], counters["dropped: too many at one host"]) == (32, 18)
-
-
-def test_peers_that_were_met_leave_room_for_others_on_the_same_host(bench: Bench) -> None:
-    for number in range(90):
-        bench.find(peer(number), "10.0.0.66", port=5_000 + number)
-        bench.meet(peer(number))
-    assert bench.table.counters()["connected"] == 90
-
-
-def test_a_full_table_gives_up_whoever_failed_most_for_a_newcomer() -> None:
-    bench = Bench(max_candidates=10)
-    for number in range(10):
-        bench.find(peer(number), f"10.0.0.{number + 1}")
-    assert bench.fail_all() == 10
-    bench.pass_ms(250)
-    dial = bench.dials[0]
-    bench.do(DialFailed(dial.number, ()))
-    bench.find(ANN, "10.0.0.99")
-    known = {report.peer_id for report in bench.table.why(bench.now_ms)}
-    assert ANN in known
-    assert dial.peer_id not in known
-
-
-def test_a_full_table_still_takes_a_seed() -> None:
-    bench = Bench(max_candidates=4)
-    for number in range(4):
-        bench.find(peer(number), f"10.0.0.{number + 1}")
-    bench.dials.clear()
-    bench.find(None, "10.0.0.200", source=Source.SEED)
-    assert bench.take_dial().peer_id is None
-
-
-def test_dead_old_friends_do_not_keep_a_living_neighbour_waiting(bench: Bench) -> None:
-    for number in range(64):
-        bench.find(peer(number), f"10.0.0.{number + 1}", source=Source.LAST_GOOD)
-    assert len(bench.dials) == 12, "all of them hang"
-    bench.dials.clear()
-    bench.find(ANN, "10.0.0.200")
-    assert bench.take_dial().peer_id == ANN
-
-
-def test_a_flood_of_hints_does_not_keep_a_seed_waiting(bench: Bench) -> None:
-    for number in range(64):
-        bench.find(peer(number), f"10.0.0.{number + 1}")
-    assert len(bench.dials) == 12
-    bench.dials.clear()
-    bench.find(None, "10.0.0.200", source=Source.SEED)
-    assert bench.take_dial().peer_id is None
 
 
 def test_those_never_tried_come_before_those_that_failed(bench: Bench) -> None:
