@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
 
 WIRE_VERSION = 1
 MAX_ENVELOPE_BYTES = 1_000_000

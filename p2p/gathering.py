@@ -1,0 +1,269 @@
+"""How a peer finds the others and takes them in: hints, dials, doors, sessions.
+
+mDNS, seeds, earlier runs and members' gossip feed one table of candidates; it says whom to dial;
+an introduction at a door makes a session; a session opens the transport for that peer.
+
+What this module does not know: sockets, heartbeats, what travels later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from keys import Issuer, PeerId
+from p2p.admission import Admitted, Credentials, Hint, RefusalCode, Session, SessionTable
+from p2p.discovery import (
+    Address,
+    CandidateEffect,
+    CandidateEvent,
+    CandidateReport,
+    CandidateSettings,
+    CandidateTable,
+    Dial,
+    DialFailed,
+    Found,
+    Introduced,
+    Lost,
+    PeerGone,
+    Source,
+    Tick,
+)
+from p2p.errors import IntroductionFailed
+from p2p.links import Transport
+from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor, World
+
+log = logging.getLogger("conclave.p2p.gathering")
+
+# Refusals that waiting does not mend.
+_FINAL = frozenset(
+    {
+        RefusalCode.WRONG_NETWORK,
+        RefusalCode.OURSELVES,
+        RefusalCode.TWIN,
+        RefusalCode.CERTIFICATE,
+        RefusalCode.BAD_PROOF,
+    }
+)
+_QUIET = frozenset({RefusalCode.OURSELVES, RefusalCode.UNREACHABLE, RefusalCode.STALE_RECORD})
+
+OnAdmitted = Callable[[Session, Admitted], None]
+OnDialFailed = Callable[[PeerId], None]
+
+
+class Gathering:
+    """One peer's view of who is out there.
+
+    Args:
+        on_admitted: a session began or was renewed; the transport knows it already.
+        on_dial_failed: a peer that we know could not be reached at any of its doors.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        credentials: Credentials,
+        transport: Transport,
+        on_admitted: OnAdmitted,
+        on_dial_failed: OnDialFailed,
+        issuer: Issuer | None,
+    ) -> None:
+        self.sessions = SessionTable()
+        self.counts: Counter[str] = Counter()
+        self._world = world
+        self._credentials = credentials
+        self._transport = transport
+        self._on_admitted = on_admitted
+        self._on_dial_failed = on_dial_failed
+        self._issuer = issuer
+        self._table = CandidateTable(
+            credentials.peer_id, CandidateSettings(), world.rng, own_networks=world.networks()
+        )
+        self._door: OpenDoor | None = None
+        self._lan: Lan | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._dials: set[asyncio.Task[None]] = set()
+        self._is_open = False
+
+    async def open_door(self) -> int:
+        """Open the introduction door and return its port."""
+        calls = DoorCalls(self.sessions, self._take_from_door, self._hints, self._issuer)
+        self._door = await self._world.open_door(self._credentials, calls)
+        return self._door.port
+
+    async def open_lan(self) -> None:
+        """Announce ourselves, and begin to knock at doors; the door must be open."""
+        assert self._door is not None
+        self._is_open = True
+        self._lan = await self._world.open_lan(
+            self._credentials.peer_id,
+            self._credentials.trust.network_id,
+            self._door.port,
+            self._step,
+        )
+        for address in self._world.seeds():
+            self._step(Found(Source.SEED, None, (address.host,), address.port))
+        for good in self._world.last_good():
+            self._step(Found(Source.LAST_GOOD, good.peer_id, good.hosts, good.port))
+
+    async def close(self) -> None:
+        """Take our announcement back, close the door, stop dialling."""
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._dials:
+            task.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        self._world.save_good()
+        closing = [part.close() for part in (self._lan, self._door) if part is not None]
+        await asyncio.gather(*closing)
+
+    def knock(self, peer_id: PeerId) -> None:
+        """A peer that was here is not, or does not know us: knock at its door again."""
+        session = self.sessions.get(peer_id)
+        if session is None:
+            self._step(PeerGone(peer_id))
+            return
+        hosts, port = session.hosts, session.ports["door"]
+        addresses = tuple(Address(host, port) for host in hosts)
+        self._start(self._visit(addresses, peer_id, None))
+
+    def gone(self, peer_id: PeerId) -> None:
+        """A peer is dead or has left: it is knocked at for hours."""
+        self._step(PeerGone(peer_id))
+
+    def why(self) -> tuple[CandidateReport, ...]:
+        """Return what was tried, and what failed."""
+        return self._table.why(self._world.clock.now_ms())
+
+    @property
+    def lan_problem(self) -> str | None:
+        return self._lan.problem if self._lan is not None else None
+
+    @property
+    def nodes_of_other_networks(self) -> int:
+        return self._lan.nodes_of_other_networks if self._lan is not None else 0
+
+    def counters(self) -> Mapping[str, int]:
+        door = self._door.counters() if self._door is not None else {}
+        return {**self.counts, **{f"door_{k}": v for k, v in door.items()}}
+
+    def expel(self, peer_id: PeerId) -> None:
+        """End a session and cut its connections."""
+        self.sessions.remove(peer_id)
+        self._transport.expel(peer_id)
+        self._step(PeerGone(peer_id))
+
+    def expired(self) -> list[PeerId]:
+        """Return whose papers are over."""
+        return [s.peer_id for s in self.sessions.expired(self._world.clock.wall_ms())]
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def _step(self, event: CandidateEvent) -> None:
+        if not self._is_open:
+            return
+        self._perform(self._table.step(event, now_ms=self._world.clock.now_ms()))
+        self._arm()
+
+    def _perform(self, effects: Sequence[CandidateEffect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Dial):
+                self._start(self._visit(effect.addresses, effect.peer_id, effect.number))
+            else:
+                self.counts[f"hint_{effect.reason.name.lower()}"] += 1
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline_ms = self._table.deadline_ms
+        if deadline_ms is not None:
+            delay_s = max(1, deadline_ms - self._world.clock.now_ms()) / 1000
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._step, Tick())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _visit(
+        self, addresses: Sequence[Address], wanted: PeerId | None, dial: int | None
+    ) -> None:
+        """Try these addresses, best first, until one lets us in.
+
+        Args:
+            dial: the number of the table's wish; None when a known peer is knocked at, and then
+                nobody else will do.
+        """
+        failures: list[tuple[Address, str]] = []
+        is_refusal = False
+        for address in addresses:
+            try:
+                session = await self._introduce(address, wanted if dial is None else None)
+            except IntroductionFailed as error:
+                failures.append((address, error.detail))
+                is_refusal |= error.reason in _FINAL
+                self._say_failure(address, error)
+            else:
+                self._step(Introduced(session.peer_id, address, dial))
+                return
+        if dial is not None:
+            self._step(DialFailed(dial, tuple(failures), is_refusal))
+        if wanted is not None:
+            self._on_dial_failed(wanted)
+
+    async def _introduce(self, address: Address, expected: PeerId | None) -> Session:
+        let_in: list[Session] = []
+
+        def verified(session: Session) -> None:
+            # Accept the door's key before it accepts ours. Papers can be shown by anybody, so
+            # what is known of a peer under this very key is not replaced before the proof.
+            known = self.sessions.get(session.peer_id)
+            if known is None or known.curve_public != session.curve_public:
+                let_in.append(session)
+                self._transport.admit(session.contact())
+
+        calls = DialCalls(verified, self._take, self._learn)
+        try:
+            return await self._world.introduce(
+                address, self._credentials, self.sessions, expected, calls
+            )
+        except BaseException:
+            for session in let_in:
+                self._take_back(session)
+            raise
+
+    def _take_back(self, shown: Session) -> None:
+        """Papers were good, the proof did not come: back to what was known before."""
+        known = self.sessions.get(shown.peer_id)
+        self._transport.expel(shown.peer_id)
+        if known is not None:
+            self._transport.admit(known.contact())
+
+    def _say_failure(self, address: Address, error: IntroductionFailed) -> None:
+        self.counts[f"introduction_{error.reason}"] += 1
+        level = logging.DEBUG if error.reason in _QUIET else logging.WARNING
+        log.log(level, "%s", error, extra={"reason": error.reason, "address": str(address)})
+
+    def _take_from_door(self, session: Session) -> None:
+        self._take(session)
+        self._step(Introduced(session.peer_id))
+
+    def _take(self, session: Session) -> None:
+        admission = self.sessions.admit(session)
+        self._transport.admit(session.contact())
+        self.counts["admitted"] += 1
+        door = session.ports.get("door", 0)
+        self._world.note_good(session.peer_id, session.hosts, door)
+        self._on_admitted(session, admission.outcome)
+
+    def _learn(self, hints: Sequence[Hint]) -> None:
+        for hint in hints:
+            self._step(Found(Source.GOSSIP, hint.peer_id, hint.hosts, hint.port))
+
+    def _hints(self, asker: PeerId | None) -> Sequence[Hint]:
+        return self.sessions.hints(but_for=asker)

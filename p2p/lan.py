@@ -1,0 +1,223 @@
+"""The real world: CURVE sockets, a TCP door, mDNS, the machine's clocks.
+
+What this module does not know: what peers say to each other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keys import NetworkId, PeerId, TransportKey
+from p2p.admission import (
+    Credentials,
+    Door,
+    DoorSettings,
+    Session,
+    SessionTable,
+    introduce,
+)
+from p2p.clock import Clock, SystemClock
+from p2p.discovery import (
+    DEFAULT_DOOR_PORT,
+    Address,
+    Found,
+    GoodPeer,
+    LastGoodPeers,
+    Lost,
+    MdnsDiscovery,
+    MdnsSettings,
+    parse_seed,
+    usable_interfaces,
+)
+from p2p.errors import PortInUse
+from p2p.links import Transport
+from p2p.transport import TransportSettings, ZmqTransport
+from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor
+
+INTRODUCTION_TIMEOUT_S = 3.0
+EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})
+
+
+@dataclass(frozen=True, slots=True)
+class LanSettings:
+    """How a peer listens and finds others on a LAN.
+
+    Attributes:
+        host: the address to bind; `0.0.0.0` for all.
+        port: of the door; control, data and topics take the next three. 0: 4747 for the door if
+            it is free, any ports for the rest.
+        interfaces: names or addresses to use for mDNS and to tell others; empty for all usable.
+        seeds: HOST[:PORT] of doors to knock at.
+        last_good: the file of peers met in earlier runs, or None to keep none.
+    """
+
+    host: str = "0.0.0.0"
+    port: int = 0
+    interfaces: tuple[str, ...] = ()
+    seeds: tuple[str, ...] = ()
+    mdns: bool = True
+    last_good: Path | None = None
+
+    @property
+    def is_loopback_only(self) -> bool:
+        return self.host.startswith("127.") or self.host == "::1"
+
+
+class LanWorld:
+    """The world of a peer on a real network.
+
+    Raises:
+        BadSeed: a seed is no address.
+        UnknownInterface: an interface that was named is not there.
+    """
+
+    def __init__(self, settings: LanSettings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._rng = random.SystemRandom()
+        self._seeds = tuple(parse_seed(seed).address for seed in settings.seeds)
+        self._good = LastGoodPeers(settings.last_good) if settings.last_good else None
+        self._interfaces = self._chosen_interfaces()
+        self._survey = usable_interfaces(
+            chosen=self._interfaces, loopback=settings.is_loopback_only
+        )
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    @property
+    def rng(self) -> random.Random:
+        return self._rng
+
+    def new_key(self) -> TransportKey:
+        return TransportKey.generate()
+
+    def transport(self, key: TransportKey) -> Transport:
+        first = self._settings.port
+        ports = (first + 1, first + 2, first + 3) if first else (0, 0, 0)
+        settings = TransportSettings(
+            host=self._settings.host,
+            control_port=ports[0],
+            data_port=ports[1],
+            topics_port=ports[2],
+        )
+        return ZmqTransport(settings, key)
+
+    def hosts(self) -> tuple[str, ...]:
+        if self._settings.host not in EVERYWHERE:
+            return (self._settings.host,)
+        found = usable_interfaces(chosen=self._interfaces)
+        return tuple(dict.fromkeys(i.address.partition("%")[0] for i in found))[:8]
+
+    def networks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(interface.network for interface in self._survey))
+
+    async def open_door(self, credentials: Credentials, calls: DoorCalls) -> OpenDoor:
+        wanted = self._settings.port or DEFAULT_DOOR_PORT
+        try:
+            return await self._open_door_at(wanted, credentials, calls)
+        except PortInUse:
+            if self._settings.port:
+                raise
+            return await self._open_door_at(0, credentials, calls)
+
+    async def _open_door_at(self, port: int, credentials: Credentials, calls: DoorCalls) -> Door:
+        door = Door(
+            DoorSettings(host=self._settings.host, port=port),
+            credentials,
+            calls.sessions,
+            on_session=calls.on_session,
+            hints=calls.hints,
+            issuer=calls.issuer,
+        )
+        await door.start()
+        return door
+
+    async def introduce(
+        self,
+        address: Address,
+        credentials: Credentials,
+        sessions: SessionTable,
+        expected: PeerId | None,
+        calls: DialCalls,
+    ) -> Session:
+        return await introduce(
+            address.host,
+            address.port,
+            credentials,
+            timeout_s=INTRODUCTION_TIMEOUT_S,
+            sessions=sessions,
+            expected=expected,
+            on_verified=calls.on_verified,
+            on_session=calls.on_session,
+            on_hints=calls.on_hints,
+        )
+
+    async def open_lan(
+        self,
+        peer_id: PeerId,
+        network_id: NetworkId,
+        door_port: int,
+        on_hint: Callable[[Found | Lost], None],
+    ) -> Lan:
+        if not self._settings.mdns:
+            return QuietLan()
+        settings = MdnsSettings(interfaces=self._interfaces)
+        discovery = MdnsDiscovery(peer_id, network_id, door_port, on_hint, settings=settings)
+        await discovery.start()
+        return MulticastLan(discovery)
+
+    def seeds(self) -> tuple[Address, ...]:
+        return self._seeds
+
+    def last_good(self) -> tuple[GoodPeer, ...]:
+        return self._good.load() if self._good is not None else ()
+
+    def note_good(self, peer_id: PeerId, hosts: Sequence[str], port: int) -> None:
+        if self._good is not None:
+            self._good.note(peer_id, hosts, port, self._clock.wall_ms())
+
+    def save_good(self) -> None:
+        if self._good is not None:
+            self._good.save()
+
+    def _chosen_interfaces(self) -> tuple[str, ...]:
+        if self._settings.interfaces:
+            return self._settings.interfaces
+        return () if self._settings.host in EVERYWHERE else (self._settings.host,)
+
+
+class MulticastLan:
+    """mDNS as a `Lan`."""
+
+    def __init__(self, discovery: MdnsDiscovery) -> None:
+        self._discovery = discovery
+
+    @property
+    def problem(self) -> str | None:
+        problem = self._discovery.problem
+        return str(problem) if problem is not None else None
+
+    @property
+    def nodes_of_other_networks(self) -> int:
+        return self._discovery.nodes_of_other_networks
+
+    def counters(self) -> Mapping[str, int]:
+        return self._discovery.counters()
+
+    async def close(self) -> None:
+        await self._discovery.close()
+
+
+class QuietLan:
+    """No mDNS, because the settings say so."""
+
+    problem: str | None = None
+    nodes_of_other_networks = 0
+
+    async def close(self) -> None:
+        return None

@@ -1,0 +1,348 @@
+"""The peer: one member of the network, everything of this package behind one face.
+
+    async with Peer(papers, world) as peer:
+        peer.serve("echo", echo, permission=Permission.CALL)
+        answer = await peer.request(other, "echo", b"hello", timeout_s=1.0)
+
+What this module does not know: agents, tasks, consensus, files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from keys import (
+    Chain,
+    Identity,
+    Issuer,
+    PeerId,
+    Permission,
+    Principal,
+    TransportRecord,
+    Trust,
+    verify,
+)
+from p2p.admission import Admitted, Credentials, Session
+from p2p.gathering import Gathering
+from p2p.links import Lane, LinkChanged, LinkState
+from p2p.membership import Membership, MembershipSettings, MemberState
+from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
+from p2p.rpc import Exchange, NoticeHandler, RequestHandler
+from p2p.topics import Subscription, Topics
+from p2p.wire import BadFrame, decode_frame
+from p2p.world import World
+
+log = logging.getLogger("conclave.p2p")
+
+RECORD_EVERY_MS = 8 * 3_600_000
+CHECK_PAPERS_EVERY_S = 30.0
+# A start owns this many sequence numbers for its records, beginning with its incarnation, so the
+# incarnation can be read off any of them.
+SEQUENCES_PER_START = 1 << 20
+MAX_STRIKES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """What makes a process a member.
+
+    Attributes:
+        incarnation: a number of the keystore, for this start; the following 2^20 - 1 are ours too.
+        issuer: redeems tickets at our door, where this node has an issuer's key.
+    """
+
+    identity: Identity
+    chain: Chain
+    trust: Trust
+    name: str
+    incarnation: int
+    issuer: Issuer | None = None
+
+
+class Peer:
+    """One member. Say what you serve, then enter it.
+
+    Args:
+        settings: paces of membership.
+    """
+
+    def __init__(
+        self, papers: Papers, world: World, settings: MembershipSettings | None = None
+    ) -> None:
+        self._papers = papers
+        self._world = world
+        self._clock = world.clock
+        self.principal = verify(papers.chain, papers.trust, world.clock.wall_ms())
+        self.peer_id: PeerId = papers.identity.peer_id
+        self.name = papers.name
+        self._key = world.new_key()
+        self._transport = world.transport(self._key)
+        self._transport.receive_with(
+            self._on_frame, self._on_link, self._on_publication, self._on_fatal
+        )
+        self.incarnation = -(-papers.incarnation // SEQUENCES_PER_START) * SEQUENCES_PER_START
+        self._record: TransportRecord | None = None
+        self._record_made_ms = 0
+        credentials = Credentials(
+            papers.identity,
+            papers.chain,
+            papers.trust,
+            papers.name,
+            self._current_record,
+            world.clock.wall_ms,
+        )
+        self._gathering = Gathering(
+            world,
+            credentials,
+            self._transport,
+            self._on_admitted,
+            self._on_dial_failed,
+            papers.issuer,
+        )
+        self._exchange = Exchange(
+            self.principal,
+            self._transport,
+            world.clock,
+            world.rng,
+            self._principal_of,
+            self.label,
+        )
+        self._topics = Topics(self.peer_id, self._transport)
+        self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
+        self._presence = Presence(
+            Membership(self.peer_id, settings or MembershipSettings(), world.rng),
+            self.incarnation,
+            world.clock,
+            self._exchange,
+            lambda: self._status(),
+            self._gathering.knock,
+        )
+        self._presence.listen(self._on_presence)
+        self._strikes: Counter[PeerId] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.ports: dict[str, int] = {}
+        self.failed: asyncio.Future[Exception] | None = None
+        self._papers_check: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        """Bind, open the door, announce.
+
+        Raises:
+            PortInUse, TransportFailed: as the transport says.
+        """
+        self.failed = asyncio.get_running_loop().create_future()
+        self.ports = dict(await self._transport.start())
+        try:
+            self.ports["door"] = await self._gathering.open_door()
+            self._make_record(self.incarnation)
+            self._check_papers()
+            await self._gathering.open_lan()
+        except BaseException:
+            await self._gathering.close()
+            await self._transport.close()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._presence.say_goodbye()
+        if self._papers_check is not None:
+            self._papers_check.cancel()
+        await self._presence.close()
+        await self._exchange.close()
+        self._topics.close()
+        await self._gathering.close()
+        await self._transport.close()
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def serve(
+        self, method: str, handler: RequestHandler, *, permission: Permission, limit: int = 1024
+    ) -> None:
+        """Answer requests for `method` of callers who hold the permission."""
+        self._exchange.serve(method, handler, permission, limit)
+
+    def serve_notice(self, method: str, handler: NoticeHandler, *, permission: Permission) -> None:
+        """Take notices of `method`; the function must neither block nor raise."""
+        self._exchange.serve_notice(method, handler, permission)
+
+    def declared(self) -> Mapping[str, Permission]:
+        """Return every served method with the permission it asks for."""
+        return self._exchange.declared()
+
+    async def request(
+        self,
+        to: PeerId,
+        method: str,
+        payload: bytes,
+        *,
+        timeout_s: float | None = None,
+        lane: Lane = Lane.DATA,
+    ) -> bytes:
+        """Ask a peer and return its answer; see `Exchange.request`."""
+        return await self._exchange.request(to, method, payload, timeout_s=timeout_s, lane=lane)
+
+    def notify(self, to: PeerId, method: str, payload: bytes, *, lane: Lane = Lane.DATA) -> None:
+        """Send without an answer, at most once; see `Exchange.notify`."""
+        self._exchange.notify(to, method, payload, lane=lane)
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Send to all who subscribe to this topic; see `Topics.publish`."""
+        return self._topics.publish(topic, payload)
+
+    def subscribe(self, topic: str, limit: int = 1000) -> Subscription:
+        """Receive a topic from every member, ourselves among them."""
+        return self._topics.subscribe(topic, limit)
+
+    # -- who is there --------------------------------------------------------------------------
+
+    @property
+    def presence(self) -> Presence:
+        return self._presence
+
+    @property
+    def gathering(self) -> Gathering:
+        return self._gathering
+
+    def watch(self, listener: OnPresence) -> None:
+        """Tell this function of every change among the peers."""
+        self._presence.listen(listener)
+
+    def report_status(self, status: Callable[[], tuple[int, bytes]]) -> None:
+        """Put this (load, status) into every heartbeat."""
+        self._status = status
+
+    def session_of(self, peer_id: PeerId) -> Session | None:
+        return self._gathering.sessions.get(peer_id)
+
+    def label(self, peer_id: PeerId) -> str:
+        """Return how people call this peer: its name and the start of its id."""
+        if peer_id == self.peer_id:
+            return f"{self.name} ({peer_id[:8]})"
+        session = self.session_of(peer_id)
+        return f"{session.principal.name} ({peer_id[:8]})" if session else f"peer {peer_id[:8]}"
+
+    def counters(self) -> Mapping[str, int]:
+        """Return plain counters of all parts, by name."""
+        return {
+            **{f"transport_{k}": v for k, v in self._transport.counters().items()},
+            **{f"admission_{k}": v for k, v in self._gathering.counters().items()},
+            **{f"membership_{k}": v for k, v in self._presence.counters().items()},
+            **{f"rpc_{k}": v for k, v in self._exchange.counts.items()},
+            **{f"peer_{k}": v for k, v in self.counts.items()},
+            "rpc_pending": self._exchange.pending,
+            "rpc_running": self._exchange.running,
+        }
+
+    # -- our own papers ------------------------------------------------------------------------
+
+    def _current_record(self) -> TransportRecord:
+        assert self._record is not None, "the door opened before the record was made"
+        return self._record
+
+    def _make_record(self, sequence: int) -> None:
+        """Sign where we are now, and under which key."""
+        self._record_made_ms = self._clock.now_ms()
+        self._record = TransportRecord.make(
+            self._papers.identity,
+            self._papers.chain,
+            sequence=sequence,
+            curve_public=self._key.public,
+            hosts=self._world.hosts(),
+            ports=self.ports,
+            now_ms=self._clock.wall_ms(),
+        )
+
+    def _check_papers(self) -> None:
+        """Renew our own record in time; end the sessions whose papers are over."""
+        self._papers_check = asyncio.get_running_loop().call_later(
+            CHECK_PAPERS_EVERY_S, self._check_papers
+        )
+        if self._clock.now_ms() - self._record_made_ms >= RECORD_EVERY_MS:
+            self._make_record(self._current_record().sequence + 1)
+            for peer_id in self._presence.present():
+                self._gathering.knock(peer_id)  # introductions carry the new record
+        for peer_id in self._gathering.expired():
+            self._expel(peer_id, "its papers have expired")
+
+    def _expel(self, peer_id: PeerId, reason: str) -> None:
+        log.warning("%s is cut off: %s", self.label(peer_id), reason)
+        self._strikes.pop(peer_id, None)
+        self._exchange.lose(peer_id, reason)
+        self._gathering.expel(peer_id)
+        self._presence.expelled(peer_id)
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def _principal_of(self, peer_id: PeerId) -> Principal | None:
+        session = self._gathering.sessions.get(peer_id)
+        return session.principal if session is not None else None
+
+    def _on_admitted(self, session: Session, outcome: Admitted) -> None:
+        incarnation = session.sequence - session.sequence % SEQUENCES_PER_START
+        if outcome is Admitted.REPLACED:
+            self._exchange.lose(session.peer_id, "it was started again")
+        self._presence.admitted(session.peer_id, incarnation)
+
+    def _on_dial_failed(self, peer_id: PeerId) -> None:
+        self._presence.door_failed(peer_id)
+
+    def _on_presence(self, event: PresenceEvent) -> None:
+        if isinstance(event, MemberChange):
+            log.info(
+                "%s is %s: %s",
+                self.label(event.peer_id),
+                event.after,
+                event.reason,
+                extra={"peer": event.peer_id},
+            )
+            if event.after in (MemberState.DEAD, MemberState.LEFT):
+                self._exchange.lose(event.peer_id, event.reason)
+                self._gathering.gone(event.peer_id)
+                self._strikes.pop(event.peer_id, None)
+
+    def _on_frame(self, peer_id: PeerId, lane: Lane, frame: bytes) -> None:
+        try:
+            envelopes, faults = decode_frame(frame)
+        except BadFrame as error:
+            self.counts[f"bad_frame_{error.fault}"] += 1
+            self._strike(peer_id)
+            return
+        for fault in faults:
+            self.counts[f"skipped_{fault}"] += 1
+        for envelope in envelopes:
+            self._exchange.on_envelope(peer_id, lane, envelope)
+
+    def _strike(self, peer_id: PeerId) -> None:
+        """A member that keeps sending garbage is cut off; it may introduce itself again."""
+        self._strikes[peer_id] += 1
+        if self._strikes[peer_id] >= MAX_STRIKES:
+            self._expel(peer_id, "it sends garbage")
+
+    def _on_link(self, change: LinkChanged) -> None:
+        self._exchange.on_link(change)
+        if change.state is LinkState.UP:
+            return
+        if change.state is LinkState.REFUSED:
+            self._gathering.knock(change.peer_id)
+        elif change.lane is Lane.CONTROL:
+            self._presence.link_lost(change.peer_id)
+
+    def _on_publication(self, peer_id: PeerId, topic: str, frame: bytes) -> None:
+        try:
+            envelopes, _ = decode_frame(frame)
+        except BadFrame as error:
+            self.counts[f"bad_frame_{error.fault}"] += 1
+            self._strike(peer_id)
+            return
+        for envelope in envelopes:
+            self._topics.on_envelope(peer_id, topic, envelope)
+
+    def _on_fatal(self, error: Exception) -> None:
+        log.error("the transport stopped: %s", error)
+        if self.failed is not None and not self.failed.done():
+            self.failed.set_result(error)
