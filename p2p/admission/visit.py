@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from keys import (
     JoinRefused,
@@ -82,7 +82,8 @@ class Visit(asyncio.Protocol):
         self._over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "TCP"
+        # uvloop's TCP transports are no subclass of asyncio's, so this is not an isinstance check.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         self._host = _host_of(transport)
         self._handshake = self._door.handshake(self._host)

@@ -1,0 +1,371 @@
+"""The handshake of two members, without sockets: what must hold, and each refusal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from admission_lab import (
+    DIALER_HOST,
+    DOOR_HOST,
+    NOW_MS,
+    Heard,
+    Network,
+    curve,
+    dialer,
+    door,
+    framed,
+    meet,
+    network,
+    nonce,
+    said,
+    seeded,
+    written,
+)
+
+from keys import TransportRecord, make_issuer
+from keys.canonical import decode
+from keys.canonical import encode as canonical
+from keys.certificate import sign_certificate
+from keys.identity import decode_id
+from p2p.admission import (
+    Credentials,
+    Hint,
+    Learn,
+    RefusalCode,
+    SessionTable,
+)
+from p2p.admission.checks import DIALER_DOMAIN, DOOR_DOMAIN, Transcript
+from p2p.admission.handshake import State
+from p2p.admission.messages import (
+    DoorHello,
+    Hello,
+    Introduction,
+    JoinGrant,
+    JoinRequest,
+    Refusing,
+    Welcome,
+    encode,
+    fitting,
+    pack,
+)
+
+NET = network()
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+def refused_by_door(caller: Credentials, sessions: SessionTable | None = None) -> Heard:
+    """The caller is refused with one reason on both sides and no session on either."""
+    called, heard = meet(dialer(caller), door(NET.member(10), sessions))
+    assert heard.sessions == called.sessions == []
+    assert heard.refusal is not None
+    assert called.refusal is not None
+    assert not heard.refusal.theirs
+    assert called.refusal.theirs
+    assert called.code is heard.code
+    return heard
+
+
+def test_two_members_admit_each_other() -> None:
+    alpha, beta = NET.member(10), NET.member(11)
+    called, heard = meet(dialer(beta), door(alpha))
+    assert called.refusal is heard.refusal is None
+    assert [each.peer_id for each in called.sessions] == [alpha.peer_id]
+    assert [each.peer_id for each in heard.sessions] == [beta.peer_id]
+    assert called.sessions[0].curve_public == curve(10)
+    assert heard.sessions[0].contact().ports == {"control": 4748, "data": 4749, "topics": 4750}
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 8192])
+def test_it_does_not_matter_how_the_stream_is_split(chunk_bytes: int) -> None:
+    called, heard = meet(dialer(NET.member(11)), door(NET.member(10)), chunk_bytes=chunk_bytes)
+    assert (len(called.sessions), len(heard.sessions)) == (1, 1)
+
+
+def test_the_door_admits_before_it_welcomes_and_the_dialer_after() -> None:
+    called, heard = meet(dialer(NET.member(11)), door(NET.member(10)))
+    assert heard.kinds == ["Send", "Admit", "Send", "Close"]
+    assert called.kinds == ["Send", "Verified", "Send", "Admit", "Learn", "Close"]
+
+
+def test_nothing_of_the_dialers_papers_is_said_to_a_door_that_has_not_shown_its_own() -> None:
+    caller = dialer(NET.member(11))
+    [hello] = said(caller.start())
+    assert hello == Hello(NET.trust.network_id, nonce(1))
+
+
+def test_the_address_that_was_dialled_is_the_best_one() -> None:
+    called, heard = meet(
+        dialer(NET.member(11, host="198.51.100.9")), door(NET.member(10, host="198.51.100.8"))
+    )
+    assert called.sessions[0].hosts == (DOOR_HOST, "198.51.100.8")
+    # The door has not reached the observed address: it may be the near side of a translation.
+    assert heard.sessions[0].hosts == ("198.51.100.9", DIALER_HOST)
+
+
+def test_a_welcome_says_who_else_is_there() -> None:
+    hints = (Hint(seeded(50).peer_id, ("192.0.2.50",), 4747),)
+    called, _ = meet(dialer(NET.member(11)), door(NET.member(10), hints=hints))
+    assert [each.hints for each in called.effects if isinstance(each, Learn)] == [hints]
+
+
+def test_more_hints_than_fit_are_cut_to_one_frame() -> None:
+    hints = [Hint(seeded(50).peer_id, ("h" * 64,) * 4, 4747)] * 40
+    assert 0 < len(fitting(hints)) < 32
+    called, _ = meet(dialer(NET.member(11)), door(NET.member(10), hints=hints))
+    assert called.refusal is None
+
+
+def test_another_network_is_refused_before_any_paper_is_shown_or_read() -> None:
+    stranger = network(100).member(11)
+    called, heard = meet(dialer(stranger), door(NET.member(10)))
+    assert heard.code is called.code is RefusalCode.WRONG_NETWORK
+    assert [type(each) for each in said(heard.effects)] == [Refusing]
+
+
+def test_a_dialer_refuses_a_door_of_another_network_that_claims_to_be_of_its_own() -> None:
+    foreign = network(100)
+    liar = replace(foreign.member(10), trust=NET.trust)
+    called, heard = meet(dialer(NET.member(11)), door(liar))
+    assert called.code is heard.code is RefusalCode.WRONG_NETWORK
+    assert called.sessions == []
+
+
+def test_a_certificate_of_another_network_is_refused() -> None:
+    stranger = replace(network(100).member(11), trust=NET.trust)
+    # It would refuse the door itself; a liar does not.
+    assert talk_as(stranger).code is RefusalCode.WRONG_NETWORK
+
+
+def test_a_self_made_root_that_claims_our_network_is_refused() -> None:
+    rogue = network(100)
+    fields = decode(rogue.top.body, 4096)
+    assert isinstance(fields, dict)
+    claim = sign_certificate(rogue.root, {**fields, 4: decode_id(NET.trust.network_id)})
+    middle = make_issuer(rogue.root, claim, rogue.issuer.public_key, "issuer", NOW_MS - HOUR_MS)
+    chain = Network(rogue.root, rogue.issuer, claim, middle).chain_of(seeded(11), "node-11")
+    heard = talk_as(replace(NET.member(11, chain=chain), trust=NET.trust))
+    assert heard.code is RefusalCode.CERTIFICATE
+    assert "root" in heard.refusal_text
+
+
+def test_a_certificate_that_is_over_is_refused() -> None:
+    heard = talk_as(NET.member(11), now_ms=NOW_MS + 91 * DAY_MS)
+    assert heard.code is RefusalCode.CERTIFICATE
+    assert "ended" in heard.refusal_text
+
+
+def test_a_certificate_that_has_not_begun_is_refused() -> None:
+    heard = talk_as(NET.member(11, now_ms=NOW_MS + 2 * HOUR_MS))
+    assert heard.code is RefusalCode.CERTIFICATE
+    assert "begins" in heard.refusal_text
+
+
+def test_a_clock_two_minutes_behind_is_forgiven() -> None:
+    called, heard = meet(
+        dialer(NET.member(11, now_ms=NOW_MS + 6 * 60_000)), door(NET.member(10)), now_ms=NOW_MS
+    )
+    assert called.refusal is heard.refusal is None
+
+
+def test_a_record_that_is_over_is_refused() -> None:
+    caller = NET.member(11)
+    heard = talk_as(caller, now_ms=NOW_MS + 25 * HOUR_MS)
+    assert heard.code is RefusalCode.RECORD
+
+
+def test_the_chain_of_one_with_the_record_of_another_is_refused() -> None:
+    one, other = NET.member(11), NET.member(12)
+    assert talk_as(replace(one, record=other.record)).code is RefusalCode.RECORD
+
+
+def test_a_record_signed_by_another_key_is_refused() -> None:
+    thief, victim = NET.member(12), NET.member(11)
+    stolen = victim.record()
+    forged = replace(stolen, raw=_resigned(stolen, thief))
+    assert talk_as(replace(victim, record=lambda: forged)).code is RefusalCode.RECORD
+
+
+def test_papers_of_another_are_refused_without_its_key() -> None:
+    thief, victim = NET.member(12), NET.member(11)
+    assert talk_as(replace(victim, identity=thief.identity)).code is RefusalCode.BAD_PROOF
+
+
+def test_a_door_with_the_papers_of_another_is_refused_without_its_key() -> None:
+    thief, victim = NET.member(12), NET.member(10)
+    called, _ = meet(dialer(NET.member(11)), door(replace(victim, identity=thief.identity)))
+    assert called.code is RefusalCode.BAD_PROOF
+    assert called.sessions == []
+    assert "Verified" in called.kinds, "the papers alone are good"
+
+
+def test_an_introduction_cannot_be_replayed_at_another_knock() -> None:
+    caller = dialer(NET.member(11))
+    first = door(NET.member(10))
+    hello = written(caller.start())
+    introduction = written(caller.receive(written(first.receive(hello, NOW_MS)), NOW_MS))
+    assert Heard(first.receive(introduction, NOW_MS)).code is None
+
+    again = door(NET.member(10), fresh=nonce(3))
+    again.receive(hello, NOW_MS)
+    heard = Heard(again.receive(introduction, NOW_MS))
+    assert heard.code is RefusalCode.BAD_PROOF
+
+
+def test_hints_changed_on_the_way_are_noticed() -> None:
+    caller, callee = dialer(NET.member(11)), door(NET.member(10))
+    effects = caller.receive(written(callee.receive(written(caller.start()), NOW_MS)), NOW_MS)
+    [welcome] = said(callee.receive(written(effects), NOW_MS))
+    assert isinstance(welcome, Welcome)
+    changed = replace(welcome, hints=(Hint(seeded(66).peer_id, ("203.0.113.6",), 4747),))
+    assert Heard(caller.receive(framed(changed), NOW_MS)).code is RefusalCode.BAD_PROOF
+
+
+def test_what_a_dialer_signs_never_serves_as_a_welcome() -> None:
+    assert DIALER_DOMAIN != DOOR_DOMAIN
+    caller, alpha = dialer(NET.member(11)), NET.member(10)
+    callee = door(alpha)
+    to_caller = written(callee.receive(written(caller.start()), NOW_MS))
+    caller.receive(to_caller, NOW_MS)
+    proof = alpha.identity.sign(DIALER_DOMAIN, b"whatever")
+    heard = Heard(caller.receive(framed(Welcome((), proof)), NOW_MS))
+    assert heard.code is RefusalCode.BAD_PROOF
+
+
+def test_our_own_door_is_recognised() -> None:
+    alpha = NET.member(10)
+    called, heard = meet(dialer(alpha), door(alpha))
+    assert called.code is heard.code is RefusalCode.OURSELVES
+
+
+def test_a_copied_data_directory_is_recognised() -> None:
+    original, copy = NET.member(10), NET.member(10, curve_seed=77, sequence=2)
+    called, _ = meet(dialer(original), door(copy))
+    assert called.code is RefusalCode.TWIN
+
+
+def test_a_dialer_that_asked_for_one_peer_refuses_another() -> None:
+    caller = dialer(NET.member(11), expected=seeded(12).peer_id)
+    called, heard = meet(caller, door(NET.member(10)))
+    assert called.code is heard.code is RefusalCode.OTHER_PEER
+
+
+def test_an_older_record_is_refused() -> None:
+    sessions = SessionTable()
+    _, heard = meet(dialer(NET.member(11, sequence=5)), door(NET.member(10), sessions))
+    sessions.admit(heard.sessions[0])
+    assert refused_by_door(NET.member(11, sequence=4), sessions).code is RefusalCode.STALE_RECORD
+
+
+def test_another_record_with_the_same_number_is_refused() -> None:
+    sessions = SessionTable()
+    _, heard = meet(dialer(NET.member(11)), door(NET.member(10), sessions))
+    sessions.admit(heard.sessions[0])
+    twin = NET.member(11, curve_seed=78)
+    assert refused_by_door(twin, sessions).code is RefusalCode.CONFLICTING_RECORD
+
+
+def test_a_transport_key_of_another_peer_is_refused() -> None:
+    sessions = SessionTable()
+    _, heard = meet(dialer(NET.member(11)), door(NET.member(10), sessions))
+    sessions.admit(heard.sessions[0])
+    thief = NET.member(12, curve_seed=11)
+    assert refused_by_door(thief, sessions).code is RefusalCode.KEY_TAKEN
+
+
+def test_a_dialer_that_learns_newer_papers_meanwhile_does_not_go_back() -> None:
+    sessions = SessionTable()
+    caller, callee = dialer(NET.member(11), sessions), door(NET.member(10, sequence=4))
+    effects = caller.receive(written(callee.receive(written(caller.start()), NOW_MS)), NOW_MS)
+    _, elsewhere = meet(dialer(NET.member(10, sequence=5)), door(NET.member(11), sessions))
+    sessions.admit(elsewhere.sessions[0])
+    heard = Heard(caller.receive(written(callee.receive(written(effects), NOW_MS)), NOW_MS))
+    assert heard.code is RefusalCode.STALE_RECORD
+
+
+def test_another_version_is_refused_as_a_version_whatever_else_it_says() -> None:
+    later = pack([1, 2, None, 3.5, ["of the future"]])
+    callee = door(NET.member(10))
+    heard = Heard(callee.receive(len(later).to_bytes(4, "big") + later, NOW_MS))
+    assert heard.code is RefusalCode.VERSION
+    assert [type(each) for each in said(heard.effects)] == [Refusing]
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        Introduction(b"r", b"c", b"p" * 64),
+        Welcome((), b"p" * 64),
+        JoinRequest(b"r"),
+        JoinGrant(b"g"),
+        DoorHello(NET.trust.network_id, nonce(1), b"r", b"c"),
+        Refusing(RefusalCode.BUSY, ""),
+    ],
+)
+def test_a_door_answers_nothing_to_one_who_does_not_begin_with_hello(
+    early: Introduction | Welcome | JoinRequest | JoinGrant | DoorHello | Refusing,
+) -> None:
+    heard = Heard(door(NET.member(10)).receive(framed(early), NOW_MS))
+    assert heard.code is RefusalCode.UNEXPECTED
+    assert heard.kinds == ["Close"]
+
+
+def test_a_second_hello_is_refused_aloud() -> None:
+    hello = framed(Hello(NET.trust.network_id, nonce(1)))
+    heard = Heard(door(NET.member(10)).receive(hello + hello, NOW_MS))
+    assert heard.code is RefusalCode.UNEXPECTED
+    assert heard.kinds == ["Send", "Send", "Close"]
+
+
+def test_after_the_end_nothing_comes_out() -> None:
+    caller, callee = dialer(NET.member(11)), door(NET.member(10))
+    meet(caller, callee)
+    assert caller.state is callee.state is State.DONE
+    assert callee.receive(b"\0\0\0\x05hello", NOW_MS) == []
+    assert callee.closed() == caller.closed() == []
+
+
+def test_a_stream_that_ends_early_is_an_end() -> None:
+    caller = dialer(NET.member(11))
+    caller.start()
+    heard = Heard(caller.closed())
+    assert heard.code is RefusalCode.DISCONNECTED
+
+
+def test_two_members_that_dial_each_other_at_once_both_get_one_session() -> None:
+    tables = {10: SessionTable(), 11: SessionTable()}
+    members = {10: NET.member(10), 11: NET.member(11)}
+    for one, other in ((10, 11), (11, 10)):
+        called, heard = meet(dialer(members[one], tables[one]), door(members[other], tables[other]))
+        tables[one].admit(called.sessions[0])
+        tables[other].admit(heard.sessions[0])
+    for table in tables.values():
+        table.check_invariants()
+        assert len(table) == 1
+
+
+def test_a_caller_with_good_papers_passes_where_the_liars_fail() -> None:
+    assert talk_as(NET.member(11)).kinds == ["Admit", "Send", "Close"]
+
+
+def test_a_liar_is_told_and_not_admitted() -> None:
+    liar = replace(NET.member(11), identity=seeded(12))
+    assert talk_as(liar).kinds == ["Send", "Close"]
+
+
+def talk_as(caller: Credentials, *, now_ms: int = NOW_MS) -> Heard:
+    """What the door makes of a caller that says what it likes and checks nothing itself."""
+    callee = door(NET.member(10))
+    transcript = Transcript()
+    hello = encode(Hello(NET.trust.network_id, nonce(1)))
+    transcript.add(hello, from_door=False)
+    [answer] = said(callee.receive(framed(Hello(NET.trust.network_id, nonce(1))), now_ms))
+    transcript.add(encode(answer), from_door=True)
+    record, chain = caller.record().raw, caller.chain.encode()
+    proof = caller.identity.sign(DIALER_DOMAIN, transcript.digest_with(record, chain))
+    return Heard(callee.receive(framed(Introduction(record, chain, proof)), now_ms))
+
+
+def _resigned(record: TransportRecord, thief: Credentials) -> bytes:
+    return canonical([record.body, thief.identity.sign("record", record.body)])

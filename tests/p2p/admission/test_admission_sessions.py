@@ -1,0 +1,107 @@
+"""The table of sessions: one a peer, one peer a key, never backwards."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from admission_lab import NOW_MS, curve, network, seeded
+
+from keys import verify
+from p2p.admission import Admitted, RefusalCode, Session, SessionTable
+
+NET = network()
+DAY_MS = 86_400_000
+
+
+def session(seed: int, *, sequence: int = 1, curve_seed: int | None = None) -> Session:
+    member = NET.member(seed, sequence=sequence, curve_seed=curve_seed)
+    record = member.record()
+    return Session(verify(member.chain, NET.trust, NOW_MS), record, record.hosts)
+
+
+def test_a_newer_record_with_a_new_key_replaces_and_says_what_it_replaced() -> None:
+    table, old, new = SessionTable(), session(11), session(11, sequence=2, curve_seed=12)
+    assert table.admit(old).outcome is Admitted.NEW
+    admission = table.admit(new)
+    assert (admission.outcome, admission.before) == (Admitted.REPLACED, old)
+    assert table.of_key(curve(11)) is None
+    assert table.of_key(curve(12)) is new
+
+
+def test_a_newer_record_with_the_same_key_refreshes() -> None:
+    table = SessionTable()
+    table.admit(session(11))
+    assert table.admit(session(11, sequence=2)).outcome is Admitted.REFRESHED
+
+
+def test_the_same_record_again_is_the_same() -> None:
+    table = SessionTable()
+    same = session(11)
+    table.admit(same)
+    assert table.admit(replace(same, hosts=("192.0.2.77",))).outcome is Admitted.SAME
+    kept = table.get(same.peer_id)
+    assert kept is not None
+    assert kept.hosts == ("192.0.2.77",), "the address that worked last"
+
+
+def test_a_record_older_than_one_of_an_ended_session_is_still_too_old() -> None:
+    table = SessionTable()
+    table.admit(session(11, sequence=5))
+    table.remove(seeded(11).peer_id)
+    assert table.objection(session(11, sequence=4).record) is RefusalCode.STALE_RECORD
+    assert table.objection(session(11, sequence=6).record) is None
+
+
+def test_the_mark_is_forgotten_when_the_record_that_set_it_is_over() -> None:
+    table = SessionTable()
+    table.admit(session(11, sequence=5))
+    table.remove(seeded(11).peer_id)
+    assert table.expired(NOW_MS + 2 * DAY_MS) == []
+    assert table.objection(session(11, sequence=4).record) is None
+
+
+def test_a_key_is_free_again_when_its_session_ended() -> None:
+    table = SessionTable()
+    table.admit(session(11))
+    assert table.objection(session(12, curve_seed=11).record) is RefusalCode.KEY_TAKEN
+    table.remove(seeded(11).peer_id)
+    assert table.objection(session(12, curve_seed=11).record) is None
+
+
+def test_sessions_end_with_their_papers_and_the_skew() -> None:
+    table, one = SessionTable(), session(11)
+    table.admit(one)
+    assert table.expired(one.not_after_ms + 120_000) == []
+    assert table.expired(one.not_after_ms + 120_001) == [one]
+
+
+def test_hints_leave_out_whom_they_are_for() -> None:
+    table = SessionTable()
+    for seed in (11, 12, 13):
+        table.admit(session(seed))
+    named = {hint.peer_id for hint in table.hints(but_for=seeded(12).peer_id)}
+    assert named == {seeded(11).peer_id, seeded(13).peer_id}
+    assert len(table.hints(limit=2)) == 2
+
+
+def test_the_promises_hold_under_any_order_of_admissions() -> None:
+    for seed in range(40):
+        print(f"seed {seed}")
+        rng = random.Random(seed)
+        table = SessionTable()
+        seen: dict[str, int] = {}
+        for _ in range(60):
+            one = session(
+                rng.randrange(11, 15),
+                sequence=rng.randrange(1, 6),
+                curve_seed=rng.randrange(11, 17),
+            )
+            if rng.random() < 0.2:
+                table.remove(one.peer_id)
+            elif table.objection(one.record) is None:
+                assert one.sequence >= seen.get(one.peer_id, 0), "never backwards"
+                seen[one.peer_id] = one.sequence
+                table.admit(one)
+                assert table.of_key(one.curve_public) is one
+            table.check_invariants()
