@@ -60,8 +60,9 @@ class Holding:
     def serves(self, agent: str) -> bool:
         return self._capacities.get(agent, 0) > 0
 
-    def queue_length(self, agent: str) -> int:
-        return len(self._queues.get(agent, ()))
+    def backlog(self, agent: str) -> int:
+        """What is queued beyond what could start now."""
+        return len(self._queues.get(agent, ())) - max(0, self._free_places(agent))
 
     def queued(self) -> list[Held]:
         return [held for queue in self._queues.values() for held in queue.values()]
@@ -80,7 +81,7 @@ class Holding:
         """What fits now, in order. The caller starts each of them."""
         found: list[Held] = []
         for agent, queue in self._queues.items():
-            free = self._capacities.get(agent, 0) - self._running.get(agent, 0)
+            free = self._free_places(agent)
             if free > 0:
                 for held in queue.values():
                     found.append(held)
@@ -122,6 +123,9 @@ class Holding:
         running = stages.count(Stage.RUNNING) + len(self._stopping)
         assert running == sum(self._running.values())
         assert all(count > 0 for count in self._running.values())
+
+    def _free_places(self, agent: str) -> int:
+        return self._capacities.get(agent, 0) - self._running.get(agent, 0)
 
     def _leave_stage(self, held: Held, *, still_running: bool) -> None:
         if held.stage is Stage.QUEUED:

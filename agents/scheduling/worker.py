@@ -190,7 +190,7 @@ class WorkerCore:
             return False  # it will expire; until then there is no time to do it
         if current is not None:
             self._lose(current, CancelReason.SUPERSEDED)
-        room = self._holding.queue_length(work.agent) < self._settings.queue_per_agent
+        room = self._holding.backlog(work.agent) < self._settings.queue_per_agent
         held = self._holding.add(work, deadline_ms, now_ms + self._renew_every_ms(work))
         self._wake_at(min(deadline_ms, now_ms + self._renew_every_ms(work)))
         if self._draining:
