@@ -105,7 +105,7 @@ def judge(verdict: Verdict, unanswered: int, patience: int) -> TransportFailed |
         )
     if verdict is Verdict.UNANSWERED and unanswered >= patience:
         return TransportFailed(
-            "our own ports did not answer the self-test, several times in a row; restart the node"
+            "our own ports do not answer the self-test, so nobody can get in; restart the node"
         )
     return None
 

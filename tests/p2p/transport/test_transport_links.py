@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,25 @@ def test_everything_arrives_in_order_when_both_talk_at_once() -> None:
             await eventually(lambda: len(bob.received()) == len(ada.received()) == len(whole))
             assert bob.received() == whole
             assert ada.received() == whole
+
+    run(main)
+
+
+def test_no_wakeup_is_lost_when_a_frame_arrives_before_a_send() -> None:
+    """The send swallows the socket's signal for what arrived."""
+
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            ada.send(bob, b"hello")
+            await eventually(lambda: bob.frames)
+            for sender, other in ((ada, bob), (bob, ada)) * 3:
+                sender.frames.clear()
+                other.send(sender, b"crossing")
+                await asyncio.sleep(0)
+                # The loop looks at its sockets, stands still while the frame arrives, then sends.
+                asyncio.get_running_loop().call_soon(time.sleep, 0.01)
+                sender.send(other, b"the other way")
+                await eventually(lambda sender=sender: sender.frames)
 
     run(main)
 
@@ -264,6 +284,20 @@ def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
             ada.send(bob, b"found you")
             await eventually(lambda: bob.frames)
             assert ada.states() == [LinkState.UP]
+
+    run(main)
+
+
+def test_somebody_else_at_the_address_is_not_taken_for_the_peer() -> None:
+    async def main() -> None:
+        async with nodes("ada", "cid") as (ada, cid):
+            ports = dict(cid.transport.ports)
+            ada.transport.admit(foul_contact("bob", TransportKey.generate(), ports))
+            ada.transport.send(PeerId("bob"), Lane.DATA, b"for bob")
+            await eventually(lambda: ada.links)
+            assert ada.links[0].state is LinkState.UNREACHABLE
+            assert "handshake failed" in ada.links[0].reason
+            assert not cid.frames
 
     run(main)
 
