@@ -130,6 +130,9 @@ def session_of(
             RefusalCode.OTHER_PEER, f"{principal.peer_id} is here, {expected} was asked for"
         )
     no_objection(shown, sessions)
+    known = sessions.get(shown.peer_id)
+    if known is not None and known.record.raw == shown.raw and not dialled:
+        return known  # what is known of its addresses may come from dialling: better than this
     return Session(principal, shown, _hosts(shown, observed_host, dialled=dialled))
 
 

@@ -147,7 +147,7 @@ class Door:
         for visit in (*self._visits.values(), *self._lingering):
             visit.cut()
         if self._redeeming:
-            await asyncio.wait(self._redeeming)
+            await asyncio.wait(self._redeeming, timeout=self._settings.deadline_s)
         if self._thread is not None:
             self._thread.shutdown(wait=False)
         await self._server.wait_closed()

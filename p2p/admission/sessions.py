@@ -4,7 +4,9 @@ A `Session` is made by a handshake that ended well, and holds everything that ma
 peer later: its rights, its keys, where to reach it, until when.
 
 Promises of the table:
-- a peer has at most one session, and a CURVE key belongs to at most one peer;
+- a peer has at most one session, and a CURVE key belongs to at most one peer, also for as long as
+  the record that named it could be valid after the session ended: a peer that still speaks under
+  its key can be unknown here, but never be taken for another that claimed the key meanwhile;
 - a record with a lower sequence number than one already seen never replaces it, not even after the
   session ended, for as long as the record that set the mark could have been valid;
 - two different records with the same number are a fault of their maker, and the first stays.
@@ -88,9 +90,9 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._by_peer: dict[PeerId, Session] = {}
-        self._by_key: dict[bytes, PeerId] = {}
-        # The newest record seen of each peer, also of those that are gone.
+        # The newest record seen of each peer, and whose each key is: also of those that are gone.
         self._newest: dict[PeerId, TransportRecord] = {}
+        self._by_key: dict[bytes, PeerId] = {}
 
     def __len__(self) -> int:
         return len(self._by_peer)
@@ -107,7 +109,7 @@ class SessionTable:
     def of_key(self, curve_public: bytes) -> Session | None:
         """The peer whose frames arrive under this CURVE key."""
         peer_id = self._by_key.get(curve_public)
-        return None if peer_id is None else self._by_peer[peer_id]
+        return None if peer_id is None else self._by_peer.get(peer_id)
 
     def objection(self, record: TransportRecord) -> RefusalCode | None:
         """Why a verified record may not become a session, or None."""
@@ -126,8 +128,7 @@ class SessionTable:
         assert self.objection(session.record) is None, "ask `objection` first"
         assert session.peer_id == session.record.peer_id, "papers of two peers"
         before = self._by_peer.get(session.peer_id)
-        if before is not None and before.curve_public != session.curve_public:
-            del self._by_key[before.curve_public]
+        self._forget(session.peer_id)
         self._by_peer[session.peer_id] = session
         self._by_key[session.curve_public] = session.peer_id
         self._newest[session.peer_id] = session.record
@@ -135,16 +136,13 @@ class SessionTable:
 
     def remove(self, peer_id: PeerId) -> Session | None:
         """End a session. What was its newest record stays known."""
-        session = self._by_peer.pop(peer_id, None)
-        if session is not None:
-            del self._by_key[session.curve_public]
-        return session
+        return self._by_peer.pop(peer_id, None)
 
     def expired(self, now_ms: int) -> list[Session]:
         """Sessions whose papers ended; the caller removes them. Also forgets old marks."""
         for peer_id, record in tuple(self._newest.items()):
             if peer_id not in self._by_peer and now_ms > record.not_after_ms + SKEW_MS:
-                del self._newest[peer_id]
+                self._forget(peer_id)
         return [each for each in self if now_ms > each.not_after_ms + SKEW_MS]
 
     def hints(self, *, but_for: PeerId | None = None, limit: int = MAX_HINTS) -> tuple[Hint, ...]:
@@ -159,11 +157,17 @@ class SessionTable:
         return tuple(found)
 
     def check_invariants(self) -> None:
-        assert len(self._by_key) == len(self._by_peer), "one key a peer"
+        assert len(self._by_key) == len(self._newest), "one key a peer"
+        for peer_id, record in self._newest.items():
+            assert self._by_key[record.curve_public] == peer_id, "the key leads back"
         for peer_id, session in self._by_peer.items():
             assert session.peer_id == peer_id == session.record.peer_id, "its own papers"
-            assert self._by_key[session.curve_public] == peer_id, "the key leads back"
-            assert self._newest[peer_id].sequence >= session.sequence, "never behind the mark"
+            assert self._newest[peer_id] is session.record, "the mark is the session's"
+
+    def _forget(self, peer_id: PeerId) -> None:
+        record = self._newest.pop(peer_id, None)
+        if record is not None:
+            del self._by_key[record.curve_public]
 
 
 def _outcome(before: Session | None, after: Session) -> Admitted:

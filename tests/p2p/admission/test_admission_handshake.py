@@ -104,6 +104,14 @@ def test_the_address_that_was_dialled_is_the_best_one() -> None:
     assert heard.sessions[0].hosts == ("198.51.100.9", DIALER_HOST)
 
 
+def test_an_address_that_worked_is_kept_when_the_same_peer_knocks() -> None:
+    sessions, alpha, beta = SessionTable(), NET.member(10, host="198.51.100.8"), NET.member(11)
+    called, _ = meet(dialer(beta, sessions), door(alpha))
+    sessions.admit(called.sessions[0])
+    _, heard = meet(dialer(alpha), door(beta, sessions))
+    assert heard.sessions[0].hosts == (DOOR_HOST, "198.51.100.8")
+
+
 def test_a_welcome_says_who_else_is_there() -> None:
     hints = (Hint(seeded(50).peer_id, ("192.0.2.50",), 4747),)
     called, _ = meet(dialer(NET.member(11)), door(NET.member(10), hints=hints))

@@ -61,11 +61,23 @@ def test_the_mark_is_forgotten_when_the_record_that_set_it_is_over() -> None:
     assert table.objection(session(11, sequence=4).record) is None
 
 
-def test_a_key_is_free_again_when_its_session_ended() -> None:
+def test_a_key_stays_its_peers_when_the_session_ended() -> None:
+    """Else a member could claim the key of one that is cut off, and be credited with its words."""
     table = SessionTable()
     table.admit(session(11))
     assert table.objection(session(12, curve_seed=11).record) is RefusalCode.KEY_TAKEN
     table.remove(seeded(11).peer_id)
+    assert table.of_key(curve(11)) is None, "unknown, but"
+    assert table.objection(session(12, curve_seed=11).record) is RefusalCode.KEY_TAKEN
+    table.expired(NOW_MS + 2 * DAY_MS)
+    assert table.objection(session(12, curve_seed=11).record) is None
+    table.check_invariants()
+
+
+def test_a_key_that_its_peer_gave_up_is_free() -> None:
+    table = SessionTable()
+    table.admit(session(11))
+    table.admit(session(11, sequence=2, curve_seed=13))
     assert table.objection(session(12, curve_seed=11).record) is None
 
 
