@@ -1,0 +1,265 @@
+"""The log on its way: appends, heartbeats, their answers, and what becomes committed.
+
+Paper sections 5.3 and 5.4.2; pipelining as in thesis 10.2.1; probe and replicate as in etcd's raft.
+
+What this module does not know: how leaders are elected, disks, sockets.
+
+Invariants: an acknowledgement leaves only when what it confirms is durable (R2); entries are cut
+only where they contradict the leader, and never below commit (R5); a commit index goes no further
+than what a message has verified (R6); only entries of the own term are committed by counting (R3).
+"""
+
+from __future__ import annotations
+
+from consensus.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
+from consensus.raft.progress import Progress
+from consensus.raft.state import NodeState
+from consensus.raft.transfer import tell_target_if_ready
+from consensus.raft.transitions import become_follower, reset_election_timer
+from consensus.raft.types import DropReason, Entry, HaltReason, NodeId, Role
+
+# -- what a leader sends ---------------------------------------------------------------------------
+
+
+def replicate(state: NodeState) -> None:
+    """Offer every follower what it lacks, as far as its window allows."""
+    state.replicate_due = False
+    for peer, progress in state.progress.items():
+        _send_entries(state, peer, progress)
+
+
+def send_heartbeats(state: NodeState, now_ms: int) -> None:
+    """To everybody: they keep followers quiet and tell the quorum check who is there."""
+    state.heartbeat_due_ms = now_ms + state.config.heartbeat_ms
+    state.commit_notice_due_ms = None
+    for peer, progress in state.progress.items():
+        _send_heartbeat(state, peer, progress)
+
+
+def send_commit_notices(state: NodeState) -> None:
+    """To those that no append has told of the commit index since it moved."""
+    state.commit_notice_due_ms = None
+    for peer, progress in state.progress.items():
+        if progress.commit_sent < min(progress.match, state.commit):
+            _send_heartbeat(state, peer, progress)
+
+
+def _send_heartbeat(state: NodeState, peer: NodeId, progress: Progress) -> None:
+    # Never more than this follower has confirmed: what lies behind may be another log (R6).
+    commit = min(progress.match, state.commit)
+    progress.commit_sent = max(progress.commit_sent, commit)
+    state.send(Heartbeat(state.config.node_id, peer, state.term, commit))
+
+
+def _send_entries(state: NodeState, peer: NodeId, progress: Progress) -> None:
+    config = state.config
+    while progress.next <= state.log.last_index and progress.has_room(
+        config.max_inflight, config.max_inflight_bytes
+    ):
+        page = state.log.page(
+            progress.next, state.log.last_index, state.log.last_index, config.max_append_bytes
+        )
+        _send_append(state, peer, progress, page)
+        progress.sent(page[-1].index, sum(len(entry.data) for entry in page))
+
+
+def _send_append(
+    state: NodeState, peer: NodeId, progress: Progress, entries: tuple[Entry, ...]
+) -> None:
+    prev_index = progress.next - 1
+    prev_term = state.log.term(prev_index)
+    assert prev_term is not None, "a follower's next index is beyond our log"
+    if not progress.is_probing:
+        verified = prev_index + len(entries)
+        progress.commit_sent = max(progress.commit_sent, min(state.commit, verified))
+    state.send(
+        AppendEntries(
+            state.config.node_id, peer, state.term, prev_index, prev_term, state.commit, entries
+        )
+    )
+
+
+# -- what a follower does with it ------------------------------------------------------------------
+
+
+def on_append_entries(state: NodeState, message: AppendEntries, now_ms: int) -> None:
+    """Take what follows our log and answer when it is durable (paper figure 2)."""
+    if not _is_well_formed(message):
+        state.drop(DropReason.BAD_ENTRIES)
+        return
+    if not follow(state, message.sender, now_ms):
+        return
+    if state.storage_full and message.entries:
+        state.drop(DropReason.STORAGE_FULL)
+        return
+    if not state.log.matches(message.prev_index, message.prev_term):
+        if message.prev_index <= state.commit:
+            state.halt(HaltReason.COMMITTED_CONFLICT)
+            return
+        _refuse(state, message)
+        return
+    _take_entries(state, message.entries)
+    if state.halted is not None:
+        return
+    verified = message.prev_index + len(message.entries)
+    state.commit = max(state.commit, min(message.commit, verified))
+    _confirm(state, message.sender, verified)
+
+
+def on_heartbeat(state: NodeState, message: Heartbeat, now_ms: int) -> None:
+    """The leader is there. Its commit index is one that this node has confirmed in this term."""
+    if not follow(state, message.sender, now_ms):
+        return
+    if message.commit > state.log.last_index:
+        state.halt(HaltReason.LOST_ENTRIES)
+        return
+    state.commit = max(state.commit, message.commit)
+    state.reply(HeartbeatReply(state.config.node_id, message.sender, state.term))
+
+
+def follow(state: NodeState, leader: NodeId, now_ms: int) -> bool:
+    """A message of this term's leader has come (R11); False if that cannot be."""
+    if state.role is Role.LEADER:
+        state.halt(HaltReason.SECOND_LEADER)
+        return False
+    become_follower(state, state.term, leader, now_ms)
+    state.leader_heard_ms = now_ms
+    reset_election_timer(state, now_ms)
+    return True
+
+
+def _take_entries(state: NodeState, entries: tuple[Entry, ...]) -> None:
+    """Skip what is here already: a short, old or repeated message cuts nothing (R5)."""
+    for position, entry in enumerate(entries):
+        if state.log.matches(entry.index, entry.term):
+            continue
+        if entry.index <= state.log.last_index:
+            state.truncate(entry.index)
+        if state.halted is None:
+            state.append(entries[position:])
+        return
+
+
+def _confirm(state: NodeState, leader: NodeId, verified: int) -> None:
+    """One acknowledgement for all appends of a turn: the last one covers those before it."""
+    waiting = state.outbox.send_stored
+    last = waiting[-1] if waiting else None
+    if isinstance(last, AppendEntriesReply) and (last.to, last.term, last.accepted) == (
+        leader,
+        state.term,
+        True,
+    ):
+        verified = max(verified, last.index)
+        waiting.pop()
+    state.send_when_stored(
+        AppendEntriesReply(state.config.node_id, leader, state.term, True, verified)
+    )
+
+
+def _refuse(state: NodeState, message: AppendEntries) -> None:
+    """Say where the logs may still agree, so that a whole term is skipped at once (R28)."""
+    hint_index, hint_term = state.log.agreeing(message.prev_index, message.prev_term)
+    own_id, term = state.config.node_id, state.term
+    state.reply(
+        AppendEntriesReply(
+            own_id, message.sender, term, False, message.prev_index, hint_index, hint_term
+        )
+    )
+
+
+def _is_well_formed(message: AppendEntries) -> bool:
+    """Contiguous entries, whose terms never fall and never exceed the message's."""
+    index, term = message.prev_index, message.prev_term
+    for entry in message.entries:
+        index += 1
+        if entry.index != index or not term <= entry.term <= message.term:
+            return False
+        term = entry.term
+    return term <= message.term
+
+
+# -- what a leader learns from the answers ---------------------------------------------------------
+
+
+def on_append_entries_reply(state: NodeState, message: AppendEntriesReply, now_ms: int) -> None:
+    """Of the own term only: the core has dropped all others (R7)."""
+    progress = state.progress.get(message.sender)
+    if progress is None:
+        state.drop(DropReason.UNEXPECTED)
+        return
+    if message.index > state.log.last_index:
+        state.drop(DropReason.BAD_INDEX)
+        return
+    progress.is_active = True
+    if not message.accepted:
+        _step_back(state, progress, message)
+    elif progress.confirmed(message.index):
+        advance_commit(state, now_ms)
+        tell_target_if_ready(state)
+    state.replicate_due = True
+
+
+def on_heartbeat_reply(state: NodeState, message: HeartbeatReply) -> None:
+    """The follower is there. If it lags, show it where it should be: a lost window or probe then
+    becomes a refusal, instead of silence for ever (R27)."""
+    progress = state.progress.get(message.sender)
+    if progress is None:
+        state.drop(DropReason.UNEXPECTED)
+        return
+    progress.is_active = True
+    if progress.match >= state.log.last_index:
+        return
+    progress.resume()
+    if progress.is_probing:
+        state.replicate_due = True
+    else:
+        _send_append(state, message.sender, progress, ())
+
+
+def _step_back(state: NodeState, progress: Progress, message: AppendEntriesReply) -> None:
+    """Probe from the last place where the two logs may agree; stale refusals change nothing."""
+    is_stale = message.index <= progress.match or (
+        progress.is_probing and message.index != progress.next - 1
+    )
+    if is_stale:
+        return
+    hint_index = max(0, min(message.hint_index, message.index - 1))
+    meeting_index, _ = state.log.agreeing(hint_index, message.hint_term)
+    progress.probe(meeting_index + 1)
+
+
+def advance_commit(state: NodeState, now_ms: int) -> None:
+    """Commit what a majority has on disk. The own copy counts when it is durable, like any (R2)."""
+    if state.role is not Role.LEADER:
+        return
+    copies = [state.log.stored, *(progress.match for progress in state.progress.values())]
+    index = sorted(copies, reverse=True)[state.config.quorum - 1]
+    # An older term's entry could still be replaced although a majority has it (paper figure 8):
+    # it is committed by the first entry of this term behind it, never by counting (R3).
+    if index <= state.commit or state.log.term(index) != state.term:
+        return
+    newly = state.log.slice(state.commit + 1, index)
+    state.uncommitted_bytes -= sum(len(entry.data) for entry in newly)
+    state.commit = index
+    state.replicate_due = True
+    if state.commit_notice_due_ms is None:
+        state.commit_notice_due_ms = now_ms + state.config.commit_notice_ms
+
+
+def check_quorum(state: NodeState, now_ms: int) -> None:
+    """Step down, and so fall silent, when no majority was heard for an election timeout (R13)."""
+    state.quorum_check_due_ms = now_ms + state.config.election_timeout_ms
+    heard = 1 + sum(progress.is_active for progress in state.progress.values())
+    state.quorum_heard = heard >= state.config.quorum
+    for progress in state.progress.values():
+        progress.is_active = False
+    if not state.quorum_heard:
+        become_follower(state, state.term, None, now_ms)
+
+
+def on_follower_lost(state: NodeState, peer: NodeId) -> None:
+    """What was on the way to this follower is probably lost: feel the way again (R27)."""
+    progress = state.progress.get(peer)
+    if progress is not None and not progress.is_probing:
+        progress.probe(progress.match + 1)
+        state.replicate_due = True
