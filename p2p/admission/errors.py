@@ -26,6 +26,8 @@ _TELLING = (
     RefusalCode.WRONG_NETWORK,
 )
 
+_NOBODY_THERE = (RefusalCode.UNREACHABLE, RefusalCode.DEADLINE, RefusalCode.NOT_ISSUER)
+
 
 class WrongNetwork(IntroductionFailed):
     """Two networks on one LAN never mix; this is how one notices the other."""
@@ -69,6 +71,6 @@ def _advice(failures: Sequence[IntroductionFailed]) -> str:
     reasons = {each.reason for each in failures}
     if reasons & {code.value for code in _TELLING[:4]}:
         return "Ask for a new ticket from `conclave invite`"
-    if reasons <= {RefusalCode.UNREACHABLE.value, RefusalCode.DEADLINE.value}:
+    if reasons <= {code.value for code in _NOBODY_THERE}:
         return "Is the node that printed the ticket running, and is its door port open?"
     return "Run the same command again to retry with the same key"

@@ -8,6 +8,7 @@ What this module does not know: which addresses exist, how often to try, what a 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -107,7 +108,11 @@ def deadline_passed(timeout_s: float) -> Refusal:
 
 
 def unreachable(error: OSError) -> Refusal:
-    return Refusal(RefusalCode.UNREACHABLE, error.strerror or str(error) or type(error).__name__)
+    """In the words of the operating system; asyncio's own repeat the address instead."""
+    number = error.errno or 0
+    # Errors of name resolution have negative numbers, and several failures at once have none.
+    words = os.strerror(number) if number > 0 else error.strerror or str(error)
+    return Refusal(RefusalCode.UNREACHABLE, words or type(error).__name__)
 
 
 class Conversation:

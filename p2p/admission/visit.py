@@ -96,7 +96,7 @@ class Visit(asyncio.Protocol):
         if self._door.may_linger(self):
             self._arm(self._door.linger_s)
         else:
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._turned_away:
@@ -178,7 +178,7 @@ def _reason_of(error: BaseException) -> tuple[RefusalCode, str]:
             return RefusalCode.INTERNAL, "the issuer could not use its ticket book; see its log"
 
 
-def _host_of(transport: asyncio.Transport) -> str:
+def _host_of(transport: asyncio.BaseTransport) -> str:
     """The remote address in its shortest form: an IPv4 address that came over IPv6 is one."""
     peername = transport.get_extra_info("peername")
     host = str(peername[0]) if peername else ""

@@ -140,6 +140,13 @@ def test_a_dialer_refuses_a_door_of_another_network_that_claims_to_be_of_its_own
     assert called.sessions == []
 
 
+def test_a_dialer_looks_at_no_paper_of_another_network() -> None:
+    caller = dialer(NET.member(11))
+    caller.start()
+    foreign = DoorHello(network(100).trust.network_id, nonce(2), b"no record", b"no chain")
+    assert Heard(caller.receive(framed(foreign), NOW_MS)).code is RefusalCode.WRONG_NETWORK
+
+
 def test_a_certificate_of_another_network_is_refused() -> None:
     stranger = replace(network(100).member(11), trust=NET.trust)
     # It would refuse the door itself; a liar does not.

@@ -161,6 +161,13 @@ def test_a_name_that_is_none_is_found_before_anything_is_sent(home: Home) -> Non
         joiner(home.invite(), name="no such\nname")
 
 
+def test_a_joiner_cannot_say_what_is_the_doors_to_say(home: Home) -> None:
+    caller, callee = joiner(home.invite()), door(home.credentials, issues=True)
+    converse(caller, callee, caller.start())
+    assert callee.state is State.REDEEMING
+    assert Heard(callee.receive(framed(JoinGrant(b"g")), NOW_MS)).code is RefusalCode.UNEXPECTED
+
+
 def test_a_second_request_while_the_first_is_redeemed_is_refused(home: Home) -> None:
     caller, callee = joiner(home.invite()), door(home.credentials, issues=True)
     converse(caller, callee, caller.start())
