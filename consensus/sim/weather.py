@@ -1,0 +1,95 @@
+"""What goes wrong in one run, drawn from its seed: each seed has its own mix (swarm testing).
+
+A run in which everything fails at once reaches little; ranges that differ per seed reach more.
+
+What this module does not know: how faults are carried out.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from consensus.raft import Config, NodeId
+
+CLUSTER = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """Chances are in percent (messages) or per mille (effects), times in milliseconds."""
+
+    voters: int
+    loss_percent: int
+    duplicate_percent: int
+    replay_percent: int  # an old message comes again much later
+    latency_ms: int
+    latency_tail_ms: int
+    disk_ms: int
+    disk_full_percent: int
+    crash_per_mille: int  # between any two effects
+    nemesis_every_ms: int  # how often something larger happens
+    nemesis_kinds: tuple[str, ...]
+    turn_ms: int  # how long events may gather before a turn
+    propose_every_ms: int
+    command_bytes: int
+    fault_ms: int = 15_000
+    max_append_bytes: int = 512 * 1024
+    max_inflight: int = 64
+    max_apply_entries: int = 1024
+
+    def config(self, node_id: NodeId) -> Config:
+        """The configuration of one voter in this weather."""
+        return Config(
+            node_id=node_id,
+            cluster_id=CLUSTER,
+            voters=self.names,
+            max_append_bytes=self.max_append_bytes,
+            max_inflight=self.max_inflight,
+            max_apply_entries=self.max_apply_entries,
+        )
+
+    @property
+    def names(self) -> tuple[NodeId, ...]:
+        return tuple(f"n{number}" for number in range(1, self.voters + 1))
+
+
+KINDS = (
+    "crash",
+    "crash leader",
+    "crash all",
+    "isolate",
+    "isolate leader",
+    "halves",
+    "bridge",
+    "one way",
+    "pause",
+    "transfer",
+    "hint",
+    "disk full",
+)
+
+
+def draw_weather(rng: random.Random) -> Weather:
+    """The mix of one seed."""
+    kinds = tuple(kind for kind in KINDS if rng.random() < 0.6) or ("crash leader",)
+    is_tight = rng.random() < 0.5  # tiny limits reach the edges of flow control
+    return Weather(
+        voters=rng.choice((1, 3, 3, 3, 5, 5)),
+        loss_percent=rng.choice((0, 0, 2, 10, 30)),
+        duplicate_percent=rng.choice((0, 5, 20)),
+        replay_percent=rng.choice((0, 0, 2, 10)),
+        latency_ms=rng.choice((1, 1, 5, 20)),
+        latency_tail_ms=rng.choice((0, 5, 50, 200)),
+        disk_ms=rng.choice((1, 3, 20, 60)),
+        disk_full_percent=rng.choice((0, 0, 1)),
+        crash_per_mille=rng.choice((0, 0, 1, 3)),
+        nemesis_every_ms=rng.choice((400, 1000, 2500)),
+        nemesis_kinds=kinds,
+        turn_ms=rng.choice((0, 0, 2, 10)),
+        propose_every_ms=rng.choice((20, 60, 200)),
+        command_bytes=rng.choice((8, 8, 200)),
+        max_append_bytes=rng.choice((1, 100, 400)) if is_tight else 512 * 1024,
+        max_inflight=rng.choice((1, 2, 4)) if is_tight else 64,
+        max_apply_entries=rng.choice((1, 3)) if is_tight else 1024,
+    )
