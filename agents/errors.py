@@ -11,6 +11,7 @@
     |   |-- NoProvider            definite: nobody offers the capability
     |   |-- NoQuorum              definite: not enough voters reach each other
     |   `-- OutcomeUnknown        indefinite: it may have been decided
+    |-- GiveUp                    raised by handlers: this task fails, and no retry will help
     `-- TaskError                 the task ended without a result
         |-- TaskFailed            definite: its handler raised
         |-- TaskParked            definite: it used up its attempts
@@ -93,6 +94,10 @@ class OutcomeUnknown(NetworkError):
     def __init__(self, what: str, detail: str) -> None:
         super().__init__(f"{what}: the outcome is unknown ({detail}); asking again is safe")
         self.what = what
+
+
+class GiveUp(AgentsError):
+    """Raise it in a handler to fail the task at once; any other exception is tried again."""
 
 
 class TaskError(AgentsError):

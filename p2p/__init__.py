@@ -41,7 +41,7 @@ from p2p.lan import LanSettings, LanWorld
 from p2p.links import Lane
 from p2p.membership import MembershipSettings, MemberState
 from p2p.peer import Papers, Peer
-from p2p.presence import AdvertSeen, HeartbeatSeen, MemberChange, PresenceEvent
+from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, PresenceEvent
 from p2p.rpc import Incoming
 from p2p.topics import Publication, Subscription
 from p2p.wire import (
@@ -73,6 +73,7 @@ __all__ = [
     "LanSettings",
     "LanWorld",
     "Lane",
+    "LinkBroken",
     "MemberChange",
     "MemberState",
     "MembershipSettings",

@@ -48,6 +48,8 @@ _FINAL = frozenset(
         RefusalCode.BAD_PROOF,
     }
 )
+# Nobody is there. A door that answers, even with a no, belongs to a process that lives.
+_ABSENT = frozenset({RefusalCode.UNREACHABLE, RefusalCode.DEADLINE})
 _QUIET = frozenset({RefusalCode.OURSELVES, RefusalCode.UNREACHABLE, RefusalCode.STALE_RECORD})
 
 OnAdmitted = Callable[[Session, Admitted], None]
@@ -86,6 +88,7 @@ class Gathering:
         self._lan: Lan | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dials: set[asyncio.Task[None]] = set()
+        self._knocking: set[PeerId] = set()
         self._is_open = False
 
     async def open_door(self) -> int:
@@ -126,10 +129,11 @@ class Gathering:
         session = self.sessions.get(peer_id)
         if session is None:
             self._step(PeerGone(peer_id))
-            return
-        hosts, port = session.hosts, session.ports["door"]
-        addresses = tuple(Address(host, port) for host in hosts)
-        self._start(self._visit(addresses, peer_id, None))
+        elif peer_id not in self._knocking and self._is_open:
+            hosts, port = session.hosts, session.ports["door"]
+            addresses = tuple(Address(host, port) for host in hosts)
+            self._knocking.add(peer_id)
+            self._start(self._knock(addresses, peer_id))
 
     def gone(self, peer_id: PeerId) -> None:
         """A peer is dead or has left: it is knocked at for hours."""
@@ -190,6 +194,12 @@ class Gathering:
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
+    async def _knock(self, addresses: Sequence[Address], peer_id: PeerId) -> None:
+        try:
+            await self._visit(addresses, peer_id, None)
+        finally:
+            self._knocking.discard(peer_id)
+
     async def _visit(
         self, addresses: Sequence[Address], wanted: PeerId | None, dial: int | None
     ) -> None:
@@ -200,20 +210,21 @@ class Gathering:
                 nobody else will do.
         """
         failures: list[tuple[Address, str]] = []
-        is_refusal = False
+        is_refusal, is_absent = False, True
         for address in addresses:
             try:
                 session = await self._introduce(address, wanted if dial is None else None)
             except IntroductionFailed as error:
                 failures.append((address, error.detail))
                 is_refusal |= error.reason in _FINAL
+                is_absent &= error.reason in _ABSENT
                 self._say_failure(address, error)
             else:
                 self._step(Introduced(session.peer_id, address, dial))
                 return
         if dial is not None:
             self._step(DialFailed(dial, tuple(failures), is_refusal))
-        if wanted is not None:
+        if wanted is not None and is_absent:
             self._on_dial_failed(wanted)
 
     async def _introduce(self, address: Address, expected: PeerId | None) -> Session:

@@ -77,7 +77,14 @@ class HeartbeatSeen:
     status: bytes
 
 
-PresenceEvent = MemberChange | AdvertSeen | HeartbeatSeen
+@dataclass(frozen=True, slots=True)
+class LinkBroken:
+    """The connection to a peer broke; evidence, no verdict."""
+
+    peer_id: PeerId
+
+
+PresenceEvent = MemberChange | AdvertSeen | HeartbeatSeen | LinkBroken
 OnPresence = Callable[[PresenceEvent], None]
 
 
@@ -162,6 +169,7 @@ class Presence:
         self.step(ReintroductionFailed(peer_id))
 
     def link_lost(self, peer_id: PeerId) -> None:
+        self._tell(LinkBroken(peer_id))
         self.step(LinkLost(peer_id))
 
     def expelled(self, peer_id: PeerId) -> None:

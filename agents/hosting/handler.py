@@ -89,7 +89,13 @@ class Handler:
         if self.is_async:
             return await self.function(**arguments)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(executor, lambda: self.function(**arguments))
+        running = loop.run_in_executor(executor, lambda: self.function(**arguments))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped; its place is not free before it has ended.
+            await asyncio.wait([running])
+            raise
 
     def _arrange(self, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if len(args) == 1 and not kwargs and isinstance(args[0], dict):

@@ -1,0 +1,72 @@
+"""From a directory and settings to a node on the real network.
+
+What this module does not know: command lines; nodes in simulations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.errors import BadSettings
+from agents.hosting import Offer
+from agents.node import Node
+from agents.observe import serve_metrics
+from agents.settings import NodeSettings, load_settings
+from keys import Keystore
+from p2p import LanSettings, LanWorld
+
+PASSPHRASE_FILE = "CONCLAVE_PASSPHRASE_FILE"
+
+
+def passphrase() -> str | None:
+    """Return the passphrase of the keys, from the file that the environment names, if any.
+
+    Raises:
+        BadSettings: the file cannot be read.
+    """
+    path = os.environ.get(PASSPHRASE_FILE)
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{PASSPHRASE_FILE}: {path} cannot be read: {error}") from None
+
+
+def world_of(home: Path, settings: NodeSettings) -> LanWorld:
+    """Return the real world as these settings want it."""
+    return LanWorld(
+        LanSettings(
+            host=settings.host,
+            port=settings.port,
+            interfaces=settings.interfaces,
+            seeds=settings.seeds,
+            mdns=settings.mdns,
+            last_good=home / "peers",
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def node_at(
+    home: Path, offers: Iterable[Offer], arguments: Mapping[str, Any]
+) -> AsyncIterator[Node]:
+    """Bring up the node of a directory.
+
+    Raises:
+        NoNetworkYet, KeystoreError: the directory is not a node's.
+        BadSettings, BadSeed, UnknownInterface: a setting.
+        NodeAlreadyUp, PortInUse: something else has its place.
+    """
+    keystore = Keystore.open(home, passphrase())
+    settings = load_settings(home, arguments)
+    node = Node(keystore, world_of(home, settings), offers)
+    async with node:
+        with contextlib.ExitStack() as stack:
+            if settings.metrics_port is not None:
+                stack.enter_context(serve_metrics(node, settings))
+            yield node

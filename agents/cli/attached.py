@@ -1,0 +1,44 @@
+"""Running one question against the node on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from agents.cli.places import home_of
+from agents.connecting import attached
+from agents.net import Net
+from agents.running import run_loop
+
+T = TypeVar("T")
+
+
+def ask_node(arguments: argparse.Namespace, question: Callable[[Net], Awaitable[T]]) -> T:
+    """Attach to the node of this directory, ask, and let go.
+
+    Raises:
+        NodeNotUp: no node runs there.
+    """
+    home = home_of(arguments)
+
+    async def main() -> T:
+        async with attached(home) as net:
+            return await question(net)
+
+    return run_loop(main())
+
+
+def print_json(value: Any) -> None:
+    """Print plain data as JSON; bytes become text where they are text, and hex where not."""
+    print(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2))
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    return str(value)

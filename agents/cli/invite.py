@@ -1,0 +1,79 @@
+"""`conclave invite`: a ticket for one node."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from agents.bringing_up import passphrase
+from agents.cli.places import home_of
+from agents.errors import NodeNotUp
+from agents.local import attach
+from agents.settings import load_settings
+from keys import DoorAddress, Keystore, NotTheIssuer
+from p2p import DEFAULT_DOOR_PORT, parse_seed, usable_interfaces
+
+MAX_ADDRESSES = 4
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print a ticket; nobody needs to be up for that."""
+    home = home_of(arguments)
+    keystore = Keystore.open(home, passphrase())
+    if keystore.issuer is None:
+        raise NotTheIssuer("inviting (do it on the node that ran `conclave init`)")
+    door = asyncio.run(_door_of(home))
+    addresses = _addresses(home, arguments.address, door)
+    ticket = keystore.issuer.invite(
+        int(time.time() * 1000), ttl_s=int(arguments.minutes * 60), addresses=addresses
+    )
+    line = ticket.export_secret()
+    if arguments.json:
+        print(json.dumps({"ticket": line, "addresses": [f"{a.host}:{a.port}" for a in addresses]}))
+    else:
+        print(line)
+    sys.stdout.flush()
+    if door is None:
+        print(
+            "conclave: this node is not up yet; the newcomer waits until you run `conclave up` here",
+            file=sys.stderr,
+        )
+
+
+async def _door_of(home: Path) -> int | None:
+    """Return the door's port of the node that runs here, or None."""
+    try:
+        gate = await attach(home)
+    except NodeNotUp:
+        return None
+    try:
+        status = await gate.request("status", {})
+        return int(status["door_port"])
+    finally:
+        await gate.close()
+
+
+def _addresses(home: Path, said: list[str] | None, door: int | None) -> tuple[DoorAddress, ...]:
+    """Return where the newcomer should knock.
+
+    Raises:
+        BadSeed: an address is none.
+    """
+    settings = load_settings(home, {})
+    port = door or settings.port or DEFAULT_DOOR_PORT
+    if said:
+        seeds = [parse_seed(text, default_port=port) for text in said]
+        return tuple(DoorAddress(seed.host, seed.port) for seed in seeds)[:MAX_ADDRESSES]
+    everywhere = settings.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    if everywhere:
+        found = usable_interfaces(chosen=settings.interfaces)
+        hosts = [interface.address.partition("%")[0] for interface in found]
+    else:
+        hosts = [settings.host]
+    if not hosts:
+        hosts = ["127.0.0.1"]
+    return tuple(DoorAddress(host, port) for host in dict.fromkeys(hosts))[:MAX_ADDRESSES]

@@ -1,0 +1,183 @@
+"""`conclave`: the commands and their arguments.
+
+Only argparse is imported here; a command's own module is imported when it runs, so that
+`conclave --version` and `--help` answer at once.
+
+What this module does not know: what the commands do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="conclave",
+        description="A network of agent processes on a LAN, without a broker or a server.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _membership(commands)
+    _looking(commands)
+    _working(commands)
+    _demo(commands)
+    return top
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    module: str,
+    text: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(module=f"agents.cli.{module}")
+    command.add_argument("--home", help="the node's directory (CONCLAVE_HOME, ~/.conclave)")
+    return command
+
+
+def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    init = _add(commands, "init", "init", "make a network, with this node as its first member")
+    init.add_argument("network", help="its name, such as lab")
+    init.add_argument("--name", help="this node's name (default: the host's name)")
+    init.add_argument(
+        "--voters",
+        type=int,
+        default=3,
+        choices=(1, 3, 5, 7),
+        help="how many nodes to wait for before they elect a leader (default: 3)",
+    )
+    init.add_argument("--json", action="store_true", help="print one JSON object")
+    invite = _add(commands, "invite", "invite", "print a ticket with which one node may join")
+    invite.add_argument("--minutes", type=float, default=15, help="how long it is valid")
+    invite.add_argument(
+        "--address",
+        action="append",
+        metavar="HOST:PORT",
+        help="where the newcomer finds this node's door (default: all usable addresses)",
+    )
+    invite.add_argument("--json", action="store_true", help="print one JSON object")
+    join = _add(commands, "join", "join", "join the network that a ticket is of")
+    join.add_argument("ticket", help="the line that `conclave invite` printed; - reads it from stdin")
+    join.add_argument("--name", help="this node's name (default: the host's name)")
+    join.add_argument(
+        "--wait", type=float, default=60, metavar="S", help="how long to wait for the inviting node"
+    )
+    join.add_argument("--json", action="store_true", help="print one JSON object")
+    up = _add(commands, "up", "up", "bring up a node with agents, until Ctrl-C")
+    up.add_argument("agents", nargs="*", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not")
+    up.add_argument("--host", help="the address to bind (default: all)")
+    up.add_argument("--port", type=int, help="of the door; the next three are used too")
+    up.add_argument(
+        "--seed", action="append", metavar="HOST:PORT", help="a door to knock at; may be repeated"
+    )
+    up.add_argument(
+        "--interface", action="append", metavar="NAME", help="use only this one; may be repeated"
+    )
+    up.add_argument("--no-mdns", action="store_true", help="neither announce nor listen by multicast")
+    up.add_argument("--metrics", type=int, metavar="PORT", help="serve Prometheus metrics there")
+    up.add_argument("--metrics-host", metavar="HOST", help="at this address (default: loopback)")
+    up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    up.add_argument("--log-style", choices=("text", "json"))
+
+
+def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    for name, text in (
+        ("status", "who this node is, who leads, how the tasks stand"),
+        ("peers", "the peers that this node knows"),
+        ("agents", "the agents of all living peers and what they offer"),
+    ):
+        _add(commands, name, "show", text).add_argument(
+            "--json", action="store_true", help="print JSON"
+        )
+    tasks = _add(commands, "tasks", "show", "the tasks in the ledger")
+    tasks.add_argument("--json", action="store_true", help="print JSON")
+    tasks.add_argument(
+        "--state", choices=("pending", "assigned", "done", "failed", "parked", "cancelled")
+    )
+    tasks.add_argument("--job", help="only those of this job")
+    tasks.add_argument("--limit", type=int, default=20, help="how many at most (default: 20)")
+    doctor = _add(commands, "doctor", "doctor", "what is wrong, in words, and what to do")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _working(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    call = _add(commands, "call", "work", "ask whoever offers a capability")
+    call.add_argument("capability", help="such as math.add")
+    call.add_argument("arguments", nargs="*", help="JSON values, or plain words; NAME=VALUE by name")
+    call.add_argument("--deadline", type=float, default=10, metavar="S", help="seconds (default: 10)")
+    call.add_argument("--peer", help="ask this one: its name, its id, or the start of its id")
+    call.add_argument("--json", action="store_true", help="print the answer as JSON")
+    submit = _add(commands, "submit", "work", "put a task into the ledger")
+    submit.add_argument("skill", help="such as survey.file")
+    submit.add_argument("payload", nargs="?", help="a JSON value, or a plain word")
+    submit.add_argument("--key", help="the same skill and key again is the same task")
+    submit.add_argument("--retries", type=int, default=3)
+    submit.add_argument("--wait", action="store_true", help="wait for the result and print it")
+    submit.add_argument("--timeout", type=float, default=300, metavar="S", help="for --wait")
+    submit.add_argument("--json", action="store_true", help="print one JSON object")
+    for name, text in (
+        ("cancel", "cancel a task that has not ended"),
+        ("retry", "give a parked task its attempts back"),
+    ):
+        command = _add(commands, name, "work", text)
+        command.add_argument("task", help="the task's id, or the start of it")
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    run = _add(commands, "run", "run", "run the job of a file; its own options follow")
+    run.add_argument("agent", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not")
+    run.add_argument("--json", action="store_true", help="print one JSON object last")
+
+
+def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = _add(commands, "demo", "demo", "five agent processes survey a source tree; two are killed")
+    demo.add_argument("--path", help="the tree (default: this Python's standard library)")
+    demo.add_argument("--agents", type=int, default=5, choices=range(4, 10), metavar="N")
+    demo.add_argument("--json", action="store_true", help="print one JSON object last")
+    demo.add_argument("--keep", action="store_true", help="keep the nodes' directories")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"conclave {version('conclave-mesh')}")
+        return 0
+    top = parser()
+    arguments, rest = top.parse_known_args(words)
+    if arguments.version:
+        return main(["--version"])
+    if arguments.command is None:
+        top.print_help()
+        return EXIT_USAGE
+    if rest and arguments.command != "run":
+        top.error(f"unrecognised arguments: {' '.join(rest)}")
+    arguments.rest = rest
+    module = importlib.import_module(arguments.module)
+    return int(_guarded(module.run, arguments))
+
+
+def _guarded(run: object, arguments: argparse.Namespace) -> int:
+    """Run a command; what is somebody's fault is one line, and no traceback."""
+    from agents.running import EXPECTED
+
+    assert callable(run)
+    try:
+        return int(run(arguments) or 0)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_ERROR
+    except EXPECTED as error:
+        from agents.observe import printable
+
+        print(f"conclave: {printable(str(error))}", file=sys.stderr)
+        return EXIT_ERROR

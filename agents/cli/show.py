@@ -1,0 +1,115 @@
+"""`conclave status | peers | agents | tasks`: what this node knows, as tables or JSON."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from agents.cli.attached import ask_node, print_json
+from agents.net import Net
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Ask the node and print its answer."""
+    questions = {"status": _status, "peers": _peers, "agents": _agents, "tasks": _tasks}
+    questions[arguments.command](arguments)
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    async def ask(net: Net) -> dict[str, Any]:
+        return await net.status()
+
+    said = ask_node(arguments, ask)
+    if arguments.json:
+        print_json(said)
+        return
+    print(f"node      {said['name']} ({said['peer'][:8]}) in {said['network']}")
+    leader = said["leader_name"] or f"none: NoQuorum: {said['why_no_leader']}"
+    print(f"leader    {leader}" + (f", term {said['term']}" if said["leader"] else ""))
+    print(f"role      {said['role']}, {len(said['voters'])} of {said['expected_voters']} voters named")
+    print(f"peers     {said['peers_alive']} alive besides this one")
+    print(f"agents    {', '.join(said['agents']) or 'none'}")
+    print(f"tasks     {said['leases']} held here, {said['running']} handlers running")
+    print(f"door      port {said['door_port']}")
+
+
+def _peers(arguments: argparse.Namespace) -> None:
+    async def ask(net: Net) -> list[dict[str, Any]]:
+        return await net.peers()
+
+    rows = ask_node(arguments, ask)
+    if arguments.json:
+        print_json(rows)
+        return
+    _table(
+        ("NAME", "ID", "STATE", "PART", "SINCE", "ADDRESS"),
+        [
+            (
+                row["name"] + (" (this node)" if row["is_self"] else ""),
+                row["peer"][:8],
+                row["state"],
+                "leader" if row["is_leader"] else "voter" if row["is_voter"] else "client",
+                f"{row['since_s']:g} s" if row["since_s"] is not None else "",
+                row["address"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _agents(arguments: argparse.Namespace) -> None:
+    async def ask(net: Net) -> list[dict[str, Any]]:
+        return await net.agents()
+
+    rows = ask_node(arguments, ask)
+    if arguments.json:
+        print_json(rows)
+        return
+    lines = [
+        (row["agent"], row["node"], str(row["capacity"]), offer["usage"], offer["summary"])
+        for row in rows
+        for offer in row["offers"]
+    ]
+    _table(("AGENT", "NODE", "CAPACITY", "OFFERS", ""), lines)
+
+
+def _tasks(arguments: argparse.Namespace) -> None:
+    async def ask(net: Net) -> dict[str, Any]:
+        return await net.tasks(
+            state=arguments.state, job=arguments.job, limit=max(0, arguments.limit)
+        )
+
+    said = ask_node(arguments, ask)
+    if arguments.json:
+        print_json(said)
+        return
+    counts = ", ".join(f"{n} {state}" for state, n in said["counts"].items() if n) or "none yet"
+    print(f"tasks: {counts}")
+    for skill, count in said["waiting"].items():
+        print(f"waiting for an agent that offers {skill}: {count}")
+    rows = []
+    for task in said["tasks"]:
+        error = task["error"][0] + ": " + task["error"][1] if task["error"] else ""
+        holder = (task["peer"] or (task["history"][-1][0] if task["history"] else ""))[:8]
+        rows.append(
+            (
+                task["task_id"][:12],
+                task["skill"],
+                task["state"],
+                holder,
+                str(task["executions"]),
+                task["key"] or "",
+                error[:60],
+            )
+        )
+    if rows:
+        _table(("TASK", "SKILL", "STATE", "PEER", "RUNS", "KEY", "ERROR"), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns that line up, without colours or borders: they are for pipes too."""
+    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
+    for row in [head, *rows]:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip())

@@ -1,0 +1,145 @@
+"""What is wrong with a running node and its network, in words, with what to do about it.
+
+What this module does not know: how findings are printed. What can be said without a running node
+is in `agents.cli.doctor`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from p2p import MemberState
+
+if TYPE_CHECKING:
+    from agents.node import Node
+
+CLOCK_WARNING_MS = 30_000
+CERTIFICATE_WARNING_MS = 14 * 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        advice: what to do, or empty.
+    """
+
+    level: Literal["ok", "warning", "problem"]
+    topic: str
+    said: str
+    advice: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(node: Node) -> list[Finding]:
+    """Look at everything that is usually wrong."""
+    return [
+        *_multicast(node),
+        *_peers(node),
+        *_quorum(node),
+        *_certificate(node),
+        *_clock(node),
+    ]
+
+
+def _multicast(node: Node) -> list[Finding]:
+    problem = node.peer.gathering.lan_problem
+    found = []
+    if problem is not None:
+        found.append(
+            Finding(
+                "warning",
+                "multicast",
+                problem,
+                "give the address of one node: conclave up --seed HOST:PORT",
+            )
+        )
+    else:
+        found.append(Finding("ok", "multicast", "mDNS works on this machine"))
+    others = node.peer.gathering.nodes_of_other_networks
+    if others:
+        found.append(
+            Finding("ok", "networks", f"{others} node(s) of other networks on this LAN, left alone")
+        )
+    return found
+
+
+def _peers(node: Node) -> list[Finding]:
+    alive = len(node.peer.presence.present())
+    found = []
+    if alive:
+        found.append(Finding("ok", "peers", f"{alive} peer(s) alive"))
+    else:
+        found.append(
+            Finding(
+                "warning",
+                "peers",
+                "no peer is here",
+                "bring up another node with `conclave up`, or name one with --seed HOST:PORT",
+            )
+        )
+    for report in node.peer.gathering.why():
+        if report.state == "connected" or not report.failures:
+            continue
+        who = report.peer_id[:8] if report.peer_id else "a node"
+        address, reason = report.failures[0]
+        sources = " and ".join(source.value for source in report.sources) or "earlier runs"
+        found.append(
+            Finding(
+                "warning",
+                "peers",
+                f"{who} at {address} (known from {sources}): {reason}; {report.state}",
+                _advice_for(reason),
+            )
+        )
+    for member in node.peer.presence.members():
+        if member.state is MemberState.DEAD:
+            silent_s = member.silent_ms // 1000
+            label = node.peer.label(member.peer_id)
+            found.append(Finding("warning", "peers", f"{label} is silent for {silent_s} s"))
+    return found
+
+
+def _advice_for(reason: str) -> str:
+    if "another network" in reason:
+        return "it is of another network: join it with one of its tickets, or leave it alone"
+    if "refused" in reason.lower():
+        return "nothing listens there: is the node up, and on that port?"
+    if "no answer" in reason:
+        return "packets are lost: look for a firewall on TCP ports of that machine"
+    if "expired" in reason or "not yet" in reason:
+        return "compare the clocks of the two machines and the certificate's validity"
+    return ""
+
+
+def _quorum(node: Node) -> list[Finding]:
+    leader = node.quorum.leader()
+    if leader is not None:
+        label = node.peer.label(leader)
+        return [Finding("ok", "quorum", f"{label} leads, term {node.quorum.term}")]
+    advice = "bring up more voters" if node.quorum.roster is not None else ""
+    return [Finding("problem", "quorum", f"NoQuorum: {node.quorum.why_none()}", advice)]
+
+
+def _certificate(node: Node) -> list[Finding]:
+    left_ms = node.peer.principal.not_after_ms - node.world.clock.wall_ms()
+    days = left_ms / 86_400_000
+    if left_ms <= 0:
+        return [Finding("problem", "certificate", "it has expired", "join again with a new ticket")]
+    level: Literal["ok", "warning"] = "ok" if left_ms > CERTIFICATE_WARNING_MS else "warning"
+    advice = "" if level == "ok" else "join again with a new ticket before it ends"
+    return [Finding(level, "certificate", f"valid for {days:.0f} more days", advice)]
+
+
+def _clock(node: Node) -> list[Finding]:
+    offset_ms = node.peer.presence.clock_offset_ms
+    if offset_ms is None:
+        return []
+    said = f"the others' clocks are {abs(offset_ms) / 1000:.1f} s {'ahead' if offset_ms > 0 else 'behind'}"
+    if abs(offset_ms) > CLOCK_WARNING_MS:
+        return [Finding("warning", "clock", said, "set the clock; certificates depend on it")]
+    return [Finding("ok", "clock", said)]

@@ -1,0 +1,132 @@
+"""The shell around `Founding`: names the first voters, or waits to be told, and tells others.
+
+The roster is signed by the node that made the network and stored before anyone hears of it; every
+node verifies it against genesis and stores the first one for ever.
+
+What this module does not know: what a roster leads to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from agents.founding import Founding
+from keys import KeysError, Keystore, PeerId, Permission, Roster, RosterRefused
+from p2p import Clock, Lane, MemberState, P2PError, Peer
+
+log = logging.getLogger("conclave.agents.founding")
+
+ROSTER = "founding.roster"
+
+
+class FoundingService:
+    """Leads to a roster, once.
+
+    Args:
+        on_roster: begin to decide with these voters.
+        on_fatal: another roster than ours exists.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        keystore: Keystore,
+        clock: Clock,
+        on_roster: Callable[[Roster], Awaitable[None]],
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self._peer = peer
+        self._keystore = keystore
+        self._clock = clock
+        self._on_roster = on_roster
+        self._on_fatal = on_fatal
+        self._roster: Roster | None = None
+        issuer = keystore.issuer
+        self._core = Founding(
+            peer.peer_id,
+            keystore.genesis.expected_voters,
+            may_name=issuer is not None,
+        )
+        self._starting: asyncio.Task[None] | None = None
+        peer.serve_notice(ROSTER, self._on_told, permission=Permission.MEMBERSHIP)
+
+    @property
+    def has_roster(self) -> bool:
+        return self._roster is not None
+
+    def explain(self) -> str:
+        """Say in words why there is no roster yet."""
+        return self._core.explain()
+
+    async def begin(self) -> None:
+        """Go on with the roster of an earlier run, or begin to wait for one."""
+        stored = self._keystore.load_roster()
+        if stored is not None:
+            self._core.founded()
+            self._roster = stored
+            await self._on_roster(stored)
+        else:
+            self.members_changed()
+
+    def members_changed(self) -> None:
+        """Somebody came or went; perhaps there are enough of us now."""
+        if self._roster is not None:
+            return
+        wish = self._core.eligible(p for p in self._peer.presence.present() if self._may_vote(p))
+        if wish is None:
+            return
+        try:
+            roster = self._keystore.sign_roster(wish.voters, self._clock.wall_ms())
+        except KeysError as error:
+            self._on_fatal(error)
+            return
+        log.info("the first voters are named", extra={"voters": len(roster.voters)})
+        self._adopt(roster)
+        for peer_id in self._peer.presence.present():
+            self._tell(peer_id)
+
+    def on_heartbeat(self, peer_id: PeerId, has_roster: bool) -> None:
+        """Whoever does not know the roster is told."""
+        if self._roster is not None and not has_roster:
+            self._tell(peer_id)
+
+    def _may_vote(self, peer_id: PeerId) -> bool:
+        session = self._peer.session_of(peer_id)
+        if session is None or self._peer.presence.state_of(peer_id) is not MemberState.ALIVE:
+            return False
+        return bool(session.principal.permissions & Permission.CONSENSUS)
+
+    def _tell(self, peer_id: PeerId) -> None:
+        assert self._roster is not None
+        try:
+            self._peer.notify(peer_id, ROSTER, self._roster.raw, lane=Lane.CONTROL)
+        except P2PError as error:
+            log.debug("not told: %s", error)  # its next heartbeat asks again
+
+    def _on_told(self, peer_id: PeerId, payload: bytes) -> None:
+        if self._roster is not None and payload == self._roster.raw:
+            return
+        try:
+            roster = Roster.decode(payload)
+            self._keystore.save_roster(roster)
+        except RosterRefused as error:
+            log.warning("%s told a roster that is none: %s", self._peer.label(peer_id), error)
+            return
+        except KeysError as error:
+            self._on_fatal(error)
+            return
+        if self._roster is None:
+            self._adopt(roster)
+
+    def _adopt(self, roster: Roster) -> None:
+        self._core.founded()
+        self._roster = roster
+        self._starting = asyncio.get_running_loop().create_task(self._begin(roster))
+
+    async def _begin(self, roster: Roster) -> None:
+        try:
+            await self._on_roster(roster)
+        except Exception as error:  # noqa: BLE001 - a voter without its log must stop
+            self._on_fatal(error)

@@ -1,0 +1,292 @@
+"""The network as a program sees it: calls, topics, tasks, and who is there.
+
+    async with connect() as net:
+        print(await net.call("math.add", 2, 3, deadline=1.0))
+        task = await net.submit("survey.file", {"path": "a.py"})
+        print(await task.result(timeout=60))
+
+A `Net` speaks to a node through a gate: the node in this process, or the one that runs on this
+machine. Handlers find theirs in `Context.net`.
+
+What this module does not know: how the node does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.hosting.values import as_type, from_bytes, to_bytes
+from agents.local import Gate
+from agents.task import Task, Tasks
+
+DEFAULT_DEADLINE_S = 10.0
+SUBMIT_TIMEOUT_S = 10.0
+ASSIGN_WAIT_S = 1.0
+SUBMIT_BATCH = 256
+SUBMIT_BATCH_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One publication.
+
+    Attributes:
+        sender: the authenticated peer that published it.
+        gap: how many publications of this sender on this topic were lost just before this one.
+    """
+
+    topic: str
+    sender: str
+    sender_name: str
+    sequence: int
+    gap: int
+    value: Any
+
+
+class Net:
+    """Everything that a program may ask of the network; made by `connect`."""
+
+    def __init__(self, gate: Gate, name: str, peer_id: str) -> None:
+        self._gate = gate
+        self.name = name
+        self.peer_id = peer_id
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        capability: str,
+        *args: Any,
+        deadline: float = DEFAULT_DEADLINE_S,
+        peer: str | None = None,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Ask whoever offers a capability, and return the answer.
+
+        The call is sent at most once; where the first choice refuses before it begins or is
+        unreachable, another is asked.
+
+        Args:
+            deadline: seconds for everything; the handler is cancelled when they have passed.
+            peer: ask this one (id, start of the id, or name) and no other.
+            returns: a type that the answer is validated as; plain data otherwise.
+
+        Raises:
+            NoProvider: nobody offers it.
+            HandlerFailed: the handler raised; `remote_traceback` holds its words.
+            BadRequest: the arguments do not fit the handler.
+            DeadlineExceeded, ConnectionLost: it may have been done.
+            PermissionDenied, Overloaded, PeerUnreachable: it was not done.
+        """
+        params = {
+            "capability": capability,
+            "arguments": to_bytes([args, kwargs]),
+            "timeout_s": deadline,
+            "peer": peer,
+        }
+        value = from_bytes(await self._gate.request("call", params))
+        return value if returns is None else as_type(value, returns)
+
+    async def notify(
+        self, capability: str, *args: Any, peer: str | None = None, **kwargs: Any
+    ) -> None:
+        """Ask without waiting for an answer; it arrives at most once, or not at all.
+
+        Raises:
+            NoProvider, PeerUnreachable, QueueFull: it was not sent.
+        """
+        params = {"capability": capability, "arguments": to_bytes([args, kwargs]), "peer": peer}
+        await self._gate.request("notify", params)
+
+    async def wait_for(self, capability: str, timeout: float = DEFAULT_DEADLINE_S) -> None:
+        """Return as soon as somebody offers the capability.
+
+        Raises:
+            NoProvider: nobody does when the time is over; the text lists what is offered.
+        """
+        await self._gate.request("wait_for", {"capability": capability, "timeout_s": timeout})
+
+    # -- topics --------------------------------------------------------------------------------
+
+    async def publish(self, topic: str, value: Any) -> None:
+        """Send a value to all who subscribe to exactly this topic; at most once each."""
+        await self._gate.request("publish", {"topic": topic, "value": to_bytes(value)})
+
+    @contextlib.asynccontextmanager
+    async def subscribe(
+        self, topic: str, *, buffer: int = 1000
+    ) -> AsyncGenerator[AsyncIterator[Message], None]:
+        """Receive a topic from all peers: `async with net.subscribe(t) as s: async for m in s`.
+
+        When the program reads slower than others publish, the oldest of `buffer` messages make
+        room, and the next message's `gap` says how many were lost.
+        """
+        items = self._gate.stream("subscribe", {"topic": topic, "buffer": buffer})
+        async with contextlib.aclosing(_messages(items)) as messages:
+            ready = await anext(items)
+            assert ready == "subscribed"
+            yield messages
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        skill: str,
+        payload: Any = None,
+        *,
+        key: str | None = None,
+        retries: int = 3,
+        lease: float = 10.0,
+        limit: float = 300.0,
+        priority: int = 0,
+        timeout: float = SUBMIT_TIMEOUT_S,
+    ) -> Task:
+        """Put a task into the ledger and return it; a quorum has it then, so it will not be lost.
+
+        Executions are at least once, the result counts once.
+
+        Args:
+            payload: what the handler gets; a mapping fills its parameters by name.
+            key: the same skill and key again is the same task, whoever submits it.
+            retries: how often it is tried again after its worker died or failed it.
+            lease: seconds after which a silent worker loses it.
+            limit: seconds that one execution may take.
+            timeout: seconds to wait for the quorum.
+
+        Raises:
+            NoQuorum: nothing can be decided now; it was not submitted.
+            OutcomeUnknown: it may have been; submitting it again with the same key is safe.
+        """
+        options = _options(retries, lease, limit, priority)
+        spec = {"id": secrets.token_hex(16), "skill": skill, "key": key, **options}
+        spec["payload"] = to_bytes([[payload], {}] if payload is not None else [[], {}])
+        (task_id,) = await self._gate.request(
+            "submit", {"tasks": [spec], "job": None, "timeout_s": timeout}
+        )
+        task = Task(self._gate, str(task_id), skill)
+        await task.wait_assigned(ASSIGN_WAIT_S)
+        return task
+
+    async def submit_many(
+        self,
+        skill: str,
+        payloads: Iterable[Any],
+        *,
+        keys: Sequence[str] | None = None,
+        job: str | None = None,
+        retries: int = 3,
+        lease: float = 10.0,
+        limit: float = 300.0,
+        priority: int = 0,
+        timeout: float = SUBMIT_TIMEOUT_S,
+    ) -> Tasks:
+        """Submit many tasks of one skill, some hundreds in one decision; see `submit`.
+
+        Args:
+            keys: one for each payload.
+            job: a label under which `conclave tasks` counts them.
+        """
+        options = _options(retries, lease, limit, priority)
+        specs = [
+            {
+                "id": secrets.token_hex(16),
+                "skill": skill,
+                "key": keys[position] if keys is not None else None,
+                "payload": to_bytes([[payload], {}]),
+                **options,
+            }
+            for position, payload in enumerate(payloads)
+        ]
+        ids: list[str] = []
+        for batch in _batches(specs):
+            params = {"tasks": batch, "job": job, "timeout_s": timeout}
+            ids.extend(str(i) for i in await self._gate.request("submit", params))
+        return Tasks(self._gate, ids, skill)
+
+    async def task(self, task_id: str) -> Task:
+        """Return a task by its id.
+
+        Raises:
+            TaskUnknown: the ledger has none.
+        """
+        task = Task(self._gate, task_id, "")
+        await task.refresh()
+        return task
+
+    async def cancel(self, task_id: str) -> None:
+        """Cancel a task that has not ended; its worker is told to stop."""
+        await self._gate.request("cancel", {"id": task_id})
+
+    async def retry(self, task_id: str) -> None:
+        """Give a parked task its attempts back."""
+        await self._gate.request("retry", {"id": task_id})
+
+    # -- who is there --------------------------------------------------------------------------
+
+    async def status(self) -> dict[str, Any]:
+        """Return what this node knows of itself, the quorum and the ledger."""
+        return dict(await self._gate.request("status", {}))
+
+    async def peers(self) -> list[dict[str, Any]]:
+        """Return every peer that this node knows, itself first."""
+        return list(await self._gate.request("peers", {}))
+
+    async def agents(self) -> list[dict[str, Any]]:
+        """Return every agent of the living peers with what it offers."""
+        return list(await self._gate.request("agents", {}))
+
+    async def tasks(
+        self, *, state: str | None = None, job: str | None = None, limit: int = 100
+    ) -> dict[str, Any]:
+        """Return the ledger's counts by state, and its latest tasks."""
+        return dict(
+            await self._gate.request("tasks", {"state": state, "job": job, "limit": limit})
+        )
+
+    async def doctor(self) -> list[dict[str, Any]]:
+        """Return what this node finds wrong with itself and its network, in words."""
+        return list(await self._gate.request("doctor", {}))
+
+    def watch(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what happens: peers that come, go and die, and who leads."""
+        return self._gate.stream("watch", {})
+
+
+def _options(retries: int, lease: float, limit: float, priority: int) -> dict[str, Any]:
+    return {
+        "max_attempts": retries + 1,
+        "lease_ms": int(lease * 1000),
+        "timeout_ms": int(limit * 1000),
+        "priority": priority,
+    }
+
+
+def _batches(specs: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Cut into decisions that are small enough to travel, and large enough to be few."""
+    batch: list[dict[str, Any]] = []
+    size_bytes = 0
+    for spec in specs:
+        batch.append(spec)
+        size_bytes += len(spec["payload"]) + len(spec["key"] or "")
+        if len(batch) >= SUBMIT_BATCH or size_bytes >= SUBMIT_BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
+
+
+async def _messages(items: AsyncIterator[Any]) -> AsyncGenerator[Message, None]:
+    async for item in items:
+        yield Message(
+            topic=item["topic"],
+            sender=item["sender"],
+            sender_name=item["sender_name"],
+            sequence=item["sequence"],
+            gap=item["gap"],
+            value=from_bytes(item["value"]),
+        )

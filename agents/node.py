@@ -1,0 +1,258 @@
+"""A node: one peer, its agents, its part in deciding, and the ways in for this machine's programs.
+
+    Keystore -> Peer -> AgentHost, Calling        calls and topics work as soon as peers are found
+                     -> Founding -> Replica       consensus begins when there is a roster
+                     -> Leading, Working, Asking  tasks
+
+What this module does not know: command lines, printing.
+
+Shutdown, within two seconds: stop taking work, give back what was not started, finish and report
+the rest while there is time, hand over leadership, say goodbye, close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from agents.calling import Calling
+from agents.directory import Directory, advert_of
+from agents.errors import NodeAlreadyUp
+from agents.founding_service import FoundingService
+from agents.hosting import Context, Offer, TaskGrant
+from agents.hosting.host import AgentHost
+from agents.ledger import Work
+from agents.local import DirectGate, LocalDoor
+from agents.net import Net
+from agents.operations import Operations
+from agents.quorum import Quorum
+from agents.tasking import Asking, Working
+from agents.watching import Watching
+from keys import HomeInUse, Keystore, PeerId
+from p2p import (
+    AdvertSeen,
+    HeartbeatSeen,
+    Incoming,
+    LinkBroken,
+    MemberChange,
+    MemberState,
+    Papers,
+    Peer,
+    PresenceEvent,
+    World,
+)
+
+log = logging.getLogger("conclave.agents.node")
+
+DRAIN_S = 0.8
+HAND_OVER_S = 0.5
+
+
+class Node:
+    """One node on one data directory. Enter it to bring it up.
+
+    Args:
+        offers: the agents that it hosts.
+        local_door: whether programs of this machine may attach.
+
+    Raises:
+        BadAgent: the agents do not fit together.
+    """
+
+    def __init__(
+        self, keystore: Keystore, world: World, offers: Iterable[Offer], *, local_door: bool = True
+    ) -> None:
+        self.keystore = keystore
+        self.world = world
+        self.home: Path = keystore.home
+        self._has_local_door = local_door
+        self.host = AgentHost(offers, keystore.name)
+        self.directory = Directory()
+        self.watching = Watching()
+        self._stack = contextlib.AsyncExitStack()
+        self.failed: asyncio.Event | None = None
+        self.failure: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        """Bring the node up.
+
+        Raises:
+            NodeAlreadyUp: another process runs a node here.
+            PortInUse, TransportFailed, StorageError, KeystoreError: as they say.
+        """
+        self.failed = asyncio.Event()
+        async with contextlib.AsyncExitStack() as stack:
+            self._lock(stack)
+            self._build()
+            stack.push_async_callback(self.quorum.close)
+            await stack.enter_async_context(self.peer)
+            stack.push_async_callback(self._wind_down)
+            self.directory.put(self.peer.peer_id, advert_of(self.host.offers))
+            self.peer.presence.advertise(advert_of(self.host.offers))
+            self.working.start()
+            await self.founding.begin()
+            self._workers_changed()
+            self.gate = DirectGate(self.operations.requests, self.operations.streams)
+            self.net = Net(self.gate, self.peer.name, self.peer.peer_id)
+            if self._has_local_door:
+                door = LocalDoor(self.home, self.operations.requests, self.operations.streams)
+                await stack.enter_async_context(door)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    def _lock(self, stack: contextlib.AsyncExitStack) -> None:
+        try:
+            stack.enter_context(self.keystore.lock())
+        except HomeInUse as error:
+            raise NodeAlreadyUp(str(self.home), getattr(error, "pid", None)) from None
+
+    def _build(self) -> None:
+        clock = self.world.clock
+        papers = Papers(
+            self.keystore.identity,
+            self.keystore.chain,
+            self.keystore.trust,
+            self.keystore.name,
+            self.keystore.next_incarnation(clock.wall_ms()),
+            self.keystore.issuer,
+        )
+        self.peer = Peer(papers, self.world)
+        self.quorum = Quorum(self.peer, self.world, self.home, self._leader_changed, self._fatal)
+        self.asking = Asking(self.peer, self.world, self.quorum.leader, self.quorum.why_none)
+        self.calling = Calling(self.peer, self.host, self.directory, clock, self._call_context)
+        self.working = Working(
+            self.peer, self.world, self.host, self._task_context, self.quorum.is_voter
+        )
+        self.founding = FoundingService(
+            self.peer, self.keystore, clock, self.quorum.begin, self._fatal
+        )
+        self.quorum.explain_missing(self.founding.explain)
+        self.operations = Operations(self)
+        self.peer.report_status(self._status)
+        self.peer.watch(self._on_presence)
+
+    async def _wind_down(self) -> None:
+        """Leave cleanly: nobody should have to wait for a timeout to notice."""
+        self.peer.presence.advertise(advert_of(()))
+        await self.working.drain(DRAIN_S)
+        await self.quorum.hand_over(HAND_OVER_S)
+        await self.calling.close()
+        await self.working.close()
+        self.host.close()
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def _status(self) -> tuple[int, bytes]:
+        """What every heartbeat says: how busy we are, and who leads."""
+        capacity = sum(offer.capacity for offer in self.host.offers) or 1
+        load = min(255, 255 * self.host.running // capacity)
+        return load, self.quorum.heartbeat_status(self.founding.has_roster)
+
+    def _on_presence(self, event: PresenceEvent) -> None:
+        match event:
+            case AdvertSeen(peer_id, advert):
+                self.directory.put(peer_id, advert)
+                self.calling.changed()
+                self._workers_changed()
+            case HeartbeatSeen(peer_id, _, _, status):
+                has_roster = self.quorum.on_heartbeat(peer_id, status)
+                self.founding.on_heartbeat(peer_id, has_roster)
+            case LinkBroken(peer_id):
+                self.quorum.link_lost(peer_id)
+            case MemberChange():
+                self._on_member_change(event)
+
+    def _on_member_change(self, change: MemberChange) -> None:
+        gone = change.after in (MemberState.DEAD, MemberState.LEFT)
+        if gone:
+            self.directory.remove(change.peer_id)
+            self.quorum.peer_died(change.peer_id, change.incarnation)
+        self.founding.members_changed()
+        self._workers_changed()
+        self.watching.tell(
+            {
+                "event": "peer",
+                "peer": change.peer_id,
+                "name": self.peer.label(change.peer_id),
+                "state": change.after.value,
+                "reason": change.reason,
+            }
+        )
+
+    def _workers_changed(self) -> None:
+        """Tell the scheduler who could do tasks."""
+        own = self.peer.peer_id
+        workers = [self.directory.worker(own, self.peer.incarnation, 0, takes_work=True)]
+        for member in self.peer.presence.members():
+            if member.state in (MemberState.ALIVE, MemberState.SUSPECT):
+                load = member.heartbeat.load if member.heartbeat is not None else 0
+                alive = member.state is MemberState.ALIVE
+                workers.append(
+                    self.directory.worker(
+                        member.peer_id, member.incarnation, load, takes_work=alive
+                    )
+                )
+        self.quorum.workers_changed(tuple(workers))
+
+    def _leader_changed(self, leader: PeerId | None) -> None:
+        self.asking.leader_changed()
+        self.working.leader_changed(leader)
+        name = self.peer.label(leader) if leader is not None else None
+        log.info("the leader is %s", name or "unknown")
+        self.watching.tell(
+            {"event": "leader", "peer": leader, "name": name, "term": self.quorum.term}
+        )
+
+    def _fatal(self, error: Exception) -> None:
+        """Something that this node cannot do without is gone; it is better down than wrong."""
+        if self.failure is None:
+            self.failure = error
+            log.error("this node stops: %s", error)
+        if self.failed is not None:
+            self.failed.set()
+
+    async def until_failed(self) -> Exception:
+        """Return the error that stops this node, when there is one."""
+        assert self.failed is not None and self.peer.failed is not None
+        waiting = asyncio.ensure_future(self.failed.wait())
+        both: set[asyncio.Future[Any]] = {waiting, self.peer.failed}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self.peer.failed.done():
+            return self.peer.failed.result()
+        assert self.failure is not None
+        return self.failure
+
+    # -- contexts ------------------------------------------------------------------------------
+
+    def _call_context(self, incoming: Incoming, capability: str) -> Context:
+        return Context(
+            caller=incoming.caller.peer_id,
+            caller_name=incoming.caller.name,
+            capability=capability,
+            agent=self.host.agent_of(capability) or "",
+            deadline_ms=incoming.deadline_ms,
+            trace=incoming.trace,
+            net=self.net,
+            clock=self.world.clock,
+        )
+
+    def _task_context(self, work: Work, grant: TaskGrant) -> Context:
+        return Context(
+            caller=work.submitter,
+            caller_name=self.peer.label(work.submitter),
+            capability=work.skill,
+            agent=work.agent,
+            deadline_ms=self.world.clock.now_ms() + work.timeout_ms,
+            trace=None,
+            net=self.net,
+            clock=self.world.clock,
+            task=grant,
+        )

@@ -1,0 +1,116 @@
+"""The Prometheus endpoint of a node: gathered from plain counters when it is scraped.
+
+The hot path pays nothing. Labels hold no ids and no topics from outside. Loopback unless told
+otherwise: names of capabilities and counts are nobody else's business.
+
+What this module does not know: how the counters are counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agents.errors import BadSettings
+
+if TYPE_CHECKING:
+    from agents.node import Node
+    from agents.settings import NodeSettings
+
+
+class NodeCollector(Collector):
+    """Reads a node when it is asked to."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._since = time.time()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as it stands."""
+        node = self._node
+        status = node.quorum.status()
+        own = node.peer.peer_id
+        yield _gauge("conclave_start_time_seconds", "Unix time of this start", self._since)
+        yield _gauge("conclave_process_max_resident_bytes", "Peak memory", _peak_bytes())
+        yield self._peers()
+        yield _gauge("conclave_raft_term", "Term of the log", status["term"])
+        yield _gauge("conclave_raft_is_leader", "1 if this node leads", status["leader"] == own)
+        yield _gauge("conclave_raft_has_leader", "1 if a leader is known", bool(status["leader"]))
+        yield _gauge("conclave_raft_commit_index", "Last decided entry", status["commit"] or 0)
+        yield _gauge("conclave_raft_applied_index", "Last applied entry", status["applied"] or 0)
+        yield _gauge("conclave_leases", "Task leases held here", node.working.held)
+        yield _gauge("conclave_handlers_running", "Handlers running here", node.host.running)
+        yield self._tasks()
+        left_ms = node.peer.principal.not_after_ms
+        yield _gauge("conclave_cert_expiry_timestamp_seconds", "End of our papers", left_ms / 1000)
+        offset_ms = node.peer.presence.clock_offset_ms or 0
+        yield _gauge("conclave_clock_offset_seconds", "The others' clocks less ours", offset_ms / 1000)
+        yield self._events()
+
+    def _peers(self) -> Metric:
+        family = GaugeMetricFamily("conclave_peers", "Known peers by state", labels=["state"])
+        counts = dict.fromkeys(("alive", "suspect", "dead", "left"), 0)
+        for member in self._node.peer.presence.members():
+            counts[member.state.value] += 1
+        for state, count in counts.items():
+            family.add_metric([state], count)
+        return family
+
+    def _tasks(self) -> Metric:
+        family = GaugeMetricFamily(
+            "conclave_tasks", "Tasks in this replica of the ledger by state", labels=["state"]
+        )
+        for state, count in self._node.quorum.ledger.counts().items():
+            family.add_metric([state.value], count)
+        return family
+
+    def _events(self) -> Metric:
+        family = CounterMetricFamily(
+            "conclave_events", "What happened, by part and name", labels=["event"]
+        )
+        counters = {**self._node.peer.counters(), **self._node.host.counts}
+        for name, count in sorted(counters.items()):
+            family.add_metric([name.replace(" ", "_")], count)
+        return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextlib.contextmanager
+def serve_metrics(node: Node, settings: NodeSettings) -> Iterator[int]:
+    """Serve `/metrics` until the block ends; yields the port.
+
+    Raises:
+        BadSettings: the port is taken.
+    """
+    assert settings.metrics_port is not None
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(node))
+    try:
+        server, thread = start_http_server(
+            settings.metrics_port, addr=settings.metrics_host, registry=registry
+        )
+    except OSError as error:
+        raise BadSettings(
+            f"metrics cannot be served at {settings.metrics_host}:{settings.metrics_port}: "
+            f"{error.strerror}; choose another --metrics port"
+        ) from None
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=1)

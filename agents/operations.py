@@ -1,0 +1,246 @@
+"""What programs on this machine may ask of the node, by name: the table behind every gate.
+
+Parameters and answers are plain data. The same table serves the process itself and the local door;
+either way the asker acts as this node, with this node's rights.
+
+What this module does not know: sockets, printing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from agents.doctoring import examine
+from agents.errors import InvalidArguments
+from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
+from agents.local import Operation, Stream
+from agents.tasking import wire
+from keys import PeerId
+from p2p import MemberState, PayloadTooLarge, PeerUnreachable
+
+if TYPE_CHECKING:
+    from agents.node import Node
+
+ASK_TIMEOUT_S = 5.0
+
+
+class Operations:
+    """The operations of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.requests: Mapping[str, Operation] = {
+            "agents": self._agents,
+            "call": self._call,
+            "cancel": self._cancel,
+            "doctor": self._doctor,
+            "notify": self._notify,
+            "peers": self._peers,
+            "publish": self._publish,
+            "retry": self._retry,
+            "status": self._status,
+            "submit": self._submit,
+            "task": self._task,
+            "tasks": self._tasks,
+            "wait": self._wait,
+            "wait_for": self._wait_for,
+            "whoami": self._whoami,
+        }
+        self.streams: Mapping[str, Stream] = {
+            "subscribe": self._subscribe,
+            "watch": self._watch,
+        }
+
+    # -- calls and topics ----------------------------------------------------------------------
+
+    async def _call(self, params: Mapping[str, Any]) -> bytes:
+        return await self._node.calling.call(
+            str(params["capability"]),
+            params["arguments"],
+            float(params["timeout_s"]),
+            self._peer_named(params.get("peer")),
+        )
+
+    async def _notify(self, params: Mapping[str, Any]) -> None:
+        self._node.calling.notify(
+            str(params["capability"]), params["arguments"], self._peer_named(params.get("peer"))
+        )
+
+    async def _wait_for(self, params: Mapping[str, Any]) -> None:
+        await self._node.calling.wait_for(str(params["capability"]), float(params["timeout_s"]))
+
+    async def _publish(self, params: Mapping[str, Any]) -> None:
+        self._node.peer.publish(str(params["topic"]), params["value"])
+
+    async def _subscribe(self, params: Mapping[str, Any]) -> AsyncIterator[Any]:
+        peer = self._node.peer
+        subscription = peer.subscribe(str(params["topic"]), int(params["buffer"]))
+        try:
+            yield "subscribed"
+            async for message in subscription:
+                yield {
+                    "topic": message.topic,
+                    "sender": message.sender,
+                    "sender_name": peer.label(message.sender),
+                    "sequence": message.sequence,
+                    "gap": message.gap,
+                    "value": message.payload,
+                }
+        finally:
+            subscription.close()
+
+    def _watch(self, params: Mapping[str, Any]) -> AsyncIterator[Any]:
+        return self._node.watching.events()
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    async def _submit(self, params: Mapping[str, Any]) -> list[str]:
+        own = self._node.peer.peer_id
+        specs = [_spec_of(raw, own, params.get("job")) for raw in params["tasks"]]
+        said = await self._node.asking.ask(wire.SUBMIT, specs, float(params["timeout_s"]))
+        ids: list[str] = []
+        for spec, (task_id, refusal) in zip(specs, said, strict=True):
+            if refusal is not None:
+                raise InvalidArguments(spec.skill, f"the ledger refuses the task: {refusal}")
+            ids.append(task_id)
+        return ids
+
+    async def _wait(self, params: Mapping[str, Any]) -> list[Any]:
+        wait_s = float(params["timeout_s"])
+        value = [list(params["ids"]), int(wait_s * 1000)]
+        answer = await self._node.asking.ask(
+            wire.WAIT, value, wait_s + ASK_TIMEOUT_S, attempt_s=wait_s + ASK_TIMEOUT_S
+        )
+        return list(answer)
+
+    async def _task(self, params: Mapping[str, Any]) -> Any:
+        return await self._node.asking.ask(wire.VIEW, [str(params["id"])], ASK_TIMEOUT_S)
+
+    async def _tasks(self, params: Mapping[str, Any]) -> Any:
+        value = [params.get("state"), params.get("job"), int(params.get("limit") or 100)]
+        return await self._node.asking.ask(wire.LIST, value, ASK_TIMEOUT_S)
+
+    async def _cancel(self, params: Mapping[str, Any]) -> Any:
+        return await self._node.asking.ask(wire.CANCEL, [str(params["id"])], ASK_TIMEOUT_S)
+
+    async def _retry(self, params: Mapping[str, Any]) -> Any:
+        return await self._node.asking.ask(wire.RETRY, [str(params["id"])], ASK_TIMEOUT_S)
+
+    # -- who is there --------------------------------------------------------------------------
+
+    async def _whoami(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        peer = self._node.peer
+        return {
+            "peer": peer.peer_id,
+            "name": peer.name,
+            "network": self._node.keystore.genesis.network_name,
+        }
+
+    async def _status(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        node = self._node
+        quorum = node.quorum.status()
+        leader = quorum["leader"]
+        return {
+            **await self._whoami(params),
+            "network_id": node.keystore.genesis.network_id,
+            "expected_voters": node.keystore.genesis.expected_voters,
+            "door_port": node.peer.ports["door"],
+            "peers_alive": len(node.peer.presence.present()),
+            "agents": [offer.name for offer in node.host.offers],
+            "leases": node.working.held,
+            "running": node.host.running,
+            **quorum,
+            "leader_name": node.peer.label(leader) if leader is not None else None,
+        }
+
+    async def _peers(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        node = self._node
+        peer, leader = node.peer, node.quorum.leader()
+        own = {
+            "peer": peer.peer_id,
+            "name": peer.name,
+            "state": MemberState.ALIVE.value,
+            "is_self": True,
+            "since_s": None,
+            "address": f"door port {peer.ports['door']}",
+        }
+        rows = [own]
+        for member in peer.presence.members():
+            session = peer.session_of(member.peer_id)
+            rows.append(
+                {
+                    "peer": member.peer_id,
+                    "name": session.principal.name if session else "?",
+                    "state": member.state.value,
+                    "is_self": False,
+                    "since_s": round(member.since_ms / 1000, 1),
+                    "address": session.hosts[0] if session and session.hosts else "?",
+                }
+            )
+        for row in rows:
+            row["is_leader"] = row["peer"] == leader
+            row["is_voter"] = node.quorum.is_voter(PeerId(str(row["peer"])))
+        return rows
+
+    async def _agents(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        label = self._node.peer.label
+        return [
+            {
+                "agent": card.name,
+                "peer": peer_id,
+                "node": label(peer_id),
+                "capacity": card.capacity,
+                "offers": [
+                    {"capability": c, "usage": usage, "summary": summary}
+                    for c, (usage, summary) in sorted(card.skills.items())
+                ],
+            }
+            for peer_id, card in self._node.directory
+        ]
+
+    async def _doctor(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [finding.to_wire() for finding in examine(self._node)]
+
+    def _peer_named(self, wanted: Any) -> PeerId | None:
+        """Find a peer by id, the start of its id, or its name.
+
+        Raises:
+            PeerUnreachable: there is none, or more than one.
+        """
+        if wanted is None:
+            return None
+        peer = self._node.peer
+        known = {peer.peer_id: peer.name}
+        for peer_id in peer.presence.present():
+            session = peer.session_of(peer_id)
+            known[peer_id] = session.principal.name if session else ""
+        found = [p for p, name in known.items() if str(wanted) in (p, name)]
+        found = found or [p for p in known if p.startswith(str(wanted))]
+        if len(found) == 1:
+            return found[0]
+        reason = "no living peer has that id or name" if not found else "several peers are meant"
+        raise PeerUnreachable(str(wanted), reason)
+
+
+def _spec_of(raw: Mapping[str, Any], own: PeerId, job: str | None) -> TaskSpec:
+    """Return what a program submits as the ledger wants it.
+
+    Raises:
+        PayloadTooLarge: the ledger would refuse it.
+    """
+    payload = raw["payload"]
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(len(payload), MAX_PAYLOAD_BYTES, "task payload")
+    return TaskSpec(
+        task_id=TaskId(str(raw["id"])),
+        skill=str(raw["skill"]),
+        payload=payload,
+        submitter=own,
+        key=raw.get("key"),
+        max_attempts=int(raw["max_attempts"]),
+        timeout_ms=int(raw["timeout_ms"]),
+        priority=int(raw["priority"]),
+        lease_ms=int(raw["lease_ms"]),
+        job=job,
+    )

@@ -1,0 +1,219 @@
+"""This node's part in deciding: a voter's replica and scheduler, or a client's view of the leader.
+
+What this module does not know: how the roster came to be, handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agents.ledger import Ledger, Outcome, Refused
+from agents.replica import Replica
+from agents.scheduling import WorkerView
+from agents.tasking import Leading
+from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
+from keys import PeerId, Roster
+from p2p import Peer, PayloadError, World, decode_payload, encode_payload
+
+log = logging.getLogger("conclave.agents.quorum")
+
+
+class LedgerTooNew(ConsensusError):
+    """The log holds commands of a newer program."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(
+            f"entry {index} of the log was written by a newer program: upgrade this node"
+        )
+
+
+class Quorum:
+    """Who leads, and our share in it.
+
+    Args:
+        on_leader: the leader changed; None while nobody is known to lead.
+        on_fatal: this voter must stop.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        world: World,
+        home: Path,
+        on_leader: Callable[[PeerId | None], None],
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self._peer = peer
+        self._world = world
+        self._home = home
+        self._on_leader = on_leader
+        self._on_fatal = on_fatal
+        self._why_no_roster: Callable[[], str] = lambda: ""
+        self.roster: Roster | None = None
+        self.replica: Replica | None = None
+        self.leading: Leading | None = None
+        self.ledger = Ledger()
+        self._workers: tuple[WorkerView, ...] = ()
+        self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)
+        self._known_leader: PeerId | None = None
+        self.term = 0
+        self.leader_changes = 0
+
+    def explain_missing(self, why: Callable[[], str]) -> None:
+        """Say why there is no roster, when there is none."""
+        self._why_no_roster = why
+
+    async def begin(self, roster: Roster) -> None:
+        """There are voters now; if we are one, bring up our replica.
+
+        Raises:
+            StorageError: our log cannot be trusted.
+        """
+        self.roster = roster
+        if self._peer.peer_id not in roster.voters:
+            return
+        leading = Leading(self._peer, self._world, self.ledger, self._on_outcome)
+        replica = Replica(
+            self._peer,
+            self._world,
+            roster,
+            self._open_log,
+            self.ledger,
+            leading.on_applied,
+            self._on_status,
+            self._on_fatal,
+        )
+        leading.attach(replica)
+        self.leading = leading
+        await replica.__aenter__()
+        self.replica = replica
+        leading.workers_changed(self._workers)
+
+    def _open_log(self, cluster_id: str, node_id: str) -> Storage:
+        return SqliteStorage(self._home / "raft" / "log.db", cluster_id, node_id)
+
+    async def hand_over(self, timeout_s: float) -> None:
+        """Give leadership away before we go, if we have it and somebody can take it."""
+        replica = self.replica
+        if replica is None or not replica.is_leader or len(replica.voters) == 1:
+            return
+        try:
+            await replica.hand_over(timeout_s)
+        except ConsensusError as error:
+            log.info("leadership is not handed over: %s", error)
+
+    async def close(self) -> None:
+        if self.leading is not None:
+            await self.leading.close()
+        if self.replica is not None:
+            await self.replica.__aexit__(None, None, None)
+
+    # -- who leads -----------------------------------------------------------------------------
+
+    def is_voter(self, peer_id: PeerId) -> bool:
+        return self.roster is not None and peer_id in self.roster.voters
+
+    def leader(self) -> PeerId | None:
+        """Return who leads, as far as this node knows."""
+        if self.replica is not None:
+            status = self.replica.status
+            return PeerId(status.leader) if status.leader is not None else None
+        alive = set(self._peer.presence.present())
+        words = [(term, who) for voter, (term, who) in self._heard.items() if voter in alive]
+        best = max((term for term, who in words if who is not None), default=None)
+        if best is None:
+            return None
+        return next(who for term, who in words if term == best and who is not None)
+
+    def why_none(self) -> str:
+        """Say in words why nothing can be decided."""
+        if self.roster is None:
+            return self._why_no_roster()
+        voters = set(self.roster.voters)
+        alive = (set(self._peer.presence.present()) | {self._peer.peer_id}) & voters
+        needed = len(voters) // 2 + 1
+        if len(alive) < needed:
+            return (
+                f"{len(alive)} of {len(voters)} voters are reachable and {needed} are needed; "
+                "calls still work, tasks wait"
+            )
+        return f"{len(alive)} of {len(voters)} voters are reachable, but none leads yet"
+
+    def heartbeat_status(self, has_roster: bool) -> bytes:
+        """What our heartbeat says of this."""
+        leader = self.replica.status.leader if self.replica is not None else None
+        term = self.replica.status.term if self.replica is not None else 0
+        return encode_payload([has_roster, term, leader])
+
+    def on_heartbeat(self, peer_id: PeerId, status: bytes) -> bool:
+        """Take a peer's word; return whether it knows the roster."""
+        try:
+            fields = decode_payload(status)
+        except PayloadError:
+            return True
+        if not (isinstance(fields, list) and len(fields) >= 3 and type(fields[1]) is int):
+            return True
+        if self.is_voter(peer_id) and self.replica is None:
+            who = fields[2] if isinstance(fields[2], str) else None
+            self._heard[peer_id] = (fields[1], PeerId(who) if who else None)
+            self.term = max(self.term, fields[1])
+            self._note_leader()
+        return bool(fields[0])
+
+    def peer_died(self, peer_id: PeerId, incarnation: int) -> None:
+        self._heard.pop(peer_id, None)
+        if self.leading is not None:
+            self.leading.peer_died(peer_id, incarnation)
+        if self.replica is not None:
+            self.replica.unreachable(peer_id)
+        self._note_leader()
+
+    def link_lost(self, peer_id: PeerId) -> None:
+        """The connection to a peer broke: a hint for the election."""
+        if self.replica is not None:
+            self.replica.unreachable(peer_id)
+
+    def workers_changed(self, workers: tuple[WorkerView, ...]) -> None:
+        self._workers = workers
+        if self.leading is not None:
+            self.leading.workers_changed(workers)
+
+    def _on_status(self, status: Status) -> None:
+        self.term = status.term
+        if self.leading is not None:
+            self.leading.on_status(status)
+        if status.role is Role.LEADER:
+            log.info("this node leads", extra={"term": status.term})
+        self._note_leader()
+
+    def _note_leader(self) -> None:
+        leader = self.leader()
+        if leader != self._known_leader:
+            self._known_leader = leader
+            if leader is not None:
+                self.leader_changes += 1
+            self._on_leader(leader)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Refused) and outcome.needs_upgrade:
+            self._on_fatal(LedgerTooNew(outcome.index))
+
+    def status(self) -> dict[str, Any]:
+        """Return what people want to know."""
+        replica = self.replica
+        raft = replica.status if replica is not None else None
+        return {
+            "founded": self.roster is not None,
+            "voters": list(self.roster.voters) if self.roster is not None else [],
+            "role": raft.role.value if raft is not None else "client",
+            "term": self.term,
+            "leader": self.leader(),
+            "commit": raft.commit if raft is not None else None,
+            "applied": raft.applied if raft is not None else None,
+            "why_no_leader": self.why_none() if self.leader() is None else None,
+            "leader_changes": self.leader_changes,
+        }

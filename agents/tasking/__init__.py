@@ -1,0 +1,8 @@
+"""Tasks on a node: leading, working, asking."""
+
+from agents.tasking.asking import Asking
+from agents.tasking.leading import Leading
+from agents.tasking.results import RESTING
+from agents.tasking.working import Working
+
+__all__ = ["RESTING", "Asking", "Leading", "Working"]

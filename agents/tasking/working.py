@@ -1,0 +1,221 @@
+"""The worker's part on every node: the shell around `WorkerCore` that runs handlers.
+
+What this module does not know: the log, the ledger, how work is chosen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from agents.errors import GiveUp
+from agents.hosting import Context, TaskGrant
+from agents.hosting.host import AgentHost
+from agents.ledger import ErrorText, LeaseRef, TaskId, Token, Work
+from agents.scheduling import (
+    AcknowledgeWork,
+    AgentsChanged,
+    Cancel,
+    Drained,
+    DrainRequested,
+    ExecutionFailed,
+    ExecutionFinished,
+    ExecutionStopped,
+    LeaderChanged,
+    LeasesRevoked,
+    RenewalAnswered,
+    ReportAnswer,
+    ReportsAnswered,
+    SendRenewal,
+    SendReports,
+    Start,
+    WorkerCore,
+    WorkerEvent,
+    WorkerSettings,
+    WorkerTick,
+    WorkTold,
+    report_to_wire,
+)
+from agents.tasking import wire
+from keys import PeerId, Permission
+from p2p import BadRequest, NoSuchMethod, P2PError, Peer, World, encode_payload
+
+log = logging.getLogger("conclave.agents.working")
+
+MakeContext = Callable[[Work, TaskGrant], Context]
+
+
+class Working:
+    """Takes work from the leader, runs it, reports.
+
+    Args:
+        is_voter: whether a peer may lead; only such a peer's work is taken.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        world: World,
+        host: AgentHost,
+        make_context: MakeContext,
+        is_voter: Callable[[PeerId], bool],
+    ) -> None:
+        self._peer = peer
+        self._clock = world.clock
+        self._host = host
+        self._make_context = make_context
+        self._is_voter = is_voter
+        self._core = WorkerCore(WorkerSettings(), peer.peer_id, peer.incarnation)
+        self._leader: PeerId | None = None
+        self._running: dict[LeaseRef, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained = asyncio.Event()
+        work = Permission.TASK_WORK
+        peer.serve_notice(wire.WORK, self._on_work, permission=work)
+        peer.serve_notice(wire.REVOKED, self._on_revoked, permission=work)
+        peer.serve_notice(wire.HEARD, self._on_heard, permission=work)
+        peer.serve_notice(wire.RENEWED, self._on_renewed, permission=work)
+
+    def start(self) -> None:
+        """Say what this node can run."""
+        self._step(AgentsChanged({offer.name: offer.capacity for offer in self._host.offers}))
+
+    @property
+    def held(self) -> int:
+        """How many leases this node holds."""
+        return self._core.held
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def leader_changed(self, leader: PeerId | None) -> None:
+        if leader != self._leader:
+            self._leader = leader
+            self._step(LeaderChanged(leader))
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Give back what was not started, finish and report the rest; False when time ran out."""
+        if not self._core.held:
+            return True
+        self._step(DrainRequested())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._drained.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=0.2)
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def _step(self, *events: WorkerEvent) -> None:
+        for effect in self._core.step(*events, now_ms=self._clock.now_ms()):
+            self._perform(effect)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline_ms = self._core.deadline_ms
+        if deadline_ms is not None:
+            delay_s = max(0, deadline_ms - self._clock.now_ms()) / 1000
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(delay_s, self._step, WorkerTick())
+
+    def _perform(self, effect: object) -> None:
+        match effect:
+            case Start(work):
+                ref = LeaseRef(work.task_id, work.token)
+                task = asyncio.get_running_loop().create_task(self._execute(work))
+                self._running[ref] = task
+                task.add_done_callback(lambda done: self._ended(ref, done))
+            case Cancel(task_id, token, reason):
+                running = self._running.get(LeaseRef(task_id, token))
+                log.info("a task is stopped", extra={"task": task_id, "reason": reason.value})
+                if running is not None:
+                    running.cancel()
+            case AcknowledgeWork(leases):
+                self._tell(wire.TAKEN, wire.lease_list(leases))
+            case SendReports(reports):
+                self._tell(wire.REPORT, [report_to_wire(r) for r in reports])
+            case SendRenewal(number, incarnation, leases):
+                self._tell(wire.RENEW, [number, incarnation, wire.lease_list(leases)])
+            case Drained():
+                self._drained.set()
+
+    def _tell(self, method: str, value: Any) -> None:
+        if self._leader is None:
+            return
+        try:
+            self._peer.notify(self._leader, method, encode_payload(value))
+        except P2PError as error:
+            log.debug("not told: %s", error)  # the core tells it again
+
+    async def _execute(self, work: Work) -> None:
+        grant = TaskGrant(work.task_id, work.token, work.attempt)
+        ref = (work.task_id, work.token)
+        try:
+            result = await self._host.run_task(
+                work.skill, work.payload, self._make_context(work, grant)
+            )
+        except (BadRequest, NoSuchMethod) as error:
+            self._step(ExecutionFailed(*ref, _text(error, ""), retryable=False))
+        except GiveUp as error:
+            self._step(ExecutionFailed(*ref, _text(error, ""), retryable=False))
+        except Exception as error:  # noqa: BLE001 - a handler is not ours: all it raises is reported
+            told = "".join(traceback.format_exception(error))
+            self._step(ExecutionFailed(*ref, _text(error, told), retryable=True))
+        else:
+            self._step(ExecutionFinished(*ref, result))
+
+    def _ended(self, ref: LeaseRef, task: asyncio.Task[None]) -> None:
+        self._running.pop(ref, None)
+        if task.cancelled():
+            self._step(ExecutionStopped(TaskId(ref.task_id), Token(ref.token)))
+
+    # -- what the leader says ------------------------------------------------------------------
+
+    def _on_work(self, peer_id: PeerId, payload: bytes) -> None:
+        fields = wire.read_list(payload, 2)
+        if not fields or type(fields[0]) is not int or not self._is_voter(peer_id):
+            return
+        work: list[Work] = []
+        for raw in fields[1] if isinstance(fields[1], list) else ():
+            try:
+                work.append(Work.from_wire(raw))
+            except ValueError:
+                continue
+        # Whoever tells us of decided work leads, or did a moment ago: it is told what became of it.
+        self.leader_changed(peer_id)
+        self._step(WorkTold(fields[0], tuple(work)))
+
+    def _on_revoked(self, peer_id: PeerId, payload: bytes) -> None:
+        if self._is_voter(peer_id):
+            self._step(LeasesRevoked(wire.read_leases(wire.read_list(payload))))
+
+    def _on_heard(self, peer_id: PeerId, payload: bytes) -> None:
+        if self._is_voter(peer_id):
+            answers = (ReportAnswer.from_wire(raw) for raw in wire.read_list(payload))
+            self._step(ReportsAnswered(tuple(a for a in answers if a is not None)))
+
+    def _on_renewed(self, peer_id: PeerId, payload: bytes) -> None:
+        fields = wire.read_list(payload, 3)
+        if fields and type(fields[0]) is int and self._is_voter(peer_id):
+            renewed, lost = wire.read_leases(fields[1]), wire.read_leases(fields[2])
+            self._step(RenewalAnswered(fields[0], renewed, lost))
+
+
+def _text(error: Exception, told: str) -> ErrorText:
+    return ErrorText(type(error).__name__, str(error), told).clipped()
