@@ -17,7 +17,7 @@ What this module does not know: how the core works.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from consensus.raft import (
     Accepted,
@@ -47,6 +47,7 @@ class Oracle:
 
     def __init__(self) -> None:
         self.voters: Sequence[Voter] = ()
+        self.on_new_leader: Callable[[Voter], None] = lambda voter: None
         self.committed: list[Entry] = []
         self.committed_hashes: list[bytes] = []
         self.done: set[int] = set()  # requests whose proposer saw them applied
@@ -147,7 +148,11 @@ class Oracle:
                 raise InvariantBroken(3, f"{voter.name} differs before {entry.index}")
 
     def _check_leader(self, voter: Voter, term: int) -> None:
-        if self._leaders.setdefault(term, voter.name) != voter.name:
+        if term not in self._leaders:
+            self._check_mandate(voter, term)
+            self._leaders[term] = voter.name
+            self.on_new_leader(voter)
+        if self._leaders[term] != voter.name:
             raise InvariantBroken(1, f"{voter.name} and {self._leaders[term]} lead term {term}")
         image = voter.disk.submitted
         length = len(image.entries)
@@ -160,6 +165,13 @@ class Oracle:
             if not has_all:
                 raise InvariantBroken(4, f"{voter.name} leads {term} without all that is committed")
         self._led[key] = length
+
+    def _check_mandate(self, voter: Voter, term: int) -> None:
+        """A leader has the votes of a majority of different voters."""
+        given = sum(self._votes.get((peer.name, term)) == voter.name for peer in self.voters)
+        is_alone = len(self.voters) == 1  # asks nobody, so no vote was ever said
+        if not is_alone and given < len(self.voters) // 2 + 1:
+            raise InvariantBroken(1, f"{voter.name} leads term {term} with {given} votes")
 
     def _is_newest(self, term: int) -> bool:
         return all(term >= known for known in self._leaders)

@@ -52,11 +52,13 @@ class Simulation:
         self._workload = self._generator("workload")
         self._request = 0
         self._is_calm = False
+        self._lost: Voter | None = None
         self.network = Network(
             self.timeline, self.weather, self._generator("network"), self._deliver
         )
         self.voters = {name: self._make_voter(name) for name in self.weather.names}
         self.oracle.voters = tuple(self.voters.values())
+        self.oracle.on_new_leader = self._topple
 
     def run(self) -> Outcome:
         """Run both phases.
@@ -71,7 +73,7 @@ class Simulation:
         self._run_until(self.weather.fault_ms)
         self._heal()
         healed_in_ms = self._demand_progress()
-        terms = max(voter.status().term for voter in self.voters.values())
+        terms = max(voter.status().term for voter in self.voters.values() if voter.is_up)
         return Outcome(
             self.seed,
             self._trace.hexdigest(),
@@ -159,6 +161,13 @@ class Simulation:
                 self._partition(kind, leader if kind == "isolate leader" else anyone)
                 self.timeline.after(duration_ms, self.network.heal)
 
+    def _topple(self, leader: Voter) -> None:
+        """Leaders that fall at once leave logs that differ everywhere (paper figure 8)."""
+        if not self._is_calm and self._nemesis.randrange(100) < self.weather.coup_percent:
+            down_ms = self._nemesis.randrange(100, 3000)
+            delay_ms = self._nemesis.randrange(3 * self.weather.latency_ms + 20)
+            self.timeline.after(delay_ms, lambda: self._crash(leader, down_ms))
+
     def _crash(self, voter: Voter, down_ms: int) -> None:
         voter.crash()
         self.timeline.after(down_ms, lambda: self._restart(voter))
@@ -169,7 +178,7 @@ class Simulation:
             voter.start()
 
     def _partition(self, kind: str, center: Voter) -> None:
-        """Halves, a bridge that both halves reach, one node alone, or one direction only."""
+        """Halves, a bridge that both halves reach, one node alone, one mute, one deaf."""
         names = list(self.voters)
         self._nemesis.shuffle(names)
         half = set(names[: len(names) // 2])
@@ -177,8 +186,10 @@ class Simulation:
             for other in self.voters:
                 if kind in ("isolate", "isolate leader"):
                     is_cut = center.name in (one, other)
-                elif kind == "one way":
+                elif kind == "mute":
                     is_cut = one == center.name
+                elif kind == "deaf":
+                    is_cut = other == center.name
                 else:
                     is_cut = (one in half) != (other in half)
                     is_cut = is_cut and not (kind == "bridge" and center.name in (one, other))
@@ -188,6 +199,7 @@ class Simulation:
     # -- after the storm -----------------------------------------------------------------------
 
     def _heal(self) -> None:
+        """Repair everything, but for one voter in some runs: a quorum must do without it."""
         self._is_calm = True
         self.network.is_calm = True
         self.network.heal()
@@ -196,6 +208,22 @@ class Simulation:
             voter.disk.calm()
             voter.pause(0)
             self._restart(voter)
+        # Some time for the healed, so that the one who is then lost may be their leader.
+        self._run_until(self.timeline.now_ms + LIVENESS_MS // 3)
+        if len(self.voters) >= 3:
+            self._lose_one(self._nemesis.choice(("nobody", "dead", "mute", "deaf")))
+
+    def _lose_one(self, how: str) -> None:
+        """For good. Preferably the leader: a deaf one must notice and fall silent (R13)."""
+        if how == "nobody":
+            return
+        leaders = self._leaders() if self._nemesis.random() < 0.7 else []
+        lost = self._nemesis.choice(leaders or list(self.voters.values()))
+        self._lost = lost
+        if how == "dead":
+            lost.crash()
+        else:
+            self._partition(how, lost)
 
     def _demand_progress(self) -> int:
         """15: a leader, new commands decided, and everyone equal, in bounded time."""
@@ -206,19 +234,21 @@ class Simulation:
             self._run_until(self.timeline.now_ms + CHECK_EVERY_MS)
             if wanted and self.oracle.done.issuperset(wanted) and self._are_equal():
                 return self.timeline.now_ms - begun_ms
-            leaders = self._leaders()
+            leaders = [voter for voter in self._leaders() if voter is not self._lost]
             if len(leaders) == 1 and leaders[0].status().term != asked_term:
                 # The commands of a leader that lost its lead may or may not have happened.
                 asked_term = leaders[0].status().term
                 wanted = self._propose(leaders[0], FINAL_COMMANDS)
             elif not self.oracle.refused.isdisjoint(wanted):
                 asked_term = 0
-        states = [str(voter.status()) for voter in self.voters.values()]
+        states = [str(voter.status()) for voter in self.voters.values() if voter.is_up]
         raise InvariantBroken(15, "no progress after the heal:\n" + "\n".join(states))
 
     def _are_equal(self) -> bool:
+        """Whether all but the lost one have applied all that is committed."""
         total = len(self.oracle.committed)
-        return all(voter.is_up and voter.applied == total for voter in self.voters.values())
+        healthy = [voter for voter in self.voters.values() if voter is not self._lost]
+        return all(voter.is_up and voter.applied == total for voter in healthy)
 
 
 def run_seed(seed: int, weather: Weather | None = None) -> Outcome:

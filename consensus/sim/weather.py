@@ -30,6 +30,7 @@ class Weather:
     crash_per_mille: int  # between any two effects
     nemesis_every_ms: int  # how often something larger happens
     nemesis_kinds: tuple[str, ...]
+    coup_percent: int  # how often a new leader falls within milliseconds
     turn_ms: int  # how long events may gather before a turn
     propose_every_ms: int
     command_bytes: int
@@ -62,7 +63,8 @@ KINDS = (
     "isolate leader",
     "halves",
     "bridge",
-    "one way",
+    "mute",
+    "deaf",
     "pause",
     "transfer",
     "hint",
@@ -86,6 +88,7 @@ def draw_weather(rng: random.Random) -> Weather:
         crash_per_mille=rng.choice((0, 0, 1, 3)),
         nemesis_every_ms=rng.choice((400, 1000, 2500)),
         nemesis_kinds=kinds,
+        coup_percent=rng.choice((0, 0, 30, 70)),
         turn_ms=rng.choice((0, 0, 2, 10)),
         propose_every_ms=rng.choice((20, 60, 200)),
         command_bytes=rng.choice((8, 8, 200)),
