@@ -19,18 +19,25 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from agents.errors import BadAgent
 from agents.hosting import Handler
 from keys import Permission
 
 F = TypeVar("F", bound=Callable[..., Any])
-Job = Callable[..., Awaitable[Any]]
+J = TypeVar("J", bound=Callable[..., Awaitable[Any]])
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CAPABILITY = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)+")
 MAX_CAPABILITY_CHARS = 128
+
+
+class Job(NamedTuple):
+    """What `conclave run` does with an agent's file."""
+
+    function: Callable[..., Awaitable[Any]]
+    render: Callable[[Any], str] | None
 
 
 class Agent:
@@ -72,8 +79,8 @@ class Agent:
         return self._handlers
 
     @property
-    def job_function(self) -> Job | None:
-        """The function declared with `job`, if any."""
+    def declared_job(self) -> Job | None:
+        """What was declared with `job`, if anything."""
         return self._job
 
     def serve(
@@ -109,15 +116,25 @@ class Agent:
 
         return declare
 
-    def job(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def job(self, *, render: Callable[[Any], str] | None = None) -> Callable[[J], J]:
         """Declare what `conclave run FILE` does: an async function of a `Net` and options.
 
-        Its keyword parameters become options of the command line: `path: str` is `--path`.
+        Its further parameters become options of the command line: `path: str` is `--path`.
+
+        Args:
+            render: turns what the job returns into text for people; JSON otherwise.
+
+        Raises:
+            BadAgent: there is one already.
         """
         if self._job is not None:
             raise BadAgent(f"agent {self.name} declares two jobs")
-        self._job = function
-        return function
+
+        def declare(function: J) -> J:
+            self._job = Job(function, render)
+            return function
+
+        return declare
 
     def run(self, **settings: Any) -> None:
         """Bring up a node with this agent and serve until Ctrl-C; the same as `conclave up`.

@@ -9,6 +9,7 @@ What this module does not know: how tasks are scheduled.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ from agents.net import Net
 from agents.task import result_of
 
 R = TypeVar("R")
+
+# Where `conclave run` listens: a job need not pass progress along.
+listening: ContextVar[Callable[[Progress], None] | None] = ContextVar("progress", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ async def map_reduce(
     Raises:
         TaskFailed, TaskParked, TaskCancelled: an item without a result.
     """
+    tell = on_progress or listening.get()
     keys = [f"{key}/{n}" for n in range(len(items))] if key is not None else None
     tasks = await net.submit_many(skill, items, keys=keys, job=job, **options)
     results: dict[str, Any] = {}
@@ -57,6 +62,6 @@ async def map_reduce(
     async for view in tasks.views():
         results[view.task_id] = result_of(view)
         executions += view.executions
-        if on_progress is not None:
-            on_progress(Progress(len(results), len(tasks), executions, view))
+        if tell is not None:
+            tell(Progress(len(results), len(tasks), executions, view))
     return reduce([results[task_id] for task_id in tasks.ids])
