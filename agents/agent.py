@@ -54,7 +54,7 @@ class Agent:
     def __init__(self, name: str, *, capacity: int | None = None) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise BadAgent(
-                f"agent name {name!r}: use 1 to 63 of a-z, 0-9, '-' and '_', first a letter or digit"
+                f"agent name {name!r}: use 1 to 63 of a-z, 0-9, '-', '_', first a letter or digit"
             )
         if capacity is not None and not 1 <= capacity <= 1024:
             raise BadAgent(f"agent {name}: capacity {capacity} is not between 1 and 1024")

@@ -19,7 +19,7 @@ from agents.settings import NodeSettings, load_settings
 from keys import Keystore
 from p2p import LanSettings, LanWorld
 
-PASSPHRASE_FILE = "CONCLAVE_PASSPHRASE_FILE"
+PASSPHRASE_FILE = "CONCLAVE_PASSPHRASE_FILE"  # noqa: S105 - names a file, is no secret
 
 
 def passphrase() -> str | None:

@@ -139,7 +139,8 @@ def _clock(node: Node) -> list[Finding]:
     offset_ms = node.peer.presence.clock_offset_ms
     if offset_ms is None:
         return []
-    said = f"the others' clocks are {abs(offset_ms) / 1000:.1f} s {'ahead' if offset_ms > 0 else 'behind'}"
+    direction = "ahead" if offset_ms > 0 else "behind"
+    said = f"the others' clocks are {abs(offset_ms) / 1000:.1f} s {direction}"
     if abs(offset_ms) > CLOCK_WARNING_MS:
         return [Finding("warning", "clock", said, "set the clock; certificates depend on it")]
     return [Finding("ok", "clock", said)]

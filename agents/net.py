@@ -244,9 +244,7 @@ class Net:
         self, *, state: str | None = None, job: str | None = None, limit: int = 100
     ) -> dict[str, Any]:
         """Return the ledger's counts by state, and its latest tasks."""
-        return dict(
-            await self._gate.request("tasks", {"state": state, "job": job, "limit": limit})
-        )
+        return dict(await self._gate.request("tasks", {"state": state, "job": job, "limit": limit}))
 
     async def doctor(self) -> list[dict[str, Any]]:
         """Return what this node finds wrong with itself and its network, in words."""

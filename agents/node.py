@@ -220,7 +220,8 @@ class Node:
 
     async def until_failed(self) -> Exception:
         """Return the error that stops this node, when there is one."""
-        assert self.failed is not None and self.peer.failed is not None
+        assert self.failed is not None, "the node is not up"
+        assert self.peer.failed is not None, "the peer is not up"
         waiting = asyncio.ensure_future(self.failed.wait())
         both: set[asyncio.Future[Any]] = {waiting, self.peer.failed}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)

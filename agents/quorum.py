@@ -5,7 +5,6 @@ What this module does not know: how the roster came to be, handlers.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from agents.scheduling import WorkerView
 from agents.tasking import Leading
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
 from keys import PeerId, Roster
-from p2p import Peer, PayloadError, World, decode_payload, encode_payload
+from p2p import PayloadError, Peer, World, decode_payload, encode_payload
 
 log = logging.getLogger("conclave.agents.quorum")
 

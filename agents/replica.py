@@ -96,7 +96,7 @@ class Replica:
             _Link(peer),
             _Machine(ledger, on_applied),
             clock_ms=world.clock.now_ms,
-            rng=random.Random(world.rng.random()),  # noqa: S311 - spreads timers, guards nothing
+            rng=random.Random(world.rng.random()),
         )
         self._runner.on_change = on_status
         self._runner.on_fatal = on_fatal

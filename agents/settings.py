@@ -114,7 +114,7 @@ def load_settings(home: Path, arguments: Mapping[str, Any]) -> NodeSettings:
             raise BadSettings(f"{path}: there is no setting {name!r}; {_known()}") from None
         raise BadSettings(f"setting {name!r} ({place}): {first['msg']}") from None
     except Exception as error:  # noqa: BLE001 - pydantic-settings wraps bad JSON in many kinds
-        raise BadSettings(f"{error}; lists are written as JSON, [\"a\", \"b\"]") from None
+        raise BadSettings(f'{error}; lists are written as JSON, ["a", "b"]') from None
 
 
 def _check_names(kind: str, names: Mapping[str, Any]) -> None:

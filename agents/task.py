@@ -150,9 +150,7 @@ class Tasks:
         left = dict.fromkeys(self.ids)
         while left:
             try:
-                found = await self._gate.request(
-                    "wait", {"ids": list(left), "timeout_s": POLL_S}
-                )
+                found = await self._gate.request("wait", {"ids": list(left), "timeout_s": POLL_S})
             except OutcomeUnknown:
                 continue  # a leader changed while it was asked; waiting has no outcome to lose
             for task_id, said in found:

@@ -12,6 +12,7 @@ from p2p.discovery import (
     CandidateReport,
     NoMulticast,
     UnknownInterface,
+    multicast_problem,
     parse_seed,
     survey_interfaces,
     usable_interfaces,
@@ -44,6 +45,7 @@ from p2p.peer import Papers, Peer
 from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, PresenceEvent
 from p2p.rpc import Incoming
 from p2p.topics import Publication, Subscription
+from p2p.transport import zmq_version
 from p2p.wire import (
     PayloadError,
     TraceContext,
@@ -107,8 +109,10 @@ __all__ = [
     "decode_payload",
     "encode_payload",
     "join",
+    "multicast_problem",
     "parse_seed",
     "survey_interfaces",
-    "use_trace",
     "usable_interfaces",
+    "use_trace",
+    "zmq_version",
 ]

@@ -27,7 +27,6 @@ from p2p.discovery import (
     DialFailed,
     Found,
     Introduced,
-    Lost,
     PeerGone,
     Source,
     Tick,

@@ -27,7 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not path.is_dir():
         raise DemoFailed(f"{path} is not a directory")
     agent_file = _agent_file()
-    options = DemoOptions(path, arguments.agents, agent_file, _module_of(agent_file), arguments.keep)
+    options = DemoOptions(
+        path, arguments.agents, agent_file, _module_of(agent_file), arguments.keep
+    )
     picture = Picture()
     if sys.stdout.isatty() and not arguments.json:
         outcome = _play_live(options, picture)

@@ -34,8 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(said))
         return
     print(f"Network {said['network']} is made; this node is {said['node']}, in {home}.")
-    waits = "this node alone decides" if arguments.voters == 1 else (
-        f"they elect a leader once {arguments.voters} nodes are up"
+    waits = (
+        "this node alone decides"
+        if arguments.voters == 1
+        else (f"they elect a leader once {arguments.voters} nodes are up")
     )
     print(f"Voters: {arguments.voters} ({waits}).")
     print(f"The root key is {home / 'root.key'}: move it to a safe place, a node never reads it.")

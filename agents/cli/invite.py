@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     sys.stdout.flush()
     if door is None:
         print(
-            "conclave: this node is not up yet; the newcomer waits until you run `conclave up` here",
+            "conclave: this node is not up; the newcomer waits until you run `conclave up` here",
             file=sys.stderr,
         )
 
@@ -68,7 +68,7 @@ def _addresses(home: Path, said: list[str] | None, door: int | None) -> tuple[Do
     if said:
         seeds = [parse_seed(text, default_port=port) for text in said]
         return tuple(DoorAddress(seed.host, seed.port) for seed in seeds)[:MAX_ADDRESSES]
-    everywhere = settings.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    everywhere = settings.host in ("0.0.0.0", "::")
     if everywhere:
         found = usable_interfaces(chosen=settings.interfaces)
         hosts = [interface.address.partition("%")[0] for interface in found]

@@ -65,14 +65,18 @@ def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     invite.add_argument("--json", action="store_true", help="print one JSON object")
     join = _add(commands, "join", "join", "join the network that a ticket is of")
-    join.add_argument("ticket", help="the line that `conclave invite` printed; - reads it from stdin")
+    join.add_argument(
+        "ticket", help="the line that `conclave invite` printed; - reads it from stdin"
+    )
     join.add_argument("--name", help="this node's name (default: the host's name)")
     join.add_argument(
         "--wait", type=float, default=60, metavar="S", help="how long to wait for the inviting node"
     )
     join.add_argument("--json", action="store_true", help="print one JSON object")
     up = _add(commands, "up", "up", "bring up a node with agents, until Ctrl-C")
-    up.add_argument("agents", nargs="*", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not")
+    up.add_argument(
+        "agents", nargs="*", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not"
+    )
     up.add_argument("--host", help="the address to bind (default: all)")
     up.add_argument("--port", type=int, help="of the door; the next three are used too")
     up.add_argument(
@@ -81,7 +85,9 @@ def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     up.add_argument(
         "--interface", action="append", metavar="NAME", help="use only this one; may be repeated"
     )
-    up.add_argument("--no-mdns", action="store_true", help="neither announce nor listen by multicast")
+    up.add_argument(
+        "--no-mdns", action="store_true", help="neither announce nor listen by multicast"
+    )
     up.add_argument("--metrics", type=int, metavar="PORT", help="serve Prometheus metrics there")
     up.add_argument("--metrics-host", metavar="HOST", help="at this address (default: loopback)")
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
@@ -111,8 +117,12 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _working(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     call = _add(commands, "call", "work", "ask whoever offers a capability")
     call.add_argument("capability", help="such as math.add")
-    call.add_argument("arguments", nargs="*", help="JSON values, or plain words; NAME=VALUE by name")
-    call.add_argument("--deadline", type=float, default=10, metavar="S", help="seconds (default: 10)")
+    call.add_argument(
+        "arguments", nargs="*", help="JSON values, or plain words; NAME=VALUE by name"
+    )
+    call.add_argument(
+        "--deadline", type=float, default=10, metavar="S", help="seconds (default: 10)"
+    )
     call.add_argument("--peer", help="ask this one: its name, its id, or the start of its id")
     call.add_argument("--json", action="store_true", help="print the answer as JSON")
     submit = _add(commands, "submit", "work", "put a task into the ledger")
@@ -136,7 +146,9 @@ def _working(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = _add(commands, "demo", "demo", "five agent processes survey a source tree; two are killed")
+    demo = _add(
+        commands, "demo", "demo", "five agent processes survey a source tree; two are killed"
+    )
     demo.add_argument("--path", help="the tree (default: this Python's standard library)")
     demo.add_argument("--agents", type=int, default=5, choices=range(4, 10), metavar="N")
     demo.add_argument("--json", action="store_true", help="print one JSON object last")

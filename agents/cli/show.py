@@ -27,7 +27,9 @@ def _status(arguments: argparse.Namespace) -> None:
     print(f"node      {said['name']} ({said['peer'][:8]}) in {said['network']}")
     leader = said["leader_name"] or f"none: NoQuorum: {said['why_no_leader']}"
     print(f"leader    {leader}" + (f", term {said['term']}" if said["leader"] else ""))
-    print(f"role      {said['role']}, {len(said['voters'])} of {said['expected_voters']} voters named")
+    print(
+        f"role      {said['role']}, {len(said['voters'])} of {said['expected_voters']} voters named"
+    )
     print(f"peers     {said['peers_alive']} alive besides this one")
     print(f"agents    {', '.join(said['agents']) or 'none'}")
     print(f"tasks     {said['leases']} held here, {said['running']} handlers running")

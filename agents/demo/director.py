@@ -67,16 +67,13 @@ class Outcome:
     story: Story
 
 
-async def play(
-    options: DemoOptions, tell: Callable[[Line], None], picture: Picture
-) -> Outcome:
+async def play(options: DemoOptions, tell: Callable[[Line], None], picture: Picture) -> Outcome:
     """Play the demo from its beginning to its end.
 
     Raises:
         DemoFailed: it could not be; the text says where the logs of the nodes are.
     """
-    directory = Path(tempfile.mkdtemp(prefix="conclave-demo-"))
-    directory.chmod(0o700)
+    directory = Path(tempfile.mkdtemp(prefix="conclave-demo-"))  # 0700, as mkdtemp makes it
     names = list(NAMES[: options.agents])
     voters = 5 if options.agents >= 5 else 3
     processes = Processes(directory, names, voters, options.agent_file)
@@ -187,6 +184,9 @@ class _Director:
             await self._murder(leader, "leader", base)
         await self._until_done(KILL_WORKER_AT)
         worker = await self._busiest(base)
+        while worker is None and not self._finished:
+            await asyncio.sleep(LOOK_EVERY_S)
+            worker = await self._busiest(base)
         if worker is not None:
             await self._murder(worker, "worker", base)
 
@@ -198,7 +198,7 @@ class _Director:
         self._picture.states[victim.name] = "killed"
         self._story.say(f"{victim.name} ({role}, holding {held} tasks) is killed with SIGKILL")
         async with asyncio.timeout(RECOVERY_TIMEOUT_S):
-            while killing.recovered_s is None or killing.detected_s is None:
+            while killing.recovered_s is None:
                 holders = await self._held(base)
                 if killing.reassigned_s is None and holders and not holders.get(victim.peer):
                     killing.reassigned_s = self._story.now_s() - killing.at_s
@@ -303,11 +303,13 @@ class _Director:
         return held
 
     async def _busiest(self, base: DemoNode) -> DemoNode | None:
+        """Return the worker with the most tasks, or None while none has any."""
         held = await self._held(base)
         able = [
             node
             for node in self._processes.nodes
             if node.is_running and node is not base and node.name != self._picture.leader
+            if held.get(node.peer)
         ]
         return max(able, key=lambda node: held.get(node.peer, 0), default=None)
 
@@ -364,9 +366,7 @@ class _Director:
         report: dict[str, Any] = json.loads(out)
         return report
 
-    def _conclude(
-        self, report: dict[str, Any], alone: dict[str, Any], elected_s: float
-    ) -> Outcome:
+    def _conclude(self, report: dict[str, Any], alone: dict[str, Any], elected_s: float) -> Outcome:
         verified = json.loads(json.dumps(report)) == alone and report["files"] == len(self._files)
         self._story.say(
             "the totals equal those of a single process"

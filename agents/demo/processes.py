@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from agents.errors import AgentsError, NodeNotUp
 from agents.local import AttachedGate, attach
@@ -131,9 +132,7 @@ class Processes:
         if self.seed is not None:
             words += ["--seed", self.seed, "--no-mdns"]
         with node.log.open("wb") as log:
-            node.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
+            node.process = await asyncio.to_thread(_spawn, words, log)
         deadline = time.monotonic() + UP_TIMEOUT_S
         while time.monotonic() < deadline and node.is_running:
             try:
@@ -143,3 +142,7 @@ class Processes:
                 await asyncio.sleep(0.02)
         tail = node.log.read_text(errors="replace").strip().splitlines()[-1:]
         raise DemoFailed(f"{node.name} did not come up: {tail[0] if tail else 'no word of it'}")
+
+
+def _spawn(words: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)

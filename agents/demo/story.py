@@ -35,7 +35,7 @@ class Killing:
     @property
     def recovered_s(self) -> float | None:
         """When everything went on as before: somebody leads, and others have its tasks."""
-        parts = [self.reassigned_s]
+        parts = [self.detected_s, self.reassigned_s]
         if self.role == "leader":
             parts.append(self.new_leader_s)
         known = [part for part in parts if part is not None]

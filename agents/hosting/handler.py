@@ -61,9 +61,7 @@ class Handler:
 
     def usage(self) -> str:
         """Return the signature as a caller sees it: `math.add(a: float, b: float)`."""
-        shown = [
-            str(p).replace("typing.", "") for p in self._signature.parameters.values()
-        ]
+        shown = [str(p).replace("typing.", "") for p in self._signature.parameters.values()]
         return f"{self.capability}({', '.join(shown)})"
 
     def bind(self, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

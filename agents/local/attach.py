@@ -55,9 +55,7 @@ class AttachedGate:
         finally:
             self._waiting.pop(request_id, None)
 
-    async def stream(
-        self, operation: str, params: Mapping[str, Any]
-    ) -> AsyncGenerator[Any, None]:
+    async def stream(self, operation: str, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """See `Gate.stream`."""
         reader, writer = await _connect(self._home)
         try:

@@ -28,9 +28,7 @@ class Gate(Protocol):
 class DirectGate:
     """A node in this very process."""
 
-    def __init__(
-        self, operations: Mapping[str, Operation], streams: Mapping[str, Stream]
-    ) -> None:
+    def __init__(self, operations: Mapping[str, Operation], streams: Mapping[str, Stream]) -> None:
         self._operations = operations
         self._streams = streams
 

@@ -61,7 +61,9 @@ class TextFormatter(logging.Formatter):
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         area = record.name.removeprefix("conclave.")
         rest = "".join(f" {k}={v}" for k, v in _fields(record).items())
-        line = f"{at}.{int(record.msecs):03d} {record.levelname} {area}: {record.getMessage()}{rest}"
+        line = (
+            f"{at}.{int(record.msecs):03d} {record.levelname} {area}: {record.getMessage()}{rest}"
+        )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return printable(line)

@@ -51,7 +51,9 @@ class NodeCollector(Collector):
         left_ms = node.peer.principal.not_after_ms
         yield _gauge("conclave_cert_expiry_timestamp_seconds", "End of our papers", left_ms / 1000)
         offset_ms = node.peer.presence.clock_offset_ms or 0
-        yield _gauge("conclave_clock_offset_seconds", "The others' clocks less ours", offset_ms / 1000)
+        yield _gauge(
+            "conclave_clock_offset_seconds", "The others' clocks less ours", offset_ms / 1000
+        )
         yield self._events()
 
     def _peers(self) -> Metric:

@@ -33,6 +33,7 @@ from p2p.discovery.interfaces import (
 )
 from p2p.discovery.lastgood import GoodPeer, LastGoodPeers
 from p2p.discovery.mdns import MdnsDiscovery, MdnsSettings
+from p2p.discovery.multicast import multicast_problem
 from p2p.discovery.seeds import DEFAULT_DOOR_PORT, Seed, parse_seed, parse_seeds
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Survey",
     "Tick",
     "UnknownInterface",
+    "multicast_problem",
     "parse_seed",
     "parse_seeds",
     "survey_interfaces",

@@ -71,7 +71,9 @@ class MemoryNetwork:
         """Return whether frames pass from one host to the other just now."""
         return (source, target) not in self._cut
 
-    def cut(self, sources: Iterable[str], targets: Iterable[str], *, both_ways: bool = True) -> None:
+    def cut(
+        self, sources: Iterable[str], targets: Iterable[str], *, both_ways: bool = True
+    ) -> None:
         """Nothing passes from these hosts to those."""
         for source in sources:
             for target in targets:

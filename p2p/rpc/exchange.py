@@ -154,9 +154,7 @@ class Exchange:
             self._dispatcher.notice(self._own, method, payload)
             return
         trace = current_trace()
-        self._send(
-            to, lane, Kind.NOTIFY, 0, method, 0, trace.to_bytes() if trace else b"", payload
-        )
+        self._send(to, lane, Kind.NOTIFY, 0, method, 0, trace.to_bytes() if trace else b"", payload)
 
     def on_envelope(self, peer: PeerId, lane: Lane, envelope: Envelope) -> None:
         """Take one envelope of an admitted peer."""

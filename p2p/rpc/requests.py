@@ -69,7 +69,7 @@ class RequestTable(Generic[T]):
         return self._last_id
 
     def settle(self, request_id: int, peer: str) -> Pending[T] | None:
-        """Take the request that this answer of `peer` belongs to; None (counted) if there is none."""
+        """Take the request that this answer of `peer` is for; None (counted) if there is none."""
         found = self._pending.get(request_id)
         if found is None or found.peer != peer:
             self.late_replies += 1

@@ -142,3 +142,8 @@ def _seed_libc_rand() -> None:
         ctypes.CDLL(None).srand(ctypes.c_uint(secrets.randbits(32)))
     except (OSError, TypeError, AttributeError):  # no libc under that name: Windows
         return
+
+
+def zmq_version() -> str:
+    """The version of libzmq that is in use."""
+    return zmq.zmq_version()
