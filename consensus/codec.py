@@ -33,6 +33,7 @@ from consensus.raft.messages import (
 from consensus.raft.types import Entry, EntryKind, NodeId
 
 VERSION = 1
+MAX_NUMBER = 2**62  # what every storage can hold
 
 _HEAD = struct.Struct(">BB16s")
 _SIZE = struct.Struct(">H")
@@ -112,6 +113,8 @@ def _read(number: int, body: memoryview, sender: NodeId, recipient: NodeId) -> M
     (term,) = _TERM.unpack_from(body, at)
     kind, layout = _KINDS[number]
     fields = layout.unpack_from(body, at + _TERM.size)
+    if max((term, *fields)) > MAX_NUMBER:
+        raise MessageRefused(MessageFault.RANGE)
     at += _TERM.size + layout.size
     if kind is AppendEntries:
         entries, at = _read_entries(body, at, fields[3])
@@ -152,6 +155,8 @@ def _read_entries(body: memoryview, at: int, count: int) -> tuple[tuple[Entry, .
     for _ in range(count):
         index, term, kind, size = _ENTRY.unpack_from(body, at)
         at += _ENTRY.size
+        if max(index, term) > MAX_NUMBER:
+            raise MessageRefused(MessageFault.RANGE)
         if size > len(body) - at or kind not in (EntryKind.NOOP, EntryKind.COMMAND):
             raise MessageRefused(MessageFault.ENTRIES)
         entries.append(Entry(index, term, EntryKind(kind), bytes(body[at : at + size])))

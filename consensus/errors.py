@@ -149,6 +149,7 @@ class MessageFault(Enum):
     KIND = "unknown kind"
     TRAILING = "bytes after the end"
     ENTRIES = "entries are malformed"
+    RANGE = "a number is out of range"
 
 
 class MessageRefused(ConsensusError):

@@ -30,9 +30,10 @@ from consensus.errors import (
     OutcomeUnknown,
     ProposalsFull,
     ProposalTooLarge,
-    StorageBroken,
-    StorageFull,
     Stopped,
+    StorageBroken,
+    StorageError,
+    StorageFull,
     TransferFailed,
 )
 from consensus.raft import (
@@ -50,6 +51,7 @@ from consensus.raft import (
     RefusalReason,
     Refused,
     Result,
+    Role,
     Status,
     StorageFailed,
     StorageFault,
@@ -66,6 +68,7 @@ DISK_FULL_RETRY_S = 1.0
 OUTCOME_TIMEOUT_S = 10.0
 MAX_WAITING = 100_000
 MAX_INBOX = 10_000
+APPLY_MS = 4
 
 
 class Link(Protocol):
@@ -129,6 +132,7 @@ class Runner:
         self._transfers: list[asyncio.Future[bool]] = []
         self._applied_waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._to_store: list[StoreBatch] = []
+        self._to_apply: deque[Entry] = deque()
         self._held: deque[tuple[int, tuple[Message, ...]]] = deque()
         self._stored_batch = 0
         self._storing: asyncio.Task[None] | None = None
@@ -146,7 +150,12 @@ class Runner:
         """
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-disk")
         loop = asyncio.get_running_loop()
-        recovered = await loop.run_in_executor(self._thread, self._storage.recover)
+        try:
+            recovered = await loop.run_in_executor(self._thread, self._storage.recover)
+        except BaseException:
+            self._thread.shutdown(wait=True)
+            self._storage.close()
+            raise
         self._core = Raft(self._config, recovered, self._rng)
         self._is_running = True
         self._post(Tick())
@@ -261,6 +270,12 @@ class Runner:
         core = self._core
         if not self._is_running or core is None:
             return
+        try:
+            self._turn(core)
+        except Exception as error:  # noqa: BLE001 - a core that raises must stop, not limp on
+            self._die(NodeHalted(self._config.node_id, f"an error of its own: {error!r}"))
+
+    def _turn(self, core: Raft) -> None:
         now_ms = self._clock_ms()
         while self._inbox:
             core.step(self._inbox.popleft(), now_ms=now_ms)
@@ -295,6 +310,8 @@ class Runner:
         seen = (status.role, status.term, status.leader)
         if seen != self._seen:
             self._seen = seen
+            if status.role is not Role.LEADER:
+                self._lose_waiting()
             self.on_change(status)
 
     def _perform(self, effects: Effects) -> None:
@@ -314,7 +331,8 @@ class Runner:
         for result in effects.results:
             self._take_result(result)
         if effects.apply:
-            self._apply(effects.apply)
+            self._to_apply = deque(effects.apply)
+            self._apply_some()
 
     def _send(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -336,9 +354,9 @@ class Runner:
                     if not self._is_running:
                         return
                     await asyncio.sleep(DISK_FULL_RETRY_S)
-                except StorageBroken as error:
-                    self._post(StorageFailed(StorageFault.IO_ERROR))
-                    self._die(error)
+                except Exception as error:  # noqa: BLE001 - whatever it is, nothing was confirmed
+                    broken = error if isinstance(error, StorageError) else None
+                    self._die(broken or StorageBroken("the log", repr(error)))
                     return
             self._stored(batches[-1].batch)
 
@@ -372,16 +390,25 @@ class Runner:
             return ProposalTooLarge(0, self._config.max_entry_bytes)
         return NotLeader(own, None if leader == own else leader)
 
-    def _apply(self, entries: tuple[Entry, ...]) -> None:
-        try:
-            results = self._machine.apply(entries)
-        except Exception as error:  # noqa: BLE001 - a machine that fails must stop this replica
-            name = self._config.node_id
-            self._die(MachineFailed(name, entries[0].index, entries[-1].index, repr(error)))
+    def _apply_some(self) -> None:
+        """Apply for a few milliseconds, then let the loop go on; a page may hold much work."""
+        if not self._is_running:
             return
-        for entry, result in zip(entries, results, strict=True):
+        until_ms = self._clock_ms() + APPLY_MS
+        last = 0
+        while self._to_apply and (not last or self._clock_ms() < until_ms):
+            entry = self._to_apply.popleft()
+            try:
+                (result,) = self._machine.apply((entry,))
+            except Exception as error:  # noqa: BLE001 - a machine that fails must stop this replica
+                name = self._config.node_id
+                self._die(MachineFailed(name, entry.index, entry.index, repr(error)))
+                return
+            last = entry.index
             self._complete(entry, result)
-        last = entries[-1].index
+        if self._to_apply:
+            asyncio.get_running_loop().call_soon(self._apply_some)
+            return
         self._post(Applied(last))
         due = [w for w in self._applied_waiters if w[0] <= last]
         if due:
@@ -401,6 +428,12 @@ class Runner:
         elif not future.done():
             future.set_result(Committed(entry.index, entry.term, result))
 
+    def _lose_waiting(self) -> None:
+        """Without the lead nobody can say what becomes of what is on its way (R31)."""
+        waiting, self._waiting = self._waiting, {}
+        for index, (term, future) in waiting.items():
+            self._fail(future, OutcomeUnknown(self._config.node_id, index, term))
+
     @staticmethod
     def _fail(future: asyncio.Future[Committed], error: ConsensusError) -> None:
         if not future.done():
@@ -419,11 +452,10 @@ class Runner:
             self._timer.cancel()
             self._timer = None
         own = self._config.node_id
-        for index, (term, future) in self._waiting.items():
-            self._fail(future, OutcomeUnknown(own, index, term))
+        self._lose_waiting()
         for future in (*self._requests.values(), *(f for _, f in self._proposals)):
             self._fail(future, Stopped(own))
         for moved in self._transfers:
             if not moved.done():
                 moved.set_result(False)
-        self._waiting, self._requests, self._proposals, self._transfers = {}, {}, [], []
+        self._requests, self._proposals, self._transfers = {}, [], []

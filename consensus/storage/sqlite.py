@@ -29,6 +29,7 @@ from consensus.storage.base import chained, hard_checksum
 
 APPLICATION_ID = 0x434E4356  # "CNCV", in the file's header
 FORMAT = 1
+ROWS_PER_STATEMENT = 512
 
 _SCHEMA = """
 CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), cluster TEXT, node TEXT);
@@ -77,6 +78,7 @@ class SqliteStorage:
             raise ForeignStorage(self._path, "another program made it")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA fullfsync=1")  # macOS: fsync alone does not reach the platter
         if not tables:
             db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.strip().split(";\n"):
@@ -179,8 +181,13 @@ class SqliteStorage:
             before = chained(before, entry)
             checksums.append(before)
             rows.append((entry.index, entry.term, int(entry.kind), entry.data, before))
-        if rows:
-            self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows)
+        # One statement for many rows: each one gives up the interpreter's lock, and with a busy
+        # loop in the other thread it would wait for that lock row by row.
+        for first in range(0, len(rows), ROWS_PER_STATEMENT):
+            some = rows[first : first + ROWS_PER_STATEMENT]
+            marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(some))
+            values = [value for row in some for value in row]
+            self._db.execute(f"INSERT INTO log VALUES {marks}", values)
         if batch.hard is not None:
             term, vote = batch.hard
             self._db.execute(
