@@ -23,7 +23,7 @@ from consensus.raft import (
     TimeoutNow,
 )
 
-number = st.integers(0, 2**64 - 1)
+number = st.integers(0, 2**62)
 name = st.text(min_size=1, max_size=60)
 entry = st.builds(Entry, number, number, st.sampled_from(EntryKind), st.binary(max_size=50))
 message = st.one_of(
