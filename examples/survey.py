@@ -10,6 +10,7 @@ The files are read where the task runs, so every node must see the tree at the s
 from __future__ import annotations
 
 import ast
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ from typing import Any
 from agents import Agent, Net, map_reduce
 
 agent = Agent("surveyor", capacity=2)
+
+# Two threads in `ast.parse` at once make CPython 3.11 and 3.12 raise SystemError now and then: the
+# depth of its recursion is counted in one place for all threads.
+PARSING = threading.Lock()
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -29,7 +34,8 @@ def survey_file(path: str) -> dict[str, Any]:
     found: dict[str, Any] = {"path": path, "lines": source.count(b"\n"), "parsed": True}
     found |= {"functions": 0, "classes": 0, "documented": 0, "longest": ["", 0], "imports": {}}
     try:
-        tree = ast.parse(source)
+        with PARSING:
+            tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return found | {"parsed": False}
     imports: Counter[str] = Counter()

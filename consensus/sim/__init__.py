@@ -2,9 +2,10 @@
 
 from consensus.sim.oracle import InvariantBroken, Oracle
 from consensus.sim.simulation import Outcome, Simulation, run_seed
-from consensus.sim.weather import Weather, draw_weather
+from consensus.sim.weather import STORM, Weather, draw_weather
 
 __all__ = [
+    "STORM",
     "InvariantBroken",
     "Oracle",
     "Outcome",

@@ -21,6 +21,8 @@ from consensus.raft.messages import (
 from consensus.raft.progress import Progress
 from consensus.raft.state import NodeState
 from consensus.raft.types import DropReason, NodeId
+from consensus.sim.simulation import run_seed
+from consensus.sim.weather import STORM
 
 Patch = tuple[object, str, Callable[..., object]]
 
@@ -140,3 +142,15 @@ def planted(name: str) -> Iterator[None]:
     finally:
         for (owner, attribute, _), original in zip(patches, before, strict=True):
             setattr(owner, attribute, original)
+
+
+def hunt(name: str, seeds: int) -> tuple[int, str] | None:
+    """Run seeds, by turns in drawn weather and in the storm, until one breaks: which, and how."""
+    with planted(name):
+        for seed in range(seeds):
+            for weather in (None, STORM):
+                try:
+                    run_seed(seed, weather)
+                except AssertionError as error:
+                    return seed, str(error).partition("\n")[0]
+    return None

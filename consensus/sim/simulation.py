@@ -162,11 +162,17 @@ class Simulation:
                 self.timeline.after(duration_ms, self.network.heal)
 
     def _topple(self, leader: Voter) -> None:
-        """Leaders that fall at once leave logs that differ everywhere (paper figure 8)."""
-        if not self._is_calm and self._nemesis.randrange(100) < self.weather.coup_percent:
-            down_ms = self._nemesis.randrange(100, 3000)
-            delay_ms = self._nemesis.randrange(3 * self.weather.latency_ms + 20)
-            self.timeline.after(delay_ms, lambda: self._crash(leader, down_ms))
+        """Leaders that fall at once, some before anyone has heard of their first entry, leave logs
+        that differ everywhere (paper figure 8)."""
+        rng = self._nemesis
+        if self._is_calm or rng.randrange(100) >= self.weather.coup_percent:
+            return
+        down_ms = rng.randrange(100, 3000)
+        delay_ms = rng.randrange(3 * self.weather.latency_ms + 20)
+        if rng.random() < 0.5:
+            self._partition("mute", leader)
+            self.timeline.after(delay_ms + 1, self.network.heal)
+        self.timeline.after(delay_ms, lambda: self._crash(leader, down_ms))
 
     def _crash(self, voter: Voter, down_ms: int) -> None:
         voter.crash()
