@@ -32,6 +32,7 @@ from p2p import (
 CALL = "agents.call"
 NOTICE = "agents.notice"
 MAX_RUNNING = 16_384
+PROVIDER_WAIT_S = 1.0  # a node that has just come up may not have met its peers yet
 
 MakeContext = Callable[[Incoming, str], Context]
 
@@ -62,6 +63,8 @@ class Calling:
     ) -> bytes:
         """Ask a provider and return its encoded answer; see `Net.call` for what it raises."""
         deadline_ms = self._clock.now_ms() + int(timeout_s * 1000)
+        if to is None and not self._directory.providers(capability):
+            await self.wait_for(capability, min(timeout_s, PROVIDER_WAIT_S))
         candidates = [to] if to is not None else self._in_turn(capability)
         payload = to_bytes([capability, arguments])
         failure: Exception = self._nobody(capability)

@@ -125,7 +125,13 @@ class Node:
         )
         self.peer = Peer(papers, self.world)
         self.quorum = Quorum(self.peer, self.world, self.home, self._leader_changed, self._fatal)
-        self.asking = Asking(self.peer, self.world, self.quorum.leader, self.quorum.why_none)
+        self.asking = Asking(
+            self.peer,
+            self.world,
+            self.quorum.leader,
+            self.quorum.why_none,
+            self.quorum.is_hopeless,
+        )
         self.calling = Calling(self.peer, self.host, self.directory, clock, self._call_context)
         self.working = Working(
             self.peer, self.world, self.host, self._task_context, self.quorum.is_voter

@@ -142,6 +142,13 @@ class Quorum:
             )
         return f"{len(alive)} of {len(voters)} voters are reachable, but none leads yet"
 
+    def is_hopeless(self) -> bool:
+        """Return whether too few voters are reachable for anybody to lead."""
+        if self.roster is None:
+            return True
+        alive = {*self._peer.presence.present(), self._peer.peer_id} & set(self.roster.voters)
+        return len(alive) <= len(self.roster.voters) // 2
+
     def heartbeat_status(self, has_roster: bool) -> bytes:
         """What our heartbeat says of this."""
         leader = self.replica.status.leader if self.replica is not None else None

@@ -226,8 +226,8 @@ class KeystoreError(KeysError):
 class NoNetworkYet(KeystoreError):
     def __init__(self, home: Path) -> None:
         super().__init__(
-            f"{home} belongs to no network yet; run `conclave init` to make one, "
-            "or `conclave join TICKET` to join one"
+            f"{home} belongs to no network yet; make one with `conclave init lab` "
+            "(any name will do), or join one with `conclave join TICKET`"
         )
         self.home = home
 

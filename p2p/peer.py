@@ -266,6 +266,7 @@ class Peer:
             self._make_record(self._current_record().sequence + 1)
             for peer_id in self._presence.present():
                 self._gathering.knock(peer_id)  # introductions carry the new record
+        self._gathering.save_good()
         for peer_id in self._gathering.expired():
             self._expel(peer_id, "its papers have expired")
 

@@ -127,6 +127,11 @@ class _DroppingQueueHandler(logging.handlers.QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
+            if self.dropped:
+                text = f"{self.dropped} records were dropped: the log is written too slowly"
+                note = {"msg": text, "name": record.name, "levelname": "WARNING"}
+                self.queue.put_nowait(logging.makeLogRecord(note))
+                self.dropped = 0
             self.queue.put_nowait(record)
         except queue.Full:
             self.dropped += 1

@@ -31,6 +31,7 @@ from p2p import (
 
 ATTEMPT_TIMEOUT_S = 3.0
 PAUSE_S = 0.05
+HOPELESS_S = 1.0  # a voter that restarts is back by then
 
 
 class Asking:
@@ -39,6 +40,7 @@ class Asking:
     Args:
         leader: who leads, as far as this node knows, or None.
         why_none: says in words why nobody does.
+        is_hopeless: whether nobody can, because too few voters are reachable.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Asking:
         world: World,
         leader: Callable[[], PeerId | None],
         why_none: Callable[[], str],
+        is_hopeless: Callable[[], bool],
     ) -> None:
         self._peer = peer
         self._clock = world.clock
         self._leader = leader
         self._why_none = why_none
+        self._is_hopeless = is_hopeless
         self._changed = asyncio.Event()
 
     def leader_changed(self) -> None:
@@ -75,7 +79,10 @@ class Asking:
         while (left_s := (deadline_ms - self._clock.now_ms()) / 1000) > 0:
             leader, hint = hint or self._leader(), None
             if leader is None:
-                await self._pause(left_s)
+                waited_s = timeout_s - left_s
+                if self._is_hopeless() and waited_s >= HOPELESS_S and not maybe_done:
+                    break
+                await self._pause(min(left_s, HOPELESS_S))
                 continue
             try:
                 said = await self._peer.request(
