@@ -71,7 +71,9 @@ class Calling:
         for candidate in candidates:
             left_s = max(0.001, (deadline_ms - self._clock.now_ms()) / 1000)
             try:
-                return await self._peer.request(candidate, CALL, payload, timeout_s=left_s)
+                return await self._peer.request(
+                    candidate, CALL, payload, timeout_s=left_s, what=capability
+                )
             except (PeerUnreachable, QueueFull, Overloaded, NoSuchMethod) as error:
                 failure = error
         raise failure

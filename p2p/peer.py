@@ -182,9 +182,12 @@ class Peer:
         *,
         timeout_s: float | None = None,
         lane: Lane = Lane.DATA,
+        what: str = "",
     ) -> bytes:
         """Ask a peer and return its answer; see `Exchange.request`."""
-        return await self._exchange.request(to, method, payload, timeout_s=timeout_s, lane=lane)
+        return await self._exchange.request(
+            to, method, payload, timeout_s=timeout_s, lane=lane, what=what
+        )
 
     def notify(self, to: PeerId, method: str, payload: bytes, *, lane: Lane = Lane.DATA) -> None:
         """Send without an answer, at most once; see `Exchange.notify`."""

@@ -109,8 +109,12 @@ class Exchange:
         *,
         timeout_s: float | None = None,
         lane: Lane = Lane.DATA,
+        what: str = "",
     ) -> bytes:
         """Ask a peer and return its answer.
+
+        Args:
+            what: how errors call this request; the method's name unless said.
 
         Raises:
             PeerUnreachable, QueueFull, PayloadTooLarge, Overloaded: definitely not done.
@@ -127,7 +131,7 @@ class Exchange:
                 self._own.name, method, f"{self._settings.max_pending} requests already wait here"
             )
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        request_id = table.open(to, method, now_ms, budget_ms, future)
+        request_id = table.open(to, what or method, now_ms, budget_ms, future)
         trace = self._trace()
         try:
             if to == self._own.peer_id:
@@ -264,7 +268,7 @@ class Exchange:
                 found.token.set_result(result)
             else:
                 fault = encode_fault(result, remote_traceback)
-                found.token.set_exception(decode_fault(fault, self._own.name, method))
+                found.token.set_exception(decode_fault(fault, self._own.name, found.what))
 
         incoming = Incoming(self._own, method, deadline_ms, trace)
         self._dispatcher.start((self._own.peer_id, lane, request_id), incoming, payload, answer)
