@@ -216,7 +216,15 @@ class NodeState:
         if self.role is Role.LEADER:
             assert self.leader == self.config.node_id
             assert set(self.progress) == set(self.config.others)
+        else:
+            assert not self.progress, "only a leader knows how far others are"
+            assert self.transfer is None
+        if self.role is Role.CANDIDATE:
+            assert self.vote == self.config.node_id
+        assert self.stored_hard.term <= self.term
         for progress in self.progress.values():
             progress.check_invariants()
+            assert progress.next <= self.log.last_index + 1
+            assert len(progress.inflight) <= self.config.max_inflight
         numbers = [batch.number for batch in self._batches]
         assert numbers == sorted(numbers)

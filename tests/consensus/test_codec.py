@@ -115,6 +115,14 @@ def test_a_count_of_entries_that_cannot_fit_is_refused_before_they_are_read() ->
     assert fault_of(resealed(body[:-4] + b"\xff\xff\xff\xff")) is MessageFault.ENTRIES
 
 
+def test_a_number_that_no_storage_holds_is_refused() -> None:
+    assert fault_of(encode_message("test", Heartbeat("a", "b", 2**63, 0))) is MessageFault.RANGE
+    assert fault_of(encode_message("test", Heartbeat("a", "b", 1, 2**63))) is MessageFault.RANGE
+    entry = Entry(2**63, 1, EntryKind.NOOP, b"")
+    append = AppendEntries("a", "b", 1, 0, 0, 0, (entry,))
+    assert fault_of(encode_message("test", append)) is MessageFault.RANGE
+
+
 def test_an_entry_of_an_unknown_kind_is_refused() -> None:
     body = bytearray(
         encode_message(
