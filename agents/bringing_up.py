@@ -14,7 +14,6 @@ from typing import Any
 from agents.errors import BadSettings
 from agents.hosting import Offer
 from agents.node import Node
-from agents.observe import serve_metrics
 from agents.settings import NodeSettings, load_settings
 from keys import Keystore
 from p2p import LanSettings, LanWorld
@@ -68,5 +67,8 @@ async def node_at(
     async with node:
         with contextlib.ExitStack() as stack:
             if settings.metrics_port is not None:
+                # Imported when wanted: the client library costs 2 MB.
+                from agents.observe.metrics import serve_metrics
+
                 stack.enter_context(serve_metrics(node, settings))
             yield node

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from p2p import MemberState
 
 if TYPE_CHECKING:
-    from agents.node import Node
+    from agents.node_parts import NodeParts
 
 CLOCK_WARNING_MS = 30_000
 CERTIFICATE_WARNING_MS = 14 * 24 * 3_600_000
@@ -35,7 +35,7 @@ class Finding:
         return asdict(self)
 
 
-def examine(node: Node) -> list[Finding]:
+def examine(node: NodeParts) -> list[Finding]:
     """Look at everything that is usually wrong."""
     return [
         *_multicast(node),
@@ -46,7 +46,7 @@ def examine(node: Node) -> list[Finding]:
     ]
 
 
-def _multicast(node: Node) -> list[Finding]:
+def _multicast(node: NodeParts) -> list[Finding]:
     problem = node.peer.gathering.lan_problem
     found = []
     if problem is not None:
@@ -68,7 +68,7 @@ def _multicast(node: Node) -> list[Finding]:
     return found
 
 
-def _peers(node: Node) -> list[Finding]:
+def _peers(node: NodeParts) -> list[Finding]:
     alive = len(node.peer.presence.present())
     found = []
     if alive:
@@ -116,7 +116,7 @@ def _advice_for(reason: str) -> str:
     return ""
 
 
-def _quorum(node: Node) -> list[Finding]:
+def _quorum(node: NodeParts) -> list[Finding]:
     leader = node.quorum.leader()
     if leader is not None:
         label = node.peer.label(leader)
@@ -125,7 +125,7 @@ def _quorum(node: Node) -> list[Finding]:
     return [Finding("problem", "quorum", f"NoQuorum: {node.quorum.why_none()}", advice)]
 
 
-def _certificate(node: Node) -> list[Finding]:
+def _certificate(node: NodeParts) -> list[Finding]:
     left_ms = node.peer.principal.not_after_ms - node.world.clock.wall_ms()
     days = left_ms / 86_400_000
     if left_ms <= 0:
@@ -135,7 +135,7 @@ def _certificate(node: Node) -> list[Finding]:
     return [Finding(level, "certificate", f"valid for {days:.0f} more days", advice)]
 
 
-def _clock(node: Node) -> list[Finding]:
+def _clock(node: NodeParts) -> list[Finding]:
     offset_ms = node.peer.presence.clock_offset_ms
     if offset_ms is None:
         return []

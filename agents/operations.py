@@ -20,7 +20,7 @@ from keys import PeerId
 from p2p import MemberState, PayloadTooLarge, PeerUnreachable
 
 if TYPE_CHECKING:
-    from agents.node import Node
+    from agents.node_parts import NodeParts
 
 ASK_TIMEOUT_S = 5.0
 
@@ -28,7 +28,7 @@ ASK_TIMEOUT_S = 5.0
 class Operations:
     """The operations of one node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeParts) -> None:
         self._node = node
         self.requests: Mapping[str, Operation] = {
             "agents": self._agents,

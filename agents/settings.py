@@ -3,24 +3,21 @@
 The file lies in the node's directory; the environment's names are `CONCLAVE_` and the setting in
 capitals. A key that does not exist, or a value that does not fit, is refused by name.
 
+pydantic validates; the merging is our own, because pydantic-settings costs every node 9 MB.
+
 What this module does not know: what the settings do.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.errors import BadSettings
 
@@ -28,9 +25,10 @@ PREFIX = "CONCLAVE_"
 FILE_NAME = "conclave.toml"
 DEFAULT_PORT = 4747
 _ELSEWHERE = frozenset({"CONCLAVE_HOME", "CONCLAVE_PASSPHRASE_FILE"})
+_LISTS = frozenset({"interfaces", "seeds"})
 
 
-class NodeSettings(BaseSettings):
+class NodeSettings(BaseModel):
     """How a node listens, finds others and reports.
 
     Attributes:
@@ -46,9 +44,7 @@ class NodeSettings(BaseSettings):
         log_level, log_style: what is logged and as what, see `agents.observe`.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = "0.0.0.0"
     port: int = Field(0, ge=0, le=65_532)
@@ -59,18 +55,6 @@ class NodeSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["text", "json"] = "text"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        toml = TomlConfigSettingsSource(settings_cls, cls.model_config.get("toml_file"))
-        return init_settings, env_settings, toml
 
 
 def default_home() -> Path:
@@ -87,42 +71,51 @@ def load_settings(home: Path, arguments: Mapping[str, Any]) -> NodeSettings:
     Raises:
         BadSettings: a key or a value, with where it was said.
     """
-    given = {name: value for name, value in arguments.items() if value is not None}
-    _check_names("argument", given)
-    _check_names(
-        "environment variable",
-        {
-            key.removeprefix(PREFIX).lower(): key
-            for key in os.environ
-            if key.startswith(PREFIX) and key not in _ELSEWHERE
-        },
-    )
     path = home / FILE_NAME
-
-    class _Located(NodeSettings):
-        model_config = SettingsConfigDict(toml_file=path)
-
+    given = {name: value for name, value in arguments.items() if value is not None}
+    said = {f"{path}": _of_file(path), "the environment": _of_environment(), "arguments": given}
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for place, values in said.items():
+        for name, value in values.items():
+            if name not in NodeSettings.model_fields:
+                known = ", ".join(sorted(NodeSettings.model_fields))
+                raise BadSettings(f"{place}: there is no setting {name!r}; there are: {known}")
+            merged[name], origin[name] = value, place
     try:
-        return _Located(**given)
-    except tomllib.TOMLDecodeError as error:
-        raise BadSettings(f"{path} is not TOML: {error}") from None
+        return NodeSettings.model_validate(merged)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        place = "argument" if name in given else f"{PREFIX}{name.upper()} or {path}"
-        if first["type"] == "extra_forbidden":
-            raise BadSettings(f"{path}: there is no setting {name!r}; {_known()}") from None
-        raise BadSettings(f"setting {name!r} ({place}): {first['msg']}") from None
-    except Exception as error:  # noqa: BLE001 - pydantic-settings wraps bad JSON in many kinds
-        raise BadSettings(f'{error}; lists are written as JSON, ["a", "b"]') from None
+        name = str(first["loc"][0])
+        raise BadSettings(f"{origin[name]}: setting {name!r}: {first['msg']}") from None
 
 
-def _check_names(kind: str, names: Mapping[str, Any]) -> None:
-    for name, value in names.items():
-        if name not in NodeSettings.model_fields:
-            shown = value if kind.startswith("env") else name
-            raise BadSettings(f"there is no {kind} {shown!r}; {_known()}")
+def _of_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path} is not TOML: {error}") from None
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _known() -> str:
-    return "there are: " + ", ".join(sorted(NodeSettings.model_fields))
+def _of_environment() -> dict[str, Any]:
+    """Return what `CONCLAVE_...` variables say; lists are written as JSON or with commas."""
+    found: dict[str, Any] = {}
+    for key, text in os.environ.items():
+        if not key.startswith(PREFIX) or key in _ELSEWHERE:
+            continue
+        name = key.removeprefix(PREFIX).lower()
+        found[name] = _list_of(text) if name in _LISTS else text
+    return found
+
+
+def _list_of(text: str) -> Any:
+    if text.strip().startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # validation says what is wrong with it
+    return [word for word in (part.strip() for part in text.split(",")) if word]

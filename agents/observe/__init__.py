@@ -1,6 +1,5 @@
-"""Seeing what a node does: logs and metrics."""
+"""Seeing what a node does: logs, and `agents.observe.metrics` for whoever wants to be scraped."""
 
 from agents.observe.logs import logging_to, masked, printable
-from agents.observe.metrics import NodeCollector, serve_metrics
 
-__all__ = ["NodeCollector", "logging_to", "masked", "printable", "serve_metrics"]
+__all__ = ["logging_to", "masked", "printable"]

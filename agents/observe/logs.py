@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from p2p import current_trace
+from p2p import TraceContext, current_trace
 
 MASK = "***"
 QUEUE_LIMIT = 10_000
@@ -48,8 +48,8 @@ def printable(text: str) -> str:
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields = {k: masked(k, v) for k, v in vars(record).items() if k not in _STANDARD}
-    trace = getattr(record, "trace", None) or current_trace()
-    if trace is not None and not isinstance(trace, str):
+    trace = fields.pop("trace", None) or current_trace()
+    if isinstance(trace, TraceContext):
         fields["trace"] = trace.trace_id.hex()
     return fields
 

@@ -21,14 +21,14 @@ from prometheus_client.registry import Collector
 from agents.errors import BadSettings
 
 if TYPE_CHECKING:
-    from agents.node import Node
+    from agents.node_parts import NodeParts
     from agents.settings import NodeSettings
 
 
 class NodeCollector(Collector):
     """Reads a node when it is asked to."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeParts) -> None:
         self._node = node
         self._since = time.time()
 
@@ -92,7 +92,7 @@ def _peak_bytes() -> int:
 
 
 @contextlib.contextmanager
-def serve_metrics(node: Node, settings: NodeSettings) -> Iterator[int]:
+def serve_metrics(node: NodeParts, settings: NodeSettings) -> Iterator[int]:
     """Serve `/metrics` until the block ends; yields the port.
 
     Raises:

@@ -1,0 +1,34 @@
+"""What a node consists of, for those who look at all of it: operations, the doctor, metrics.
+
+It stands between them and `agents.node`, which builds the operations, so that neither imports the
+other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from agents.calling import Calling
+    from agents.directory import Directory
+    from agents.hosting.host import AgentHost
+    from agents.quorum import Quorum
+    from agents.tasking import Asking, Working
+    from agents.watching import Watching
+    from keys import Keystore
+    from p2p import Peer, World
+
+
+class NodeParts(Protocol):
+    """A node that is up."""
+
+    keystore: Keystore
+    world: World
+    host: AgentHost
+    directory: Directory
+    watching: Watching
+    peer: Peer
+    quorum: Quorum
+    asking: Asking
+    calling: Calling
+    working: Working
