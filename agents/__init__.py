@@ -31,9 +31,9 @@ if TYPE_CHECKING:
         TaskUnknown,
     )
     from agents.hosting import Context
-    from agents.map_reduce import map_reduce
     from agents.net import Message, Net
     from agents.node import Node
+    from agents.reduction import map_reduce
     from agents.task import Decision, Task, Tasks
 
 _HOMES = {
@@ -61,7 +61,7 @@ _HOMES = {
     "TaskUnknown": "agents.errors",
     "Tasks": "agents.task",
     "connect": "agents.connecting",
-    "map_reduce": "agents.map_reduce",
+    "map_reduce": "agents.reduction",
 }
 
 __all__ = [

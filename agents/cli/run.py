@@ -12,8 +12,8 @@ from agents.agent import Agent, Job
 from agents.cli.attached import ask_node, print_json
 from agents.cli.loading import load_agents
 from agents.errors import BadAgent
-from agents.map_reduce import Progress, listening
 from agents.net import Net
+from agents.reduction import Progress, listening
 
 _WORDS = (str, int, float, bool)
 

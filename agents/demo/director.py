@@ -24,8 +24,8 @@ from typing import Any
 from agents.demo.processes import DemoFailed, DemoNode, Processes
 from agents.demo.story import Killing, Line, Story
 from agents.errors import AgentsError
-from agents.map_reduce import Progress, map_reduce
 from agents.net import Net
+from agents.reduction import Progress, map_reduce
 from p2p import P2PError
 
 NAMES = ("ada", "ben", "cleo", "dan", "eve", "finn", "gina", "hugo", "iris")
