@@ -29,8 +29,9 @@ from consensus.errors import (
     WrongCluster,
     WrongNode,
 )
+from consensus.outcomes import Committed
 from consensus.raft import Config, Entry, EntryKind, NodeId, Raft, Recovered, Role, Status
-from consensus.runner import Committed, Link, Runner, StateMachine
+from consensus.runner import Link, Runner, StateMachine
 from consensus.storage import MemoryStorage, SqliteStorage, Storage
 
 __all__ = [

@@ -16,7 +16,6 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from consensus.codec import decode_message, encode_message
@@ -26,18 +25,15 @@ from consensus.errors import (
     MachineFailed,
     MessageRefused,
     NodeHalted,
-    NotLeader,
     OutcomeUnknown,
-    ProposalsFull,
-    ProposalTooLarge,
     Stopped,
     StorageBroken,
     StorageError,
     StorageFull,
     TransferFailed,
 )
+from consensus.outcomes import Committed, Outcomes
 from consensus.raft import (
-    Accepted,
     Applied,
     Config,
     Effects,
@@ -45,12 +41,8 @@ from consensus.raft import (
     Event,
     Message,
     NodeId,
-    Propose,
     Raft,
     Received,
-    RefusalReason,
-    Refused,
-    Result,
     Role,
     Status,
     StorageFailed,
@@ -59,7 +51,6 @@ from consensus.raft import (
     Stored,
     Tick,
     Transfer,
-    TransferEnded,
     Unreachable,
 )
 from consensus.storage import Storage
@@ -83,18 +74,6 @@ class StateMachine(Protocol):
 
     def apply(self, entries: Sequence[Entry]) -> Sequence[object]:
         """Apply committed entries in order and return a result each; a pure function of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A proposal that is decided and applied here."""
-
-    index: int
-    term: int
-    result: object
-
-
-_Waiter = tuple[int, "asyncio.Future[Committed]"]
 
 
 class Runner:
@@ -125,12 +104,7 @@ class Runner:
         self.refused: Counter[str] = Counter()
         self._core: Raft | None = None
         self._inbox: deque[Event] = deque()
-        self._proposals: list[tuple[bytes, asyncio.Future[Committed]]] = []
-        self._requests: dict[int, asyncio.Future[Committed]] = {}
-        self._last_request = 0
-        self._waiting: dict[int, _Waiter] = {}
-        self._transfers: list[asyncio.Future[bool]] = []
-        self._applied_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._outcomes = Outcomes(config.node_id, MAX_WAITING, config.max_entry_bytes)
         self._to_store: list[StoreBatch] = []
         self._to_apply: deque[Entry] = deque()
         self._held: deque[tuple[int, tuple[Message, ...]]] = deque()
@@ -198,10 +172,7 @@ class Runner:
         """
         if not self._is_running:
             raise Stopped(self._config.node_id)
-        if len(self._waiting) + len(self._proposals) >= MAX_WAITING:
-            raise ProposalsFull(self._config.node_id, len(self._waiting), 0)
-        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._proposals.append((data, future))
+        future = self._outcomes.propose(data)
         self._want_drain()
         try:
             async with asyncio.timeout(timeout_s):
@@ -215,8 +186,7 @@ class Runner:
         Raises:
             TransferFailed: it stayed here.
         """
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._transfers.append(future)
+        future = self._outcomes.transfer()
         self._post(Transfer(target))
         try:
             async with asyncio.timeout(timeout_s):
@@ -234,8 +204,7 @@ class Runner:
         """
         if self.status().applied >= index:
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._applied_waiters.append((index, future))
+        future = self._outcomes.applied(index)
         try:
             async with asyncio.timeout(timeout_s):
                 await future
@@ -279,22 +248,15 @@ class Runner:
         now_ms = self._clock_ms()
         while self._inbox:
             core.step(self._inbox.popleft(), now_ms=now_ms)
-        if self._proposals:
-            core.step(self._next_proposal(), now_ms=now_ms)
+        proposals = self._outcomes.take_proposals()
+        if proposals is not None:
+            core.step(proposals, now_ms=now_ms)
         deadline_ms = core.deadline_ms
         if deadline_ms is not None and deadline_ms <= now_ms:
             core.step(Tick(), now_ms=now_ms)
         self._perform(core.take())
         self._arm()
         self._tell_change(core.status())
-
-    def _next_proposal(self) -> Propose:
-        proposals, self._proposals = self._proposals, []
-        first = self._last_request + 1
-        for _, future in proposals:
-            self._last_request += 1
-            self._requests[self._last_request] = future
-        return Propose(first, [data for data, _ in proposals])
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -310,8 +272,7 @@ class Runner:
         seen = (status.role, status.term, status.leader)
         if seen != self._seen:
             self._seen = seen
-            if status.role is not Role.LEADER:
-                self._lose_waiting()
+            self._outcomes.on_lead_lost(status.term if status.role is Role.LEADER else None)
             self.on_change(status)
 
     def _perform(self, effects: Effects) -> None:
@@ -329,7 +290,7 @@ class Runner:
             else:
                 self._held.append((effects.after, effects.send_stored))
         for result in effects.results:
-            self._take_result(result)
+            self._outcomes.on_result(result)
         if effects.apply:
             self._to_apply = deque(effects.apply)
             self._apply_some()
@@ -366,29 +327,7 @@ class Runner:
             self._send(self._held.popleft()[1])
         self._post(Stored(batch))
 
-    # -- results -------------------------------------------------------------------------------
-
-    def _take_result(self, result: Result) -> None:
-        match result:
-            case Accepted(first, count, first_index, term):
-                for n in range(count):
-                    self._waiting[first_index + n] = (term, self._requests.pop(first + n))
-            case Refused(first, count, reason, leader):
-                for n in range(count):
-                    self._fail(self._requests.pop(first + n), self._error_of(reason, leader))
-            case TransferEnded(_, moved):
-                for future in self._transfers:
-                    if not future.done():
-                        future.set_result(moved)
-                self._transfers = []
-
-    def _error_of(self, reason: RefusalReason, leader: NodeId | None) -> ConsensusError:
-        own = self._config.node_id
-        if reason is RefusalReason.FULL:
-            return ProposalsFull(own, len(self._waiting), self._config.max_uncommitted_bytes)
-        if reason is RefusalReason.TOO_LARGE:
-            return ProposalTooLarge(0, self._config.max_entry_bytes)
-        return NotLeader(own, None if leader == own else leader)
+    # -- applying ------------------------------------------------------------------------------
 
     def _apply_some(self) -> None:
         """Apply for a few milliseconds, then let the loop go on; a page may hold much work."""
@@ -405,39 +344,12 @@ class Runner:
                 self._die(MachineFailed(name, entry.index, entry.index, repr(error)))
                 return
             last = entry.index
-            self._complete(entry, result)
+            self._outcomes.on_applied(entry, result, self.status().leader)
         if self._to_apply:
             asyncio.get_running_loop().call_soon(self._apply_some)
             return
         self._post(Applied(last))
-        due = [w for w in self._applied_waiters if w[0] <= last]
-        if due:
-            self._applied_waiters = [w for w in self._applied_waiters if w[0] > last]
-            for _, future in due:
-                if not future.done():
-                    future.set_result(None)
-
-    def _complete(self, entry: Entry, result: object) -> None:
-        """R31: the same term at that index is done, another one is definitely not."""
-        found = self._waiting.pop(entry.index, None)
-        if found is None:
-            return
-        term, future = found
-        if term != entry.term:
-            self._fail(future, NotLeader(self._config.node_id, self.status().leader))
-        elif not future.done():
-            future.set_result(Committed(entry.index, entry.term, result))
-
-    def _lose_waiting(self) -> None:
-        """Without the lead nobody can say what becomes of what is on its way (R31)."""
-        waiting, self._waiting = self._waiting, {}
-        for index, (term, future) in waiting.items():
-            self._fail(future, OutcomeUnknown(self._config.node_id, index, term))
-
-    @staticmethod
-    def _fail(future: asyncio.Future[Committed], error: ConsensusError) -> None:
-        if not future.done():
-            future.set_exception(error)
+        self._outcomes.on_applied_up_to(last)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -451,11 +363,4 @@ class Runner:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        own = self._config.node_id
-        self._lose_waiting()
-        for future in (*self._requests.values(), *(f for _, f in self._proposals)):
-            self._fail(future, Stopped(own))
-        for moved in self._transfers:
-            if not moved.done():
-                moved.set_result(False)
-        self._requests, self._proposals, self._transfers = {}, [], []
+        self._outcomes.stop()
