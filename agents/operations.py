@@ -146,6 +146,7 @@ class Operations:
             "network_id": node.keystore.genesis.network_id,
             "expected_voters": node.keystore.genesis.expected_voters,
             "door_port": node.peer.ports["door"],
+            "door_hosts": list(node.world.hosts()),
             "peers_alive": len(node.peer.presence.present()),
             "agents": [offer.name for offer in node.host.offers],
             "leases": node.working.held,

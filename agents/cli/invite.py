@@ -26,54 +26,58 @@ def run(arguments: argparse.Namespace) -> None:
     keystore = Keystore.open(home, passphrase())
     if keystore.issuer is None:
         raise NotTheIssuer("inviting (do it on the node that ran `conclave init`)")
-    door = asyncio.run(_door_of(home))
-    addresses = _addresses(home, arguments.address, door)
+    doors = asyncio.run(_door_of(home))
+    addresses = _addresses(home, arguments.address, doors)
     ticket = keystore.issuer.invite(
         int(time.time() * 1000), ttl_s=int(arguments.minutes * 60), addresses=addresses
     )
     line = ticket.export_secret()
     if arguments.json:
-        print(json.dumps({"ticket": line, "addresses": [f"{a.host}:{a.port}" for a in addresses]}))
+        print(json.dumps({"ticket": line, "addresses": [str(a) for a in addresses]}))
     else:
         print(line)
     sys.stdout.flush()
-    if door is None:
+    if doors is None:
         print(
             "conclave: this node is not up; the newcomer waits until you run `conclave up` here",
             file=sys.stderr,
         )
 
 
-async def _door_of(home: Path) -> int | None:
-    """Return the door's port of the node that runs here, or None."""
+async def _door_of(home: Path) -> tuple[DoorAddress, ...] | None:
+    """Return where the door of the node that runs here is, or None while none runs."""
     try:
         gate = await attach(home)
     except NodeNotUp:
         return None
     try:
         status = await gate.request("status", {})
-        return int(status["door_port"])
+        port = int(status["door_port"])
+        return tuple(
+            DoorAddress(str(host), port) for host in status["door_hosts"] or ("127.0.0.1",)
+        )
     finally:
         await gate.close()
 
 
-def _addresses(home: Path, said: list[str] | None, door: int | None) -> tuple[DoorAddress, ...]:
-    """Return where the newcomer should knock.
+def _addresses(
+    home: Path, said: list[str] | None, doors: tuple[DoorAddress, ...] | None
+) -> tuple[DoorAddress, ...]:
+    """Return where the newcomer should knock: what was said, where this node is, or would be.
 
     Raises:
         BadSeed: an address is none.
     """
     settings = load_settings(home, {})
-    port = door or settings.port or DEFAULT_DOOR_PORT
+    port = doors[0].port if doors else settings.port or DEFAULT_DOOR_PORT
     if said:
         seeds = [parse_seed(text, default_port=port) for text in said]
         return tuple(DoorAddress(seed.host, seed.port) for seed in seeds)[:MAX_ADDRESSES]
-    everywhere = settings.host in ("0.0.0.0", "::")
-    if everywhere:
+    if doors:
+        return doors[:MAX_ADDRESSES]
+    if settings.host in ("0.0.0.0", "::"):
         found = usable_interfaces(chosen=settings.interfaces)
-        hosts = [interface.address.partition("%")[0] for interface in found]
+        hosts = [interface.address.partition("%")[0] for interface in found] or ["127.0.0.1"]
     else:
         hosts = [settings.host]
-    if not hosts:
-        hosts = ["127.0.0.1"]
     return tuple(DoorAddress(host, port) for host in dict.fromkeys(hosts))[:MAX_ADDRESSES]
