@@ -1,0 +1,120 @@
+"""Runners joined by an in-memory link on a real loop, for tests of the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from consensus import (
+    Config,
+    ConsensusError,
+    Entry,
+    EntryKind,
+    MemoryStorage,
+    Role,
+    Runner,
+    SqliteStorage,
+)
+
+CLUSTER = "lab"
+IDS = ("a", "b", "c")
+PATIENCE_S = 10.0
+
+
+class Machine:
+    """Keeps what it was given; the result of a command is its length."""
+
+    def __init__(self) -> None:
+        self.applied: list[bytes] = []
+
+    def apply(self, entries: Sequence[Entry]) -> list[int]:
+        self.applied += [e.data for e in entries if e.kind is EntryKind.COMMAND]
+        return [len(e.data) for e in entries]
+
+
+class Lab:
+    """Voters that can be started, killed and cut off."""
+
+    def __init__(self, directory: Path | None = None, ids: tuple[str, ...] = IDS) -> None:
+        self.ids = ids
+        self.running: dict[str, Runner] = {}
+        self.machines: dict[str, Machine] = {}
+        self.fatal: dict[str, ConsensusError] = {}
+        self.deaf: set[str] = set()
+        self._directory = directory
+        self._memory = {i: MemoryStorage() for i in ids}
+
+    def storage(self, node: str) -> SqliteStorage | MemoryStorage:
+        if self._directory is None:
+            return self._memory[node]
+        return SqliteStorage(self._directory / f"{node}.db", CLUSTER, node)
+
+    async def start(self, *nodes: str) -> None:
+        loop = asyncio.get_running_loop()
+        for node in nodes or self.ids:
+            self.machines[node] = Machine()
+            config = Config(node, CLUSTER, self.ids, heartbeat_ms=20, election_timeout_ms=100)
+            runner = Runner(
+                config,
+                self.storage(node),
+                _Link(self, node),
+                self.machines[node],
+                clock_ms=lambda: int(loop.time() * 1000),
+                rng=random.Random(node),
+            )
+            runner.on_fatal = lambda error, node=node: self.fatal.update({node: error})  # type: ignore[misc]
+            self.running[node] = runner
+            await runner.__aenter__()
+
+    async def kill(self, *nodes: str) -> None:
+        for node in nodes:
+            await self.running.pop(node).__aexit__(None)
+
+    async def stop(self) -> None:
+        await self.kill(*list(self.running))
+
+    async def leader(self) -> Runner:
+        def found() -> Runner | None:
+            leaders = [
+                r
+                for node, r in self.running.items()
+                if r.status().role is Role.LEADER and node not in self.deaf
+            ]
+            return max(leaders, key=lambda r: r.status().term, default=None)
+
+        await until(lambda: found() is not None)
+        leader = found()
+        assert leader is not None
+        return leader
+
+    async def agree(self) -> list[bytes]:
+        """Wait until all running voters have applied the same, and return it."""
+
+        def same() -> bool:
+            logs = [self.machines[n].applied for n in self.running]
+            commits = {r.status().applied for r in self.running.values()}
+            return len(commits) == 1 and all(log == logs[0] for log in logs)
+
+        await until(same)
+        return self.machines[next(iter(self.running))].applied
+
+
+class _Link:
+    def __init__(self, lab: Lab, own: str) -> None:
+        self._lab = lab
+        self._own = own
+
+    def send(self, to: str, data: bytes) -> None:
+        target = self._lab.running.get(to)
+        if target is None or self._lab.deaf & {to, self._own}:
+            return
+        asyncio.get_running_loop().call_soon(target.receive_from, self._own, data)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return once this holds; fail when it does not in time."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0)
