@@ -29,6 +29,7 @@ from p2p.discovery import (
     Lost,
     MdnsDiscovery,
     MdnsSettings,
+    hosts_to_tell,
     parse_seed,
     usable_interfaces,
 )
@@ -38,6 +39,7 @@ from p2p.transport import TransportSettings, ZmqTransport
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor
 
 INTRODUCTION_TIMEOUT_S = 3.0
+MAX_HOSTS = 8
 EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})
 
 
@@ -110,8 +112,7 @@ class LanWorld:
     def hosts(self) -> tuple[str, ...]:
         if self._settings.host not in EVERYWHERE:
             return (self._settings.host,)
-        found = usable_interfaces(chosen=self._interfaces)
-        return tuple(dict.fromkeys(i.address.partition("%")[0] for i in found))[:8]
+        return hosts_to_tell(usable_interfaces(chosen=self._interfaces))[:MAX_HOSTS]
 
     def networks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(interface.network for interface in self._survey))

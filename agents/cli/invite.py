@@ -15,7 +15,7 @@ from agents.errors import NodeNotUp
 from agents.local import attach
 from agents.settings import load_settings
 from keys import DoorAddress, Keystore, NotTheIssuer
-from p2p import DEFAULT_DOOR_PORT, parse_seed, usable_interfaces
+from p2p import DEFAULT_DOOR_PORT, hosts_to_tell, parse_seed, usable_interfaces
 
 MAX_ADDRESSES = 4
 
@@ -76,8 +76,7 @@ def _addresses(
     if doors:
         return doors[:MAX_ADDRESSES]
     if settings.host in ("0.0.0.0", "::"):
-        found = usable_interfaces(chosen=settings.interfaces)
-        hosts = [interface.address.partition("%")[0] for interface in found] or ["127.0.0.1"]
+        hosts = list(hosts_to_tell(usable_interfaces(chosen=settings.interfaces)))
     else:
         hosts = [settings.host]
     return tuple(DoorAddress(host, port) for host in dict.fromkeys(hosts))[:MAX_ADDRESSES]

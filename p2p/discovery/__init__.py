@@ -28,6 +28,7 @@ from p2p.discovery.interfaces import (
     Excluded,
     Interface,
     Survey,
+    hosts_to_tell,
     survey_interfaces,
     usable_interfaces,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Survey",
     "Tick",
     "UnknownInterface",
+    "hosts_to_tell",
     "multicast_problem",
     "parse_seed",
     "parse_seeds",

@@ -109,6 +109,14 @@ def survey_interfaces(*, chosen: Sequence[str] = (), loopback: bool = False) -> 
     return sort_out(found, readable, down, chosen=chosen, loopback=loopback)
 
 
+def hosts_to_tell(interfaces: Sequence[Interface]) -> tuple[str, ...]:
+    """What others may dial: link-local addresses only where there is nothing else, because without
+    the dialler's own zone they lead nowhere."""
+    routable = [interface for interface in interfaces if not interface.ip.is_link_local]
+    told = (interface.address.partition("%")[0] for interface in routable or interfaces)
+    return tuple(dict.fromkeys(told))
+
+
 def sort_out(
     found: Iterable[Interface],
     readable: Mapping[str, str],
