@@ -248,7 +248,9 @@ def agreed(nodes: list[Node]) -> str | None:
         return None
     if any(status["peers_alive"] < len(nodes) - 1 for status in said):
         return None
-    return next(n.name for n, s in zip(nodes, said, strict=True) if s["peer"] == s["leader"])
+    # A leader that has just died may still be everybody's.
+    by_peer = {s["peer"]: n.name for n, s in zip(nodes, said, strict=True)}
+    return by_peer.get(leaders.pop())
 
 
 @contextmanager
