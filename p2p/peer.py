@@ -141,6 +141,7 @@ class Peer:
             self.ports["door"] = await self._gathering.open_door()
             self._make_record(self.incarnation)
             self._check_papers()
+            log.info("this node listens", extra={f"{k}_port": v for k, v in self.ports.items()})
             await self._gathering.open_lan()
         except BaseException:
             await self._gathering.close()

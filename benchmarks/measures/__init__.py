@@ -1,0 +1,1 @@
+"""One module a subject; each declares its functions with `benchmarks.figures.measures`."""
