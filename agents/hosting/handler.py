@@ -81,9 +81,21 @@ class Handler:
         return {name: getattr(model, f"p_{name}") for name in self._signature.parameters}
 
     async def run(self, arguments: dict[str, Any], context: Context, executor: Executor) -> Any:
-        """Run it and return what it returns; whatever it raises passes through."""
+        """Run it and return what it returns; whatever it raises passes through.
+
+        Raises:
+            RuntimeError: it tried to end the process, which is not its own.
+        """
         if self._context_name is not None:
             arguments = {self._context_name: context, **arguments}
+        try:
+            return await self._call(arguments, executor)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise RuntimeError(
+                f"the handler raised {type(error).__name__}, which would end the node of all agents"
+            ) from error
+
+    async def _call(self, arguments: dict[str, Any], executor: Executor) -> Any:
         if self.is_async:
             return await self.function(**arguments)
         loop = asyncio.get_running_loop()

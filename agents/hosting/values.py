@@ -71,5 +71,6 @@ def _plain(value: object) -> object:
         return to_jsonable_python(value)
     except PydanticSerializationError:
         raise TypeError(
-            f"a {type(value).__name__} cannot travel; send plain data or a pydantic model"
+            f"a value of type {type(value).__name__} cannot travel; "
+            "send plain data or a pydantic model"
         ) from None

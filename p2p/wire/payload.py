@@ -43,7 +43,7 @@ def encode_payload(value: object, plain: Callable[[object], object] | None = Non
     try:
         packed: bytes = msgpack.packb(value, default=plain, use_bin_type=True)
     except _REFUSED as error:
-        found = None if plain else _why(value, "value", 0)
+        found = str(error) if plain else _why(value, "value", 0)
         raise PayloadError(found or f"value cannot travel: {error}") from None
     return packed
 
