@@ -64,11 +64,15 @@ async def node_at(
     keystore = Keystore.open(home, passphrase())
     settings = load_settings(home, arguments)
     node = Node(keystore, world_of(home, settings), offers)
-    async with node:
-        with contextlib.ExitStack() as stack:
-            if settings.metrics_port is not None:
-                # Imported when wanted: the client library costs 2 MB.
-                from agents.observe.metrics import serve_metrics
+    if settings.metrics_port is None:
+        async with node:
+            yield node
+        return
+    # Imported when wanted: the client library costs 2 MB. Served first: a port that is taken
+    # should stop the node before others have met it.
+    from agents.observe.metrics import serve_metrics
 
-                stack.enter_context(serve_metrics(node, settings))
+    with serve_metrics(settings.metrics_host, settings.metrics_port) as metrics:
+        async with node:
+            metrics.show(node)
             yield node

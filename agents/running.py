@@ -18,18 +18,23 @@ from agents.bringing_up import node_at
 from agents.errors import AgentsError
 from agents.hosting import Offer
 from agents.node import Node
-from agents.observe import logging_to
+from agents.observe import logging_to, one_line
 from agents.settings import default_home, load_settings
 from consensus import ConsensusError
 from keys import KeysError
-from p2p import P2PError
+from p2p import P2PError, PayloadError
 
 T = TypeVar("T")
 
 SWITCH_INTERVAL_S = 0.0005
 
 # What is somebody's fault and not a bug: told in one line, without a traceback.
-EXPECTED = (AgentsError, P2PError, KeysError, ConsensusError)
+EXPECTED = (AgentsError, P2PError, PayloadError, KeysError, ConsensusError, OSError)
+
+
+def told(error: Exception) -> str:
+    """Return the one line in which a person hears of an expected error."""
+    return f"conclave: {one_line(str(error))}"
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -59,7 +64,7 @@ def run_agents(offers: Iterable[Offer], *, home: str | Path | None = None, **set
         with logging_to(level=level.log_level, style=level.log_style):
             run_loop(serve(place, offers, settings, lambda node: _greet(node, offers)))
     except EXPECTED as error:
-        sys.exit(f"conclave: {error}")
+        sys.exit(told(error))
 
 
 async def serve(

@@ -73,21 +73,25 @@ def load_settings(home: Path, arguments: Mapping[str, Any]) -> NodeSettings:
     """
     path = home / FILE_NAME
     given = {name: value for name, value in arguments.items() if value is not None}
-    said = {f"{path}": _of_file(path), "the environment": _of_environment(), "arguments": given}
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for place, values in said.items():
+    for place, values in (
+        (f"{path}: ", _of_file(path)),
+        (f"environment: {PREFIX}", _of_environment()),
+        ("argument: ", given),
+    ):
         for name, value in values.items():
+            origin[name] = place + (name.upper() if place.endswith(PREFIX) else name)
             if name not in NodeSettings.model_fields:
                 known = ", ".join(sorted(NodeSettings.model_fields))
-                raise BadSettings(f"{place}: there is no setting {name!r}; there are: {known}")
-            merged[name], origin[name] = value, place
+                raise BadSettings(f"{origin[name]}: there is no such setting; there are: {known}")
+            merged[name] = value
     try:
         return NodeSettings.model_validate(merged)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        raise BadSettings(f"{origin[name]}: setting {name!r}: {first['msg']}") from None
+        raise BadSettings(f"{origin[name]}: {first['msg'].lower()}") from None
 
 
 def _of_file(path: Path) -> dict[str, Any]:

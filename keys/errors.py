@@ -293,7 +293,8 @@ class InsecurePermissions(KeystoreError):
 class HomeUnreadable(KeystoreError):
     def __init__(self, path: Path, tried: str, reason: str) -> None:
         super().__init__(
-            f"cannot {tried} {path}: {reason}; check the owner of the directory and the disk"
+            f"cannot {tried} {path}: {reason}; check the owner of the directory and the disk, "
+            "or choose another directory with --home"
         )
         self.path = path
         self.reason = reason
@@ -311,7 +312,10 @@ class HomeDamaged(KeystoreError):
 
 class PassphraseNeeded(KeystoreError):
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is sealed with a passphrase and none was given")
+        super().__init__(
+            f"{path} is sealed with a passphrase and none was given; "
+            "name a file that holds it in CONCLAVE_PASSPHRASE_FILE"
+        )
         self.path = path
 
 

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     doors = asyncio.run(_door_of(home))
     addresses = _addresses(home, arguments.address, doors)
     ticket = keystore.issuer.invite(
-        int(time.time() * 1000), ttl_s=int(arguments.minutes * 60), addresses=addresses
+        int(time.time() * 1000), ttl_s=max(1, round(arguments.minutes * 60)), addresses=addresses
     )
     line = ticket.export_secret()
     if arguments.json:

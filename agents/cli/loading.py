@@ -48,7 +48,7 @@ def _module_of(place: str, word: str) -> ModuleType:
         return importlib.import_module(place)
     except BadAgent:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything when imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         where = _where(error, path)
         raise BadAgent(f"{word} cannot be loaded: {type(error).__name__}: {error}{where}") from None
 
@@ -67,7 +67,7 @@ def _module_of_file(path: Path) -> ModuleType:
     return module
 
 
-def _where(error: Exception, path: Path) -> str:
+def _where(error: BaseException, path: Path) -> str:
     """Return the line of the user's own file that failed, if any."""
     traceback = error.__traceback__
     line = None

@@ -10,15 +10,26 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+from agents.cli.numbers import count, minutes, port, seconds
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the words, and where to read more."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"conclave: {message}; see `{self.prog} --help`\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="conclave",
         description="A network of agent processes on a LAN, without a broker or a server.",
     )
@@ -32,18 +43,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[Parser],
     name: str,
     module: str,
     text: str,
-) -> argparse.ArgumentParser:
+) -> Parser:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(module=f"agents.cli.{module}")
     command.add_argument("--home", help="the node's directory (CONCLAVE_HOME, ~/.conclave)")
     return command
 
 
-def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
     init = _add(commands, "init", "init", "make a network, with this node as its first member")
     init.add_argument("network", help="its name, such as lab")
     init.add_argument("--name", help="this node's name (default: the host's name)")
@@ -56,7 +67,7 @@ def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     init.add_argument("--json", action="store_true", help="print one JSON object")
     invite = _add(commands, "invite", "invite", "print a ticket with which one node may join")
-    invite.add_argument("--minutes", type=float, default=15, help="how long it is valid")
+    invite.add_argument("--minutes", type=minutes, default=15, help="how long it is valid")
     invite.add_argument(
         "--address",
         action="append",
@@ -70,7 +81,11 @@ def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     join.add_argument("--name", help="this node's name (default: the host's name)")
     join.add_argument(
-        "--wait", type=float, default=60, metavar="S", help="how long to wait for the inviting node"
+        "--wait",
+        type=seconds,
+        default=60,
+        metavar="S",
+        help="how long to wait for the inviting node",
     )
     join.add_argument("--json", action="store_true", help="print one JSON object")
     up = _add(commands, "up", "up", "bring up a node with agents, until Ctrl-C")
@@ -78,7 +93,7 @@ def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "agents", nargs="*", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not"
     )
     up.add_argument("--host", help="the address to bind (default: all)")
-    up.add_argument("--port", type=int, help="of the door; the next three are used too")
+    up.add_argument("--port", type=port, help="of the door; the next three are used too")
     up.add_argument(
         "--seed", action="append", metavar="HOST:PORT", help="a door to knock at; may be repeated"
     )
@@ -88,13 +103,13 @@ def _membership(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     up.add_argument(
         "--no-mdns", action="store_true", help="neither announce nor listen by multicast"
     )
-    up.add_argument("--metrics", type=int, metavar="PORT", help="serve Prometheus metrics there")
+    up.add_argument("--metrics", type=port, metavar="PORT", help="serve Prometheus metrics there")
     up.add_argument("--metrics-host", metavar="HOST", help="at this address (default: loopback)")
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     up.add_argument("--log-style", choices=("text", "json"))
 
 
-def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _looking(commands: argparse._SubParsersAction[Parser]) -> None:
     for name, text in (
         ("status", "who this node is, who leads, how the tasks stand"),
         ("peers", "the peers that this node knows"),
@@ -109,19 +124,19 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--state", choices=("pending", "assigned", "done", "failed", "parked", "cancelled")
     )
     tasks.add_argument("--job", help="only those of this job")
-    tasks.add_argument("--limit", type=int, default=20, help="how many at most (default: 20)")
+    tasks.add_argument("--limit", type=count, default=20, help="how many at most (default: 20)")
     doctor = _add(commands, "doctor", "doctor", "what is wrong, in words, and what to do")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _working(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _working(commands: argparse._SubParsersAction[Parser]) -> None:
     call = _add(commands, "call", "work", "ask whoever offers a capability")
     call.add_argument("capability", help="such as math.add")
     call.add_argument(
         "arguments", nargs="*", help="JSON values, or plain words; NAME=VALUE by name"
     )
     call.add_argument(
-        "--deadline", type=float, default=10, metavar="S", help="seconds (default: 10)"
+        "--deadline", type=seconds, default=10, metavar="S", help="seconds (default: 10)"
     )
     call.add_argument("--peer", help="ask this one: its name, its id, or the start of its id")
     call.add_argument("--json", action="store_true", help="print the answer as JSON")
@@ -129,9 +144,9 @@ def _working(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     submit.add_argument("skill", help="such as survey.file")
     submit.add_argument("payload", nargs="?", help="a JSON value, or a plain word")
     submit.add_argument("--key", help="the same skill and key again is the same task")
-    submit.add_argument("--retries", type=int, default=3)
+    submit.add_argument("--retries", type=count, default=3, help="how often to try again")
     submit.add_argument("--wait", action="store_true", help="wait for the result and print it")
-    submit.add_argument("--timeout", type=float, default=300, metavar="S", help="for --wait")
+    submit.add_argument("--timeout", type=seconds, default=300, metavar="S", help="for --wait")
     submit.add_argument("--json", action="store_true", help="print one JSON object")
     for name, text in (
         ("cancel", "cancel a task that has not ended"),
@@ -145,7 +160,7 @@ def _working(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--json", action="store_true", help="print one JSON object last")
 
 
-def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _demo(commands: argparse._SubParsersAction[Parser]) -> None:
     demo = _add(
         commands, "demo", "demo", "five agent processes survey a source tree; two are killed"
     )
@@ -173,23 +188,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and arguments.command != "run":
         top.error(f"unrecognised arguments: {' '.join(rest)}")
     arguments.rest = rest
-    module = importlib.import_module(arguments.module)
-    return int(_guarded(module.run, arguments))
-
-
-def _guarded(run: object, arguments: argparse.Namespace) -> int:
-    """Run a command; what is somebody's fault is one line, and no traceback."""
-    from agents.running import EXPECTED
-
-    assert callable(run)
     try:
-        return int(run(arguments) or 0)
+        return _guarded(arguments)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _guarded(arguments: argparse.Namespace) -> int:
+    """Run a command; what is somebody's fault is one line, and no traceback."""
+    from agents.running import EXPECTED, told
+
+    try:
+        module = importlib.import_module(arguments.module)
+        status = int(module.run(arguments) or 0)
+        sys.stdout.flush()
     except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except EXPECTED as error:
-        from agents.observe import printable
-
-        print(f"conclave: {printable(str(error))}", file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return EXIT_ERROR
+    return status

@@ -46,6 +46,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Return the text as `printable` does, in one line."""
+    return " ".join(printable(text).split())
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields = {k: masked(k, v) for k, v in vars(record).items() if k not in _STANDARD}
     trace = fields.pop("trace", None) or current_trace()

@@ -22,7 +22,6 @@ from agents.errors import BadSettings
 
 if TYPE_CHECKING:
     from agents.node_parts import NodeParts
-    from agents.settings import NodeSettings
 
 
 class NodeCollector(Collector):
@@ -91,27 +90,39 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+class Metrics:
+    """The endpoint while it is open: empty until it is told of a node.
+
+    Attributes:
+        port: where it is served.
+    """
+
+    def __init__(self, registry: CollectorRegistry, port: int) -> None:
+        self._registry = registry
+        self.port = port
+
+    def show(self, node: NodeParts) -> None:
+        """Serve this node's metrics; it must be up."""
+        self._registry.register(NodeCollector(node))
+
+
 @contextlib.contextmanager
-def serve_metrics(node: NodeParts, settings: NodeSettings) -> Iterator[int]:
-    """Serve `/metrics` until the block ends; yields the port.
+def serve_metrics(host: str, port: int) -> Iterator[Metrics]:
+    """Serve `/metrics` until the block ends; port 0 takes any.
 
     Raises:
-        BadSettings: the port is taken.
+        BadSettings: the port is taken, or the address is none of this machine's.
     """
-    assert settings.metrics_port is not None
     registry = CollectorRegistry()
-    registry.register(NodeCollector(node))
     try:
-        server, thread = start_http_server(
-            settings.metrics_port, addr=settings.metrics_host, registry=registry
-        )
+        server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
         raise BadSettings(
-            f"metrics cannot be served at {settings.metrics_host}:{settings.metrics_port}: "
-            f"{error.strerror}; choose another --metrics port"
+            f"metrics cannot be served at {host}:{port}: {error.strerror}; "
+            "choose another --metrics port or --metrics-host"
         ) from None
     try:
-        yield int(server.server_port)
+        yield Metrics(registry, int(server.server_port))
     finally:
         server.shutdown()
         server.server_close()

@@ -71,6 +71,11 @@ def _advice(failures: Sequence[IntroductionFailed]) -> str:
     reasons = {each.reason for each in failures}
     if reasons & {code.value for code in _TELLING[:4]}:
         return "Ask for a new ticket from `conclave invite`"
+    if RefusalCode.WRONG_NETWORK.value in reasons:
+        return (
+            "Is the node that printed the ticket up at that address? "
+            "If not, ask for a new ticket from `conclave invite`"
+        )
     if reasons <= {code.value for code in _NOBODY_THERE}:
         return "Is the node that printed the ticket running, and is its door port open?"
     return "Run the same command again to retry with the same key"

@@ -1,0 +1,53 @@
+"""Numbers on the command line: what argparse calls to read them, with the bounds in words.
+
+What this module does not know: which options there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+MAX_SECONDS = 30 * 86_400.0
+MAX_COUNT = 1_000_000
+MAX_PORT = 65_535
+
+
+def seconds(word: str) -> float:
+    """Read a time from 0 to 30 days."""
+    return _number(word, 0.0, MAX_SECONDS, "seconds from 0 to 2592000")
+
+
+def minutes(word: str) -> float:
+    """Read a time of at least a second and at most 30 days, in minutes."""
+    return _number(word, 1 / 60, MAX_SECONDS / 60, "minutes from 0.017 to 43200")
+
+
+def count(word: str) -> int:
+    """Read how many: 0 or more."""
+    return _whole(word, MAX_COUNT, "a whole number from 0 to 1000000")
+
+
+def port(word: str) -> int:
+    """Read a port; 0 means any."""
+    return _whole(word, MAX_PORT, "a port from 0 to 65535")
+
+
+def _number(word: str, least: float, most: float, wanted: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{word!r} is not {wanted}")
+    return value
+
+
+def _whole(word: str, most: int, wanted: str) -> int:
+    try:
+        value = int(word)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{word!r} is not {wanted}")
+    return value
