@@ -207,7 +207,10 @@ class ForeignStorage(StorageError):
 
     def __init__(self, path: str, why: str) -> None:
         self.path = path
-        super().__init__(f"{path} is not a consensus log: {why}; choose another path")
+        super().__init__(
+            f"{path} is not a consensus log: {why}; if it ever was one it"
+            " is damaged: let the node rejoin under a new identity"
+        )
 
 
 class NewerFormat(StorageError):

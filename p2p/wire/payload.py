@@ -43,7 +43,7 @@ def encode_payload(value: object, plain: Callable[[object], object] | None = Non
     try:
         packed: bytes = msgpack.packb(value, default=plain, use_bin_type=True)
     except _REFUSED as error:
-        found = str(error) if plain else _why(value, "value", 0)
+        found = _in_words(error) if plain else _why(value, "value", 0)
         raise PayloadError(found or f"value cannot travel: {error}") from None
     return packed
 
@@ -68,6 +68,13 @@ def decode_payload(data: bytes) -> Any:
         )
     except _REFUSED as error:
         raise PayloadError(f"not a payload: {type(error).__name__}") from None
+
+
+def _in_words(error: Exception) -> str | None:
+    """Say why, where objects are turned plain on the way, so that no search finds the place."""
+    if isinstance(error, OverflowError):
+        return "an integer of more than 64 bits cannot travel; send it as text"
+    return str(error) if isinstance(error, TypeError) else None
 
 
 def _why(value: object, where: str, depth: int) -> str | None:

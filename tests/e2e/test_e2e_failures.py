@@ -114,6 +114,7 @@ def test_two_of_three_decide_and_one_of_them_alone_does_not(tmp_path: Path) -> N
         assert ada.run("submit", "lab.add", '{"a": 1, "b": 1}', "--wait").out == "2.0\n"
         bob.kill()
         eventually(lambda: ada.states()["bob"] == "dead", "the second death noticed")
+        eventually(lambda: ada.status()["leader"] is None, "nobody leads")
         refused(ada.run("submit", "lab.add", "[1]"), "NoQuorum", "1 of 3 voters are reachable")
         bob.up(str(AGENT), seeds=(ada,))
         eventually(lambda: agreed([ada, bob]), "a leader after the restart")
