@@ -211,7 +211,7 @@ class Node:
         self.asking.leader_changed()
         self.working.leader_changed(leader)
         name = self.peer.label(leader) if leader is not None else None
-        log.info("the leader is %s", name or "unknown")
+        log.info("the leader is %s", name or "unknown", extra={"peer": leader or "none"})
         self.watching.tell(
             {"event": "leader", "peer": leader, "name": name, "term": self.quorum.term}
         )

@@ -19,9 +19,9 @@ async def nothing(number: int) -> int:
 
 
 @agent.serve("bench.hold")
-async def hold(where: dict[str, str], seconds: float = 60.0) -> None:
+async def hold(file: str, key: str, seconds: float = 60.0) -> None:
     """Write down who began which task and when, then wait."""
-    line = f"{where['key']} {os.getpid()} {time.time():.6f}\n"
-    with Path(where["file"]).open("a") as file:  # noqa: ASYNC230 - microseconds, and exact
-        file.write(line)
+    line = f"{key} {os.getpid()} {time.time():.6f}\n"
+    with Path(file).open("a") as marks:  # noqa: ASYNC230 - microseconds, and exact
+        marks.write(line)
     await asyncio.sleep(seconds)

@@ -51,6 +51,10 @@ class Event:
     message: str
     peer: str
 
+    @property
+    def is_leader(self) -> bool:
+        return self.message.startswith("the leader is ")
+
 
 class Node:
     """The directory of one member, and its process if it is up."""
@@ -104,17 +108,21 @@ class Node:
         return self.home.with_suffix(".log")
 
     @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
     def door(self) -> str:
         """Where its introduction door is, as other nodes want it said."""
         self.first(lambda e: e.area == "p2p" and "listens" in e.message, f"door of {self.name}")
-        for line in self._log.read_text().splitlines():
+        for line in self.log.splitlines():
             if "door_port" in line:
                 return f"{LOOPBACK}:{json.loads(line)['door_port']}"
-        raise NothingHappened("a door", self._log.read_text())
+        raise NothingHappened("a door", self.log)
 
     def events(self) -> Iterator[Event]:
         """Yield what the log holds by now."""
-        for line in self._log.read_text(errors="replace").splitlines(keepends=True):
+        for line in self.log.splitlines(keepends=True):
             if not (line.startswith("{") and line.endswith("}\n")):
                 continue
             said = json.loads(line)
@@ -133,7 +141,7 @@ class Node:
         until = time.monotonic() + TIMEOUT_S
         while (value := condition()) is None:
             if time.monotonic() >= until or self.process is None or self.process.poll() is not None:
-                raise NothingHappened(f"{self.name}: {what}", self._log.read_text()[-3000:])
+                raise NothingHappened(f"{self.name}: {what}", self.log[-3000:])
             time.sleep(POLL_S)
         return value
 
@@ -152,16 +160,14 @@ class Node:
         """When it called another node dead."""
         return self.first(_about(other, "is dead"), f"{other.name} dead", since_s).at_s
 
-    def knows_leader(self, since_s: float, but_not: Node | None = None) -> tuple[float, str]:
-        """When it knew a leader, and the name of that one."""
-        avoid = f"the leader is {but_not.name} " if but_not is not None else "the leader is unknown"
+    def knows_leader(self, since_s: float = 0.0, but_not: Node | None = None) -> float:
+        """When it knew a leader, other than this one."""
+        avoid = {"none", but_not.peer if but_not is not None else ""}
+        return self.first(lambda e: e.is_leader and e.peer not in avoid, "a leader", since_s).at_s
 
-        def wanted(event: Event) -> bool:
-            is_one = event.message.startswith("the leader is ")
-            return is_one and "unknown" not in event.message and avoid not in event.message
-
-        event = self.first(wanted, "a leader", since_s)
-        return event.at_s, event.message.removeprefix("the leader is ").split()[0]
+    def latest_leader(self) -> str:
+        """Return the peer whom it last called the leader; "none" if it knows none."""
+        return next((e.peer for e in reversed(list(self.events())) if e.is_leader), "none")
 
 
 def _about(other: Node, words: str) -> Callable[[Event], bool]:
@@ -203,16 +209,20 @@ class Network:
             for other in self.nodes:
                 if other is not node:
                     node.sees(other)
-            node.knows_leader(0.0)
+            node.knows_leader()
 
     def leader(self) -> Node:
-        """Return the node that most recently won an election that all know of."""
-        names = set()
-        for node in self.nodes:
-            said = [e.message for e in node.events() if e.message.startswith("the leader is ")]
-            names.add(said[-1].removeprefix("the leader is ").split()[0] if said else "?")
-        (name,) = names
-        return next(node for node in self.nodes if node.name == name)
+        """Return the leader, as soon as all nodes that are up agree who it is."""
+        until = time.monotonic() + TIMEOUT_S
+        peers = {node.peer for node in self.nodes}
+        while len(said := {n.latest_leader() for n in self.nodes if n.process}) != 1 or not (
+            said <= peers
+        ):
+            if time.monotonic() >= until:
+                logs = "\n".join(node.log for node in self.nodes)
+                raise NothingHappened("a leader that all agree on", logs)
+            time.sleep(POLL_S)
+        return next(node for node in self.nodes if node.peer in said)
 
     def stop(self) -> None:
         for node in self.nodes:

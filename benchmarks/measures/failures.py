@@ -61,7 +61,7 @@ async def _round(times: _Times) -> None:
         second.up("--no-mdns", "--seed", first.door)
         second.sees(first)
         third.up("--no-mdns", "--seed", first.door)
-        known_s = max(node.knows_leader(0.0)[0] for node in members.nodes)
+        known_s = max(node.knows_leader() for node in members.nodes)
         times["first leader"].append(known_s - third.listening_s())
         await _kill_worker(members, times)
         await _kill_leader(members, times)
@@ -88,7 +88,7 @@ async def _kill_worker(members: Network, times: _Times) -> None:
         )
         times["elsewhere"].append(max(starts.latest()[key][1] for key in orphans) - killed_s)
     victim.up("--no-mdns", "--seed", leader.door)
-    victim.knows_leader(0.0)
+    victim.knows_leader()
     for node in others:
         node.sees(victim, killed_s)
 
@@ -98,7 +98,7 @@ async def _kill_leader(members: Network, times: _Times) -> None:
     killed_s = victim.kill()
     others: list[Node] = [node for node in members.nodes if node is not victim]
     times["new leader"].append(
-        max(node.knows_leader(killed_s, but_not=victim)[0] for node in others) - killed_s
+        max(node.knows_leader(killed_s, but_not=victim) for node in others) - killed_s
     )
     times["dead"].append(max(n.gives_up(victim, killed_s) for n in others) - killed_s)
 
