@@ -4,7 +4,7 @@ from p2p.admission.credentials import Credentials
 from p2p.admission.dialer import DialerHandshake
 from p2p.admission.door import Door, DoorSettings
 from p2p.admission.door_side import DoorHandshake
-from p2p.admission.errors import JoinFailed, WrongNetwork
+from p2p.admission.errors import JoinFailed, WrongNetwork, failure_of
 from p2p.admission.handshake import (
     Admit,
     Close,
@@ -48,6 +48,7 @@ __all__ = [
     "SessionTable",
     "Verified",
     "WrongNetwork",
+    "failure_of",
     "introduce",
     "join",
 ]

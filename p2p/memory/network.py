@@ -43,6 +43,7 @@ class MemoryNetwork:
         self.counts: Counter[str] = Counter()
         self._rng = rng
         self._cut: set[tuple[str, str]] = set()
+        self._gone: set[str] = set()
         self._listeners: dict[tuple[str, int], object] = {}
         self._last_arrival: dict[tuple[str, str], float] = {}
         self._last_port = 20_000
@@ -67,9 +68,19 @@ class MemoryNetwork:
         """Return what listens there; whether it is reachable, `reaches` says."""
         return self._listeners.get((host, port))
 
+    def all_listeners(self) -> list[tuple[str, object]]:
+        """Return what listens anywhere, with its host."""
+        return [(host, listener) for (host, _), listener in self._listeners.items()]
+
+    def remove(self, host: str) -> None:
+        """A host is gone for good: nothing there listens or speaks any more."""
+        self._gone.add(host)
+        for place in [place for place in self._listeners if place[0] == host]:
+            del self._listeners[place]
+
     def reaches(self, source: str, target: str) -> bool:
         """Return whether frames pass from one host to the other just now."""
-        return (source, target) not in self._cut
+        return (source, target) not in self._cut and not self._gone & {source, target}
 
     def cut(
         self, sources: Iterable[str], targets: Iterable[str], *, both_ways: bool = True

@@ -1,0 +1,17 @@
+"""The simulated world: an in-memory network with faults, on virtual time."""
+
+from p2p.memory.network import MemoryFaults, MemoryNetwork
+from p2p.memory.transport import MemoryTransport
+from p2p.memory.virtual_time import Stuck, VirtualClock, VirtualTimeLoop, run_virtual
+from p2p.memory.world import MemoryWorld
+
+__all__ = [
+    "MemoryFaults",
+    "MemoryNetwork",
+    "MemoryTransport",
+    "MemoryWorld",
+    "Stuck",
+    "VirtualClock",
+    "VirtualTimeLoop",
+    "run_virtual",
+]

@@ -1,0 +1,89 @@
+"""Peers in virtual time, for tests of whole peers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any
+
+from keys import Chain, Identity, Role, Trust, make_issuer, make_peer, make_root, network_id_of
+from p2p import Papers, Peer
+from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
+
+WALL_MS = 1_700_000_000_000
+
+
+class Authority:
+    """A network that issues papers."""
+
+    def __init__(self, name: str = "lab", seed: int = 1) -> None:
+        self._rng = Random(seed)
+        self.name = name
+        self._root = self._identity()
+        self._issuer = self._identity()
+        self._top = make_root(self._root, name, WALL_MS)
+        self._middle = make_issuer(
+            self._root, self._top, self._issuer.public_key, f"{name}-issuer", WALL_MS
+        )
+
+    def _identity(self) -> Identity:
+        return Identity.from_secret(self._rng.randbytes(32))
+
+    def papers(self, name: str, roles: Role = Role.SERVICE, incarnation: int = WALL_MS) -> Papers:
+        own = self._identity()
+        leaf = make_peer(self._issuer, self._middle, own.public_key, name, roles, WALL_MS)
+        chain = Chain((leaf, self._middle, self._top))
+        return Papers(own, chain, Trust(network_id_of(self._root.public_key)), name, incarnation)
+
+
+class Lab:
+    """A network in memory and the peers on it."""
+
+    def __init__(self, seed: int = 7) -> None:
+        self.network = MemoryNetwork(Random(seed), MemoryFaults())
+        self.authority = Authority(seed=seed)
+        self._seed = seed
+        self.worlds: dict[str, MemoryWorld] = {}
+        self.peers: dict[str, Peer] = {}
+
+    def world(self, **options: Any) -> MemoryWorld:
+        self._seed += 1
+        return MemoryWorld(self.network, self._seed, **options)
+
+    def peer(self, name: str, *, papers: Papers | None = None, **options: Any) -> Peer:
+        world = self.world(**options)
+        peer = Peer(papers or self.authority.papers(name), world)
+        self.worlds[name], self.peers[name] = world, peer
+        return peer
+
+    async def up(self, *names: str) -> list[Peer]:
+        """Bring up peers of these names and wait until each sees all others."""
+        peers = [self.peers.get(name) or self.peer(name) for name in names]
+        for peer in peers:
+            await peer.__aenter__()
+        await until(lambda: all(len(p.presence.present()) >= len(peers) - 1 for p in peers))
+        return peers
+
+    async def down(self) -> None:
+        for peer in self.peers.values():
+            await peer.__aexit__(None, None, None)
+
+
+async def until(holds: Callable[[], Any], limit_s: float = 30.0) -> None:
+    """Return once this holds, in virtual time; fail when it does not within the limit."""
+    async with asyncio.timeout(limit_s):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def in_lab(scenario: Callable[[Lab], Coroutine[Any, Any, None]], seed: int = 7) -> None:
+    """Run a scenario on virtual time; its peers go down at the end."""
+
+    async def main() -> None:
+        lab = Lab(seed)
+        await scenario(lab)
+        await lab.down()
+
+    print(f"seed {seed}")
+    run_virtual(main())
