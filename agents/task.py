@@ -24,6 +24,7 @@ from agents.ledger import State, TaskView
 from agents.local import Gate
 
 POLL_S = 10.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.05  # an assignment is one round of the quorum away
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,13 @@ class Task:
     async def wait_assigned(self, timeout: float) -> None:
         """Return when somebody has it or had it, or when the time is over."""
         deadline = time.monotonic() + timeout
+        pause_s = SHORTEST_PAUSE_S
         while True:
             await self.refresh()
             if self.state != "pending" or time.monotonic() >= deadline:
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def result(self, timeout: float | None = None, *, returns: Any = None) -> Any:
         """Wait until it is done and return its result; survives the death of workers and leaders.
