@@ -149,7 +149,8 @@ def _signature_of(
         annotation = hints.get(name, parameter.annotation)
         if parameter.kind in _UNNAMED:
             raise BadAgent(
-                f"{capability}: {function.__name__} takes `{parameter}` without a name of its "
+                f"{capability}: {function.__name__} takes "
+                f"`{parameter.replace(annotation=annotation)}` without a name of its "
                 "own; name each argument, so that callers can be told what is missing"
             )
         if annotation is Context:

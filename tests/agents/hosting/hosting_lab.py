@@ -1,0 +1,51 @@
+"""A host of agents, and calls to it without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from agents import Agent, Net
+from agents.hosting import Context, TaskGrant, from_bytes, to_bytes
+from agents.hosting.host import AgentHost
+from agents.local import DirectGate
+from keys import Identity, PeerId, Permission
+from p2p import SystemClock
+
+T = TypeVar("T")
+CALLER: PeerId = Identity.from_secret(bytes(32)).peer_id
+CALLERS = Permission.CALL | Permission.SUBSCRIBE
+
+
+def run(body: Coroutine[Any, Any, T]) -> T:
+    async def main() -> T:
+        async with asyncio.timeout(10):
+            return await body
+
+    return asyncio.run(main())
+
+
+@contextmanager
+def hosting(*agents: Agent) -> Iterator[AgentHost]:
+    host = AgentHost(agents, "ada")
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+def context(
+    capability: str, deadline_ms: int | None = None, task: TaskGrant | None = None
+) -> Context:
+    gate = DirectGate({}, {})
+    net = Net(gate, "ada", CALLER)
+    clock = SystemClock()
+    return Context(CALLER, "bob", capability, "bench", deadline_ms, None, net, clock, task)
+
+
+async def call(host: AgentHost, capability: str, *args: Any, **kwargs: Any) -> Any:
+    """Call as a peer may; returns plain data."""
+    payload = to_bytes([args, kwargs])
+    return from_bytes(await host.run_call(capability, payload, context(capability), CALLERS))
