@@ -123,8 +123,10 @@ class WorkerCore:
     @property
     def deadline_ms(self) -> int | None:
         """When it next wants a tick; it may be early, never late."""
-        times = [at for at in (self._due_ms, self._outbox.deadline_ms) if at is not None]
-        return min(times, default=None)
+        # Without a leader there is nobody to report to, and so nothing to wake for: an overdue
+        # report would ask for a tick that changes nothing, again and again.
+        overdue_ms = self._outbox.deadline_ms if self._leader is not None else None
+        return min((at for at in (self._due_ms, overdue_ms) if at is not None), default=None)
 
     def in_flight(self) -> dict[str, int]:
         """Executions by agent."""
