@@ -131,12 +131,18 @@ class _Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _take(self, request_id: Any, operation: Any, params: Any) -> None:
-        if not isinstance(request_id, int) or not isinstance(params, dict):
+        if type(request_id) is not int or not (
+            isinstance(operation, str) and isinstance(params, dict)
+        ):
             return
         if request_id < 0:
             running = self._under_way.get(-request_id)
             if running is not None:
                 running.cancel()
+            return
+        if request_id in self._under_way:
+            twice = AgentsError(f"request {request_id} is already under way on this connection")
+            self._write([request_id, "error", describe_error(twice)])
             return
         if operation in self._operations:
             work = self._answer(request_id, self._operations[operation], params)
