@@ -32,7 +32,7 @@ async def connect(home: str | Path | None = None, **settings: Any) -> AsyncItera
         NoNetworkYet: the directory belongs to no network; the text says how to make or join one.
         NodeNotUp: the node that ran there went away.
     """
-    place = Path(home) if home is not None else default_home()
+    place = Path(home).expanduser() if home is not None else default_home()
     async with contextlib.AsyncExitStack() as stack:
         try:
             net = await stack.enter_async_context(attached(place))

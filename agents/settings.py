@@ -59,7 +59,7 @@ class NodeSettings(BaseModel):
 
 def default_home() -> Path:
     """Return the node's directory: `CONCLAVE_HOME`, or `~/.conclave`."""
-    return Path(os.environ.get("CONCLAVE_HOME") or Path.home() / ".conclave")
+    return Path(os.environ.get("CONCLAVE_HOME") or "~/.conclave").expanduser()
 
 
 def load_settings(home: Path, arguments: Mapping[str, Any]) -> NodeSettings:
