@@ -156,11 +156,11 @@ class SqliteStorage:
 
     def write(self, batches: Sequence[StoreBatch]) -> None:
         """See `Storage.write`."""
-        checksums = array("L", self._checksums)
+        tail = _Tail(self._checksums)
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for batch in batches:
-                self._write_one(batch, checksums)
+                self._write_one(batch, tail)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
@@ -168,18 +168,18 @@ class SqliteStorage:
             if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
                 raise StorageFull(self._path) from error
             raise StorageBroken(self._path, str(error)) from error
-        self._checksums = checksums
+        tail.keep()
 
-    def _write_one(self, batch: StoreBatch, checksums: array[int]) -> None:
+    def _write_one(self, batch: StoreBatch, tail: _Tail) -> None:
         if batch.truncate_from is not None:
             self._db.execute("DELETE FROM log WHERE idx >= ?", (batch.truncate_from,))
-            del checksums[batch.truncate_from - 1 :]
+            tail.cut(batch.truncate_from - 1)
         rows = []
-        before = checksums[-1] if checksums else 0
+        before = tail.last
         for entry in batch.entries:
-            assert entry.index == len(checksums) + 1, "a gap in the log"
+            assert entry.index == len(tail) + 1, "a gap in the log"
             before = chained(before, entry)
-            checksums.append(before)
+            tail.append(before)
             rows.append((entry.index, entry.term, int(entry.kind), entry.data, before))
         # One statement for many rows: each one gives up the interpreter's lock, and with a busy
         # loop in the other thread it would wait for that lock row by row.
@@ -205,3 +205,37 @@ class SqliteStorage:
     def close(self) -> None:
         """Let the file go."""
         self._db.close()
+
+
+class _Tail:
+    """The checksums of the log as a transaction will leave them, if it is committed.
+
+    Only what changes is held here: a write must not cost more because the log is long.
+    """
+
+    def __init__(self, kept: array[int]) -> None:
+        self._kept = kept
+        self._kept_length = len(kept)
+        self._new = array("L")
+
+    def __len__(self) -> int:
+        return self._kept_length + len(self._new)
+
+    @property
+    def last(self) -> int:
+        if self._new:
+            return self._new[-1]
+        return self._kept[self._kept_length - 1] if self._kept_length else 0
+
+    def cut(self, length: int) -> None:
+        """Forget everything behind the first `length` entries."""
+        del self._new[max(0, length - self._kept_length) :]
+        self._kept_length = min(self._kept_length, length)
+
+    def append(self, checksum: int) -> None:
+        self._new.append(checksum)
+
+    def keep(self) -> None:
+        """The transaction is committed."""
+        del self._kept[self._kept_length :]
+        self._kept.extend(self._new)
