@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.doors import remembered_doors
 from agents.errors import BadSettings
 from agents.hosting import Offer
 from agents.node import Node
@@ -43,7 +44,7 @@ def world_of(home: Path, settings: NodeSettings) -> LanWorld:
             host=settings.host,
             port=settings.port,
             interfaces=settings.interfaces,
-            seeds=settings.seeds,
+            seeds=tuple(dict.fromkeys((*settings.seeds, *remembered_doors(home)))),
             mdns=settings.mdns,
             last_good=home / "peers",
         )

@@ -17,7 +17,7 @@ from agents.bringing_up import node_at
 from agents.errors import NodeNotUp
 from agents.local import attach
 from agents.net import Net
-from agents.settings import default_home
+from agents.settings import home_at
 
 
 @contextlib.asynccontextmanager
@@ -32,7 +32,7 @@ async def connect(home: str | Path | None = None, **settings: Any) -> AsyncItera
         NoNetworkYet: the directory belongs to no network; the text says how to make or join one.
         NodeNotUp: the node that ran there went away.
     """
-    place = Path(home).expanduser() if home is not None else default_home()
+    place = home_at(home)
     async with contextlib.AsyncExitStack() as stack:
         try:
             net = await stack.enter_async_context(attached(place))

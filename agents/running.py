@@ -19,7 +19,7 @@ from agents.errors import AgentsError
 from agents.hosting import Offer
 from agents.node import Node
 from agents.observe import logging_to, one_line
-from agents.settings import default_home, load_settings
+from agents.settings import home_at, load_settings
 from consensus import ConsensusError
 from keys import KeysError
 from p2p import P2PError, PayloadError
@@ -57,7 +57,7 @@ def run_agents(offers: Iterable[Offer], *, home: str | Path | None = None, **set
         home: the node's directory; default: `CONCLAVE_HOME` or `~/.conclave`.
         settings: as `conclave up --help` lists them.
     """
-    place = Path(home).expanduser() if home is not None else default_home()
+    place = home_at(home)
     offers = tuple(offers)
     try:
         level = load_settings(place, settings)

@@ -62,6 +62,11 @@ def default_home() -> Path:
     return Path(os.environ.get("CONCLAVE_HOME") or "~/.conclave").expanduser()
 
 
+def home_at(home: str | Path | None) -> Path:
+    """Return the directory that was named, or the default one."""
+    return Path(home).expanduser() if home is not None else default_home()
+
+
 def load_settings(home: Path, arguments: Mapping[str, Any]) -> NodeSettings:
     """Return the settings of the node in this directory.
 

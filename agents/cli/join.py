@@ -10,6 +10,7 @@ import time
 
 from agents.bringing_up import passphrase
 from agents.cli.places import home_of, node_name_of
+from agents.doors import remember_doors
 from keys import Identity, JoinedNetwork, Keystore, Ticket
 from p2p import JoinFailed, join
 
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     identity = Keystore.pending_identity(home, passphrase())
     joined = asyncio.run(_join(ticket, identity, name, arguments.wait))
     keystore = Keystore.create_joined(home, identity, name, joined, passphrase=passphrase())
+    remember_doors(home, (str(door) for door in ticket.addresses))
     said = {
         "network": keystore.genesis.network_name,
         "network_id": keystore.genesis.network_id,

@@ -90,6 +90,16 @@ def test_an_invitation_names_the_door_that_is_open(network: list[Node]) -> None:
     assert said["addresses"] == [f"{LOOPBACK}:{network[0].port}"]
 
 
+def test_after_a_join_the_inviting_node_is_found_without_mdns(tmp_path: Path) -> None:
+    with lab(tmp_path) as here:
+        (ada,) = here.network("ada")
+        bob = here.node("bob")
+        ada.up().until_up()
+        join(ada, bob)
+        bob.up()
+        eventually(lambda: ada.states().get("bob") == "alive", "bob seen by ada")
+
+
 def test_nodes_find_each_other_by_mdns_alone(tmp_path: Path) -> None:
     with lab(tmp_path) as here:
         ada, bob = here.network("ada", "bob")
