@@ -85,8 +85,7 @@ class ZapHandler:
                     self._answer(socket, request)
                 except zmq.ContextTerminated:
                     return
-                except Exception:  # noqa: BLE001
-                    # A supervisor: were this thread to die, every handshake would hang for ever.
+                except Exception:  # noqa: BLE001 - were this thread to die, handshakes would hang
                     self._counters.zap_errors += 1
         finally:
             socket.close()
@@ -96,7 +95,7 @@ class ZapHandler:
         request_id = body[1] if len(body) > 1 else b""
         try:
             status, text, user_id = self._decide(body)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, the answer is no
             # A supervisor: whatever a request holds, its handshake gets an answer.
             self._counters.zap_errors += 1
             status, text, user_id = b"500", b"internal error", b""

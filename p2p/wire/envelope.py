@@ -117,7 +117,9 @@ def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
     faults: list[FrameFault] = []
     try:
         unpacker.feed(frame)
+        read = 0
         for item in unpacker:
+            read = unpacker.tell()
             if len(envelopes) + len(faults) >= MAX_ENVELOPES_IN_A_FRAME:
                 raise BadFrame(FrameFault.TOO_MANY)
             fault = _fault_of(item)
@@ -127,7 +129,7 @@ def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
                 raise BadFrame(fault)
             else:
                 faults.append(fault)
-        complete = unpacker.tell() == len(frame)
+        complete = read == len(frame)
     except BadFrame:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):

@@ -1,7 +1,7 @@
 """Values in payloads: plain data as msgpack, bounded in both directions.
 
-None, bool, int, float, str, bytes, list and dict with string keys travel; a tuple arrives as a
-list. What cannot travel is an error that names the place, at the side that tried; the search for
+None, bool, int, float, str, bytes, list and dict travel (keys are text, numbers or bytes); a tuple
+arrives as a list. What cannot travel is an error that names the place, at the side that tried; the search for
 the place is made only after the encoder has refused, so a good value pays nothing for it.
 
 What this module does not know: models, annotations, envelopes.
@@ -59,7 +59,7 @@ def decode_payload(data: bytes) -> Any:
         return msgpack.unpackb(
             data,
             raw=False,
-            strict_map_key=True,
+            strict_map_key=False,
             max_str_len=limit,
             max_bin_len=limit,
             max_array_len=min(limit, MAX_ITEMS),
@@ -93,8 +93,8 @@ def _why(value: object, where: str, depth: int) -> str | None:
         inner = ((f"{where}[{n}]", item) for n, item in enumerate(value))
     elif isinstance(value, dict):
         for key in value:
-            if not isinstance(key, str):
-                return f"{where} has a key of type {type(key).__name__}, not str"
+            if not isinstance(key, (str, int, float, bytes)):
+                return f"{where} has a key of type {type(key).__name__}"
         inner = ((f"{where}[{key!r}]", item) for key, item in value.items())
     else:
         kind = type(value).__name__

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from peer_lab import Authority, Lab, in_lab, until
+
 from keys import Permission, Role
 from p2p import (
     Address,
@@ -22,7 +24,6 @@ from p2p import (
     PresenceEvent,
 )
 from p2p.memory import run_virtual
-from peer_lab import Authority, Lab, in_lab, until
 
 
 async def echo(incoming: Incoming, payload: bytes) -> bytes:

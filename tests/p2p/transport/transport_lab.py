@@ -44,7 +44,7 @@ async def eventually(holds: Callable[[], object], what: str = "") -> None:
     """Wait for a condition, under a deadline."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not holds():  # noqa: ASYNC110 - counters have no event
+            while not holds():
                 await asyncio.sleep(0.002)
     except TimeoutError:
         raise AssertionError(f"never came true: {what or holds}") from None
