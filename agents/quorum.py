@@ -20,6 +20,8 @@ from p2p import PayloadError, Peer, World, decode_payload, encode_payload
 
 log = logging.getLogger("conclave.agents.quorum")
 
+BEGUN = "voter"  # a file that says: this voter's log was once on this disk
+
 
 class LedgerTooNew(ConsensusError):
     """The log holds commands of a newer program."""
@@ -27,6 +29,16 @@ class LedgerTooNew(ConsensusError):
     def __init__(self, index: int) -> None:
         super().__init__(
             f"entry {index} of the log was written by a newer program: upgrade this node"
+        )
+
+
+class LogMissing(ConsensusError):
+    """A voter without the log it once had has forgotten its votes, and could cast them again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is gone or empty, and this voter has written it before: restore it, or let "
+            "the node rejoin under a new identity"
         )
 
 
@@ -70,7 +82,7 @@ class Quorum:
         """There are voters now; if we are one, bring up our replica.
 
         Raises:
-            StorageError: our log cannot be trusted.
+            StorageError, LogMissing: our log cannot be trusted.
         """
         self.roster = roster
         if self._peer.peer_id not in roster.voters:
@@ -89,11 +101,15 @@ class Quorum:
         leading.attach(replica)
         self.leading = leading
         await replica.__aenter__()
+        (self._home / BEGUN).touch(mode=0o600)
         self.replica = replica
         leading.workers_changed(self._workers)
 
     def _open_log(self, cluster_id: str, node_id: str) -> Storage:
-        return SqliteStorage(self._home / "raft" / "log.db", cluster_id, node_id)
+        path = self._home / "raft" / "log.db"
+        if (self._home / BEGUN).exists() and not (path.exists() and path.stat().st_size):
+            raise LogMissing(path)
+        return SqliteStorage(path, cluster_id, node_id)
 
     async def hand_over(self, timeout_s: float) -> None:
         """Give leadership away before we go, if we have it and somebody can take it."""

@@ -173,6 +173,9 @@ def test_a_log_that_was_damaged(tmp_path: Path) -> None:
         line = up(ada.home, "--log-level", "error")
         assert "log.db" in line
         assert "rejoin under a new identity" in line
+        for path in log.parent.iterdir():
+            path.unlink()
+        assert "is gone or empty" in up(ada.home, "--log-level", "error")
 
 
 def test_names_that_cannot_be(tmp_path: Path) -> None:
