@@ -172,6 +172,7 @@ def _demo(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
+    _open_standard_files()
     words = list(sys.argv[1:] if argv is None else argv)
     if words == ["--version"]:
         from importlib.metadata import version
@@ -194,6 +195,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def _open_standard_files() -> None:
+    """Put /dev/null where a standard file is closed, so that no socket gets its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _guarded(arguments: argparse.Namespace) -> int:
     """Run a command; what is somebody's fault is one line, and no traceback."""
     from agents.running import EXPECTED, told
@@ -201,7 +211,7 @@ def _guarded(arguments: argparse.Namespace) -> int:
     try:
         module = importlib.import_module(arguments.module)
         status = int(module.run(arguments) or 0)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not try to flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_lab import AGENT, Node, agreed, eventually, lab, refused
+from cli_lab import AGENT, Node, agreed, environment, eventually, lab, refused
 
-from agents import NoProvider, TaskFailed, TaskParked
+from agents import NodeNotUp, NoProvider, TaskFailed, TaskParked
 from agents.connecting import connect
 from agents.net import Net
 from p2p import BadRequest, DeadlineExceeded, HandlerFailed, PayloadTooLarge
@@ -107,7 +111,7 @@ def test_a_task_whose_result_is_too_long_fails_and_says_so(bob: Node) -> None:
         entered(bob, ask)
 
 
-def test_a_deadline_ends_the_call_and_the_handler(bob: Node, tmp_path: Any) -> None:
+def test_a_deadline_ends_the_call_and_the_handler(bob: Node, tmp_path: Path) -> None:
     file = tmp_path / "marks"
 
     async def ask(net: Net) -> None:
@@ -137,3 +141,38 @@ def test_a_failing_task_is_tried_again_and_parked_with_its_error(bob: Node) -> N
     with pytest.raises(TaskParked, match=r"parked after 2 attempts.*ZeroDivisionError: no luck"):
         entered(bob, ask)
     assert "ZeroDivisionError" in bob.run("tasks", "--state", "parked").out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_reader_that_leaves_or_a_closed_stdout_is_no_crash(bob: Node) -> None:
+    words = [sys.executable, "-m", "agents.cli", "status", "--home", str(bob.home)]
+    status = shlex.join(words)
+    for line, ends in ((f"{status} >&-", 0), (f"{status} >/dev/full", 1), (f"{status} | true", 0)):
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], env=environment(), capture_output=True, text=True, timeout=20
+        )
+        assert done.returncode == ends, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_node_killed_under_a_call_is_one_clear_line(tmp_path: Path) -> None:
+    with lab(tmp_path) as here:
+        (eve,) = here.network("eve", voters=1)
+        eve.up(str(AGENT)).until_up()
+        file = tmp_path / "marks"
+
+        async def ask(net: Net) -> None:
+            await net.call("lab.mark", path=str(file), key="k", hold_s=60, deadline=60)
+
+        async def main() -> None:
+            async with connect(eve.home) as net:
+                asking = asyncio.create_task(ask(net))
+                while not await asyncio.to_thread(file.exists):
+                    await asyncio.sleep(0)
+                eve.kill()
+                await asking
+
+        with pytest.raises(NodeNotUp, match="conclave up"):
+            asyncio.run(main())
+        refused(eve.run("status"), "no node is up")
+        eve.up().until_up()
