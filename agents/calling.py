@@ -30,7 +30,6 @@ from p2p import (
 )
 
 CALL = "agents.call"
-NOTICE = "agents.notice"
 MAX_RUNNING = 16_384
 PROVIDER_WAIT_S = 1.0  # a node that has just come up may not have met its peers yet
 
