@@ -2,7 +2,7 @@
 
 None, bool, int, float, str, bytes, list and dict travel (keys are text, numbers or bytes); a tuple
 arrives as a list. What cannot travel is an error that names the place, at the side that tried; the
-search for the place is made only after the encoder has refused, so a good value pays nothing for it.
+search for it is made only after the encoder has refused, so a good value pays nothing for it.
 
 What this module does not know: models, annotations, envelopes.
 """
