@@ -13,18 +13,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from agents.cli.numbers import count, minutes, port, seconds
+from agents.cli.words import EXIT_USAGE, Parser
 
-EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-
-
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the words, and where to read more."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"conclave: {message}; see `{self.prog} --help`\n")
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from typing import Any
 from agents.agent import Agent, Job
 from agents.cli.attached import ask_node, print_json
 from agents.cli.loading import load_agents
+from agents.cli.words import Parser
 from agents.errors import BadAgent
 from agents.net import Net
 from agents.reduction import Progress, listening
@@ -48,7 +49,7 @@ def _job_of(agents: tuple[Agent, ...], word: str) -> Job:
 
 def _options_of(job: Job, word: str, rest: list[str]) -> dict[str, Any]:
     """Return the job's own options, read from the words behind the file."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"conclave run {word}", description=inspect.getdoc(job.function), add_help=True
     )
     hints = typing.get_type_hints(job.function)

@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from node_lab import NodeLab, in_lab, until
+
 from agents import (
     Agent,
     Context,
@@ -18,7 +20,6 @@ from agents import (
     TaskTimeout,
     map_reduce,
 )
-from node_lab import NodeLab, in_lab, until
 from p2p import BadRequest, HandlerFailed
 
 
