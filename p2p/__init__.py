@@ -4,6 +4,7 @@ What this package does not know: agents, tasks, consensus.
 """
 
 from p2p.admission import JoinFailed, Session, WrongNetwork, join
+from p2p.alarm import Alarm
 from p2p.clock import Clock, SystemClock
 from p2p.discovery import (
     DEFAULT_DOOR_PORT,
@@ -61,6 +62,7 @@ __all__ = [
     "DEFAULT_DOOR_PORT",
     "Address",
     "AdvertSeen",
+    "Alarm",
     "BadRequest",
     "BadSeed",
     "Cancelled",

@@ -16,6 +16,7 @@ from typing import Any
 
 from keys import Issuer, PeerId
 from p2p.admission import Admitted, Credentials, Hint, RefusalCode, Session, SessionTable
+from p2p.alarm import Alarm
 from p2p.discovery import (
     Address,
     CandidateEffect,
@@ -87,7 +88,7 @@ class Gathering:
         )
         self._door: OpenDoor | None = None
         self._lan: Lan | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(world.clock, lambda: self._step(Tick()))
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
         self._is_open = False
@@ -116,8 +117,7 @@ class Gathering:
     async def close(self) -> None:
         """Take our announcement back, close the door, stop dialling."""
         self._is_open = False
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.off()
         for task in self._dials:
             task.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
@@ -176,7 +176,7 @@ class Gathering:
         if not self._is_open:
             return
         self._perform(self._table.step(event, now_ms=self._world.clock.now_ms()))
-        self._arm()
+        self._alarm.set(self._table.deadline_ms)
 
     def _perform(self, effects: Sequence[CandidateEffect]) -> None:
         for effect in effects:
@@ -184,15 +184,6 @@ class Gathering:
                 self._start(self._visit(effect.addresses, effect.peer_id, effect.number))
             else:
                 self.counts[f"hint_{effect.reason.name.lower()}"] += 1
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        deadline_ms = self._table.deadline_ms
-        if deadline_ms is not None:
-            delay_s = max(1, deadline_ms - self._world.clock.now_ms()) / 1000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._step, Tick())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

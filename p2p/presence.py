@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keys import PeerId, Permission
+from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import P2PError
 from p2p.links import Lane
@@ -116,7 +117,7 @@ class Presence:
         self._advert = b""
         self._advert_version = 0
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(clock, lambda: self.step(Tick()))
         self._is_open = True
         exchange.serve_notice(HEARTBEAT, self._on_heartbeat, Permission.MEMBERSHIP)
         exchange.serve_notice(LEAVE, self._on_leave, Permission.MEMBERSHIP)
@@ -183,8 +184,7 @@ class Presence:
 
     async def close(self) -> None:
         self._is_open = False
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.off()
         for task in self._asking.values():
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
@@ -203,18 +203,9 @@ class Presence:
                     self._reintroduce(effect.peer_id)
                 case AdvertChanged():
                     self._ask_advert(effect.peer_id, effect.version)
-        self._arm()
+        self._alarm.set(self._membership.deadline_ms)
 
     # -- what is sent --------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        deadline_ms = self._membership.deadline_ms
-        if deadline_ms is not None and self._is_open:
-            delay_s = max(0, deadline_ms - self._clock.now_ms()) / 1000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self.step, Tick())
 
     def _beat(self, to: Sequence[PeerId], sequence: int) -> None:
         load, status = self._status()

@@ -50,7 +50,7 @@ from agents.tasking import wire
 from agents.tasking.results import Results
 from consensus import Entry, ProposalError, Status
 from keys import PeerId, Permission
-from p2p import Incoming, P2PError, Peer, World, encode_payload
+from p2p import Alarm, Incoming, P2PError, Peer, World, encode_payload
 
 log = logging.getLogger("conclave.agents.leading")
 
@@ -82,7 +82,7 @@ class Leading:
         self._leads_term: int | None = None
         self._events: list[LeaderEvent] = []
         self._flush_wanted = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(world.clock, lambda: self._post(LeaderTick()))
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._last_request = 0
         self._proposals: set[asyncio.Task[None]] = set()
@@ -113,8 +113,7 @@ class Leading:
         return self._results
 
     async def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.off()
         for task in self._proposals:
             task.cancel()
         await asyncio.gather(*self._proposals, return_exceptions=True)
@@ -163,17 +162,7 @@ class Leading:
         effects = self._core.step(*events, now_ms=self._clock.now_ms())
         for effect in effects:
             self._perform(effect)
-        self._arm()
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        deadline_ms = self._core.deadline_ms
-        if deadline_ms is not None:
-            delay_s = max(0, deadline_ms - self._clock.now_ms()) / 1000
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_s, self._post, LeaderTick())
+        self._alarm.set(self._core.deadline_ms)
 
     def _perform(self, effect: object) -> None:
         match effect:

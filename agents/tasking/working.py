@@ -41,7 +41,7 @@ from agents.scheduling import (
 )
 from agents.tasking import wire
 from keys import PeerId, Permission
-from p2p import BadRequest, NoSuchMethod, P2PError, Peer, World, encode_payload
+from p2p import Alarm, BadRequest, NoSuchMethod, P2PError, Peer, World, encode_payload
 
 log = logging.getLogger("conclave.agents.working")
 
@@ -71,7 +71,7 @@ class Working:
         self._core = WorkerCore(WorkerSettings(), peer.peer_id, peer.incarnation)
         self._leader: PeerId | None = None
         self._running: dict[LeaseRef, asyncio.Task[None]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(world.clock, lambda: self._step(WorkerTick()))
         self._drained = asyncio.Event()
         work = Permission.TASK_WORK
         peer.serve_notice(wire.WORK, self._on_work, permission=work)
@@ -110,8 +110,7 @@ class Working:
         return True
 
     async def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.off()
         for task in self._running.values():
             task.cancel()
         if self._running:
@@ -122,17 +121,7 @@ class Working:
     def _step(self, *events: WorkerEvent) -> None:
         for effect in self._core.step(*events, now_ms=self._clock.now_ms()):
             self._perform(effect)
-        self._arm()
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        deadline_ms = self._core.deadline_ms
-        if deadline_ms is not None:
-            delay_s = max(0, deadline_ms - self._clock.now_ms()) / 1000
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_s, self._step, WorkerTick())
+        self._alarm.set(self._core.deadline_ms)
 
     def _perform(self, effect: object) -> None:
         match effect:
