@@ -264,3 +264,42 @@ def test_every_served_method_declares_a_permission(tmp_path: Path) -> None:
             assert all(permission for permission in declared.values()), declared
 
     in_lab(tmp_path, scenario)
+
+
+def test_a_node_that_is_no_voter_submits_works_and_follows_the_leader(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        for name in ("a", "b", "c"):
+            await lab.up(name)
+        await until(lambda: lab.leader() is not None)
+        client = await lab.up("d", [worker()])
+        await until(lambda: lab.leader() is not None)
+        assert client.quorum.replica is None
+        task = await client.net.submit("math.add", {"a": 1, "b": 2})
+        assert await task.result(timeout=10) == 3
+        assert task.assignee == client.peer.peer_id
+        leader = lab.leader()
+        assert leader is not None
+        lab.crash(leader)
+        again = await client.net.submit("math.add", {"a": 2, "b": 2}, timeout=20)
+        assert await again.result(timeout=20) == 4
+        assert (await client.net.status())["role"] == "client"
+
+    in_lab(tmp_path, scenario)
+
+
+def test_a_handler_may_call_on_and_knows_who_asks(tmp_path: Path) -> None:
+    agent = Agent("relay")
+
+    @agent.serve("relay.add")
+    async def relay(context: Context, a: float, b: float) -> dict[str, object]:
+        value = await context.net.call("math.add", a, b)
+        return {"value": value, "caller": context.caller, "trace": context.trace is not None}
+
+    async def scenario(lab: NodeLab) -> None:
+        await lab.up("a", [worker()])
+        await lab.up("b", [agent])
+        caller = await lab.up("c")
+        said = await caller.net.call("relay.add", 1, 2, deadline=5)
+        assert said == {"value": 3, "caller": caller.peer.peer_id, "trace": True}
+
+    in_lab(tmp_path, scenario)
