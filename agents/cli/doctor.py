@@ -22,16 +22,18 @@ from agents.connecting import attached
 from agents.doctoring import Finding
 from agents.errors import NodeNotUp
 from agents.running import run_loop
+from agents.settings import load_settings
 from keys import CertificateRefused, KeysError, Keystore, NoNetworkYet
 from p2p import multicast_problem, survey_interfaces, zmq_version
 
+EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})
 MARKS = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all findings; 1 when one of them is a problem."""
     home = home_of(arguments)
-    findings = [*_versions(), *_directory(home), *_network()]
+    findings = [*_versions(), *_directory(home), *_network(home)]
     try:
         findings += run_loop(_ask_node(home))
     except NodeNotUp as error:
@@ -79,8 +81,12 @@ def _directory(home: Path) -> Iterator[Finding]:
         yield Finding("ok", "directory", f"{home}: {keystore.name}, a member of {name}")
 
 
-def _network() -> Iterator[Finding]:
+def _network(home: Path) -> Iterator[Finding]:
     """Addresses, and whether multicast is possible at all."""
+    host = load_settings(home, {}).host
+    if host not in EVERYWHERE:
+        yield Finding("ok", "addresses", f"the settings say: {host}, and no other")
+        return
     survey = survey_interfaces()
     if survey.usable:
         shown = ", ".join(f"{i.address} ({i.name})" for i in survey.usable[:6])
