@@ -8,6 +8,7 @@ from typing import Any
 
 from agents.cli.attached import ask_node, print_json
 from agents.net import Net
+from agents.observe import one_line
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -89,7 +90,7 @@ def _tasks(arguments: argparse.Namespace) -> None:
     counts = ", ".join(f"{n} {state}" for state, n in said["counts"].items() if n) or "none yet"
     print(f"tasks: {counts}")
     for skill, count in said["waiting"].items():
-        print(f"waiting for an agent that offers {skill}: {count}")
+        print(f"waiting for an agent that offers {one_line(skill)}: {count}")
     rows = []
     for task in said["tasks"]:
         error = task["error"][0] + ": " + task["error"][1] if task["error"] else ""
@@ -110,7 +111,11 @@ def _tasks(arguments: argparse.Namespace) -> None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns that line up, without colours or borders: they are for pipes too."""
+    """Print columns that line up, without colours or borders: they are for pipes too.
+
+    Others chose some of the words: agents' names, usages, errors.
+    """
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
     for row in [head, *rows]:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
