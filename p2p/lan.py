@@ -217,7 +217,7 @@ class MulticastLan:
 class QuietLan:
     """No mDNS, because the settings say so."""
 
-    problem: str | None = None
+    problem: str | None = "mDNS is switched off by the settings of this node"
     nodes_of_other_networks = 0
 
     async def close(self) -> None:
