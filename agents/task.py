@@ -33,7 +33,7 @@ class Decision:
 
     Attributes:
         policy: `majority`: the log's own quorum.
-        index: the log index of the decision; it is also the fencing token.
+        index: the log index of the decision, and the fencing token; 0 before there is one.
         votes: the voters that have it on their disks, as the leader knows.
         voters: who votes.
     """
@@ -44,6 +44,9 @@ class Decision:
     voters: tuple[str, ...]
 
 
+UNDECIDED = Decision("majority", 0, (), ())
+
+
 class Task:
     """One task. Its properties are as of the last `refresh`, `wait_assigned` or `result`."""
 
@@ -52,7 +55,7 @@ class Task:
         self.id = task_id
         self.skill = skill
         self._view: TaskView | None = None
-        self.decision: Decision | None = None
+        self.decision = UNDECIDED
 
     @property
     def state(self) -> str:

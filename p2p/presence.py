@@ -257,6 +257,7 @@ class Presence:
             beat = None
         self.step(HeartbeatReceived(peer_id, beat, self._clock.wall_ms()))
         if beat is not None and self.state_of(peer_id) is MemberState.ALIVE:
+            self._ask_advert(peer_id, beat.advert_version)  # again, if it did not come
             self._tell(HeartbeatSeen(peer_id, beat.incarnation, beat.load, beat.body))
 
     def _on_leave(self, peer_id: PeerId, payload: bytes) -> None:

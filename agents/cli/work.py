@@ -55,7 +55,7 @@ def _submit(arguments: argparse.Namespace) -> None:
             arguments.skill, payload, key=arguments.key, retries=arguments.retries
         )
         said: dict[str, Any] = {"task": task.id, "state": task.state, "assignee": task.assignee}
-        if task.decision is not None:
+        if task.decision.index:
             said["decided_by"] = f"{len(task.decision.votes)} of {len(task.decision.voters)} voters"
         if arguments.wait:
             said["result"] = await task.result(timeout=arguments.timeout)

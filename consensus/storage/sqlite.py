@@ -55,6 +55,7 @@ class SqliteStorage:
         self._commit_hint = 0
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # SQLite's own files beside it take over the mode
             self._db = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=2.0
             )

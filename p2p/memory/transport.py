@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from keys import PeerId, TransportKey
-from p2p.errors import PayloadTooLarge, PeerUnreachable, QueueFull
+from p2p.errors import NotRunning, PayloadTooLarge, PeerUnreachable, QueueFull
 from p2p.links import (
     Contact,
     Lane,
@@ -25,10 +25,10 @@ from p2p.links import (
     OnPublication,
 )
 from p2p.memory.network import MemoryNetwork
+from p2p.memory.outlet import Carried, Outlet
 
-MAX_ENVELOPE_BYTES = 1_000_000
+MAX_ENVELOPE_BYTES = 1024 * 1024 - 64
 MAX_QUEUED_BYTES = 8 * 1024 * 1024
-CONNECT_TIMEOUT_S = 2.0
 
 
 class MemoryTransport:
@@ -40,10 +40,10 @@ class MemoryTransport:
         self._key = key.public
         self._contacts: dict[PeerId, Contact] = {}
         self._of_key: dict[bytes, PeerId] = {}
+        self._outlets: dict[tuple[PeerId, Lane], Outlet] = {}
+        self._under_way: Counter[tuple[PeerId, Lane]] = Counter()  # bytes handed to the network
         self._topics: set[str] = set()
         self._ports: dict[str, int] = {}
-        self._links: dict[tuple[PeerId, Lane], LinkState] = {}
-        self._queued: Counter[tuple[PeerId, Lane]] = Counter()
         self._counts: Counter[str] = Counter()
         self._is_open = False
 
@@ -66,61 +66,70 @@ class MemoryTransport:
         return dict(self._ports)
 
     async def close(self) -> None:
-        self._is_open = False
-        for port in self._ports.values():
-            self._network.silence(self._host, port)
+        self.vanish()
 
-    def crash(self) -> None:
-        """Vanish without a word, as a killed process does: the others' connections break."""
+    def vanish(self) -> None:
+        """End, as the process ends: what is under way arrives, and then the connections break."""
+        if not self._is_open:
+            return
         self._is_open = False
+        for peer_id in self._contacts:
+            self._hang_up(peer_id, "connection closed by the other side")
         for port in self._ports.values():
             self._network.silence(self._host, port)
+        for outlet in self._outlets.values():
+            self._counts["dropped_at_close"] += outlet.close()
 
     def admit(self, contact: Contact) -> None:
-        before = self._contacts.get(contact.peer_id)
-        if before is not None:
-            self._of_key.pop(before.curve_public, None)
-        self._contacts[contact.peer_id] = contact
-        self._of_key[contact.curve_public] = contact.peer_id
+        peer_id, key = contact.peer_id, contact.curve_public
+        if not self._is_open:
+            raise NotRunning("the transport")
+        if key == self._key or self._of_key.get(key, peer_id) != peer_id:
+            self._counts["dropped_key_taken"] += 1
+            return
+        before = self._contacts.get(peer_id)
+        self._contacts[peer_id] = contact
+        if before is not None and before.curve_public != key:
+            del self._of_key[before.curve_public]
+            for lane in Lane:
+                self._outlets[peer_id, lane].lose("it came back under a new key")
+        self._of_key[key] = peer_id
         for lane in Lane:
-            self._links.pop((contact.peer_id, lane), None)
+            if (peer_id, lane) not in self._outlets:
+                self._outlets[peer_id, lane] = self._new_outlet(peer_id, lane)
+            asyncio.get_running_loop().call_soon(self._outlets[peer_id, lane].flush)
 
     def expel(self, peer_id: PeerId) -> None:
-        contact = self._contacts.pop(peer_id, None)
-        if contact is not None:
-            self._of_key.pop(contact.curve_public, None)
+        contact = self._contacts.get(peer_id)
+        if contact is None:
+            return
+        self._hang_up(peer_id, "connection closed by the other side")
+        for lane in Lane:
+            outlet = self._outlets.pop((peer_id, lane))
+            outlet.lose("expelled")
+            self._counts["dropped_expelled"] += outlet.close()
+        del self._contacts[peer_id]
+        del self._of_key[contact.curve_public]
 
     def send(self, to: PeerId, lane: Lane, envelope: bytes) -> None:
         if len(envelope) > MAX_ENVELOPE_BYTES:
-            raise PayloadTooLarge(len(envelope), MAX_ENVELOPE_BYTES)
-        contact = self._contacts.get(to)
-        if contact is None or not self._is_open:
-            raise PeerUnreachable(to, "it was not admitted")
-        if self._queued[to, lane] + len(envelope) > MAX_QUEUED_BYTES:
-            raise QueueFull(to, lane.name.lower(), self._queued[to, lane])
-        other = self._at(contact, "control" if lane is Lane.CONTROL else "data")
-        if other is None:
-            self._fail(to, lane, envelope)
-            return
-        self._queued[to, lane] += len(envelope)
-        self._counts["envelopes_out"] += 1
-
-        def arrive() -> None:
-            self._queued[to, lane] -= len(envelope)
-            other._take(self._key, lane, envelope)
-
-        if not self._network.deliver(self._host, contact.hosts[0], arrive):
-            self._queued[to, lane] -= len(envelope)
-            self._fail(to, lane, envelope)
-        elif not other.knows(self._key):
-            self._report(to, lane, LinkState.REFUSED, "it does not know our key")
-        elif self._links.get((to, lane)) is not LinkState.UP:
-            self._report(to, lane, LinkState.UP, "")
+            raise PayloadTooLarge(len(envelope), MAX_ENVELOPE_BYTES, "envelope")
+        if not self._is_open:
+            raise NotRunning("the transport")
+        outlet = self._outlets.get((to, lane))
+        if outlet is None:
+            raise PeerUnreachable(to, "it is not admitted: introduce it first")
+        queued_bytes = outlet.waiting_bytes + self._under_way[to, lane]
+        if queued_bytes + len(envelope) > MAX_QUEUED_BYTES:
+            raise QueueFull(to, lane.name.lower(), queued_bytes)
+        outlet.push(envelope)
 
     def publish(self, topic: str, envelope: bytes) -> None:
         if len(envelope) > MAX_ENVELOPE_BYTES:
-            raise PayloadTooLarge(len(envelope), MAX_ENVELOPE_BYTES)
-        for contact in tuple(self._contacts.values()):
+            raise PayloadTooLarge(len(envelope), MAX_ENVELOPE_BYTES, "envelope")
+        if not self._is_open:
+            raise NotRunning("the transport")
+        for contact in self._contacts.values():
             other = self._at(contact, "topics")
             if other is not None and topic in other._topics:
                 self._network.deliver(
@@ -138,9 +147,51 @@ class MemoryTransport:
     def counters(self) -> Mapping[str, int]:
         return dict(self._counts)
 
-    def knows(self, key: bytes) -> bool:
-        """Return whether frames of this key are let in."""
-        return key in self._of_key
+    # -- the way out ---------------------------------------------------------------------------
+
+    def _new_outlet(self, peer_id: PeerId, lane: Lane) -> Outlet:
+        def tell(state: LinkState, reason: str) -> None:
+            """Later, never inside a call of ours."""
+            change = LinkChanged(peer_id, lane, state, reason)
+            asyncio.get_running_loop().call_soon(self._report, change)
+
+        return Outlet(
+            lambda: self._connect(peer_id, lane),
+            lambda frame: self._carry(peer_id, lane, frame),
+            tell,
+        )
+
+    def _report(self, change: LinkChanged) -> None:
+        if self._is_open:
+            self._on_link(change)
+
+    def _connect(self, to: PeerId, lane: Lane) -> Carried:
+        contact = self._contacts[to]
+        other = self._at(contact, lane.name.lower())
+        there = self._network.reaches(self._host, contact.hosts[0])
+        back = self._network.reaches(contact.hosts[0], self._host)
+        if other is None or not there or not back:
+            return Carried.CUT
+        return Carried.YES if self._key in other._of_key else Carried.REFUSED
+
+    def _carry(self, to: PeerId, lane: Lane, frame: bytes) -> Carried:
+        contact = self._contacts[to]
+        other = self._at(contact, lane.name.lower())
+        if other is None or self._key not in other._of_key:
+            self._counts["frames_lost"] += 1
+            return Carried.CUT
+
+        def arrive() -> None:
+            self._under_way[to, lane] -= len(frame)
+            other._take(self._key, lane, frame)
+
+        self._under_way[to, lane] += len(frame)
+        if not self._network.deliver(self._host, contact.hosts[0], arrive):
+            self._under_way[to, lane] -= len(frame)
+            self._counts["frames_lost"] += 1
+            return Carried.CUT
+        self._counts["envelopes_out"] += 1
+        return Carried.YES
 
     def _at(self, contact: Contact, port: str) -> MemoryTransport | None:
         found = self._network.listener(contact.hosts[0], contact.ports[port])
@@ -148,32 +199,32 @@ class MemoryTransport:
             return found
         return None
 
-    def _fail(self, to: PeerId, lane: Lane, envelope: bytes) -> None:
-        """Notice, as TCP does: at once when it was connected, after a while when it was not."""
-        self._counts["envelopes_unsent"] += 1
-        if self._links.get((to, lane)) is LinkState.UP:
-            self._report(to, lane, LinkState.DOWN, "the connection broke")
-            return
-        asyncio.get_running_loop().call_later(
-            CONNECT_TIMEOUT_S, self._report, to, lane, LinkState.UNREACHABLE, "no answer"
-        )
+    # -- the way in ----------------------------------------------------------------------------
 
-    def _report(self, to: PeerId, lane: Lane, state: LinkState, reason: str) -> None:
-        if self._is_open and to in self._contacts:
-            self._links[to, lane] = state
-            asyncio.get_running_loop().call_soon(
-                self._on_link, LinkChanged(to, lane, state, reason)
+    def _hang_up(self, peer_id: PeerId, reason: str) -> None:
+        """The other side learns that its connections to us have ended, after what is under way."""
+        contact = self._contacts[peer_id]
+        other = self._at(contact, "control")
+        if other is not None:
+            self._network.deliver(
+                self._host, contact.hosts[0], lambda: other._broken(self._key, reason)
             )
 
+    def _broken(self, key: bytes, reason: str) -> None:
+        peer_id = self._of_key.get(key)
+        if peer_id is not None and self._is_open:
+            for lane in Lane:
+                self._outlets[peer_id, lane].lose(reason)
+
     def _take(self, key: bytes, lane: Lane, envelope: bytes) -> None:
-        peer = self._of_key.get(key)
-        if peer is None or not self._is_open:
+        peer_id = self._of_key.get(key)
+        if peer_id is None or not self._is_open:
             self._counts["frames_unattributed"] += 1
             return
         self._counts["envelopes_in"] += 1
-        self._on_frame(peer, lane, envelope)
+        self._on_frame(peer_id, lane, envelope)
 
     def _publication(self, key: bytes, topic: str, envelope: bytes) -> None:
-        peer = self._of_key.get(key)
-        if peer is not None and self._is_open and topic in self._topics:
-            self._on_publication(peer, topic, envelope)
+        peer_id = self._of_key.get(key)
+        if peer_id is not None and self._is_open and topic in self._topics:
+            self._on_publication(peer_id, topic, envelope)

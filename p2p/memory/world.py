@@ -147,9 +147,9 @@ class MemoryWorld:
 
     def crash(self) -> None:
         """Vanish like a killed process: nothing comes out any more, every connection breaks."""
-        self._network.remove(self.host)
         if self._transport is not None:
-            self._transport.crash()
+            self._transport.vanish()
+        self._network.remove(self.host)
 
 
 class MemoryDoor:

@@ -18,7 +18,14 @@ from dataclasses import dataclass
 
 from keys import PeerId, Permission, Principal
 from p2p.clock import Clock
-from p2p.errors import NoSuchMethod, Overloaded, P2PError, PermissionDenied, RemoteError
+from p2p.errors import (
+    Cancelled,
+    NoSuchMethod,
+    Overloaded,
+    P2PError,
+    PermissionDenied,
+    RemoteError,
+)
 from p2p.wire import TraceContext, use_trace
 
 log = logging.getLogger("conclave.p2p.rpc")
@@ -186,6 +193,12 @@ class Dispatcher:
                 result = await served.handler(incoming, payload)
             except P2PError as error:
                 answer(error, "")
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise  # by us: nobody waits for an answer
+                said = "something that the handler waited for was cancelled"
+                answer(Cancelled(self._own_name, incoming.method, said), "")
             except Exception as error:  # noqa: BLE001 - a handler is not ours: all it raises travels
                 self.counts["handler_failed"] += 1
                 answer(error, "".join(traceback.format_exception(error)))

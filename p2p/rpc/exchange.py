@@ -184,12 +184,16 @@ class Exchange:
             self._dispatcher.cancel((peer, lane, envelope.id))
 
     def on_link(self, change: LinkChanged) -> None:
-        """End what a broken connection still owed."""
-        if change.state is LinkState.UP:
+        """End what a broken connection still owed.
+
+        A refusal ends nothing yet: what waits leaves after the next introduction, or the
+        transport gives it up and says unreachable.
+        """
+        if change.state is LinkState.UP or change.state is LinkState.REFUSED:
             return
         for _, pending in self._tables[change.lane].lose(change.peer_id):
             label = self._label(change.peer_id)
-            if change.state is LinkState.UNREACHABLE or change.state is LinkState.REFUSED:
+            if change.state is LinkState.UNREACHABLE:
                 self._fail(pending, PeerUnreachable(label, change.reason or change.state))
             else:
                 reason = change.reason or "the connection broke"

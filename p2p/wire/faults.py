@@ -34,7 +34,7 @@ _NAMES = {error: code for code, error in CODES.items()}
 
 def encode_fault(error: Exception, traceback: str = "") -> bytes:
     """Return what tells the caller of this failure."""
-    code, detail, error_type = "handler_failed", str(error), type(error).__name__
+    code, detail, error_type = "handler_failed", _words_of(error), type(error).__name__
     if isinstance(error, RemoteError) and type(error) in _NAMES:
         code, detail = _NAMES[type(error)], error.detail
     if isinstance(error, DeadlineExceeded):
@@ -57,7 +57,17 @@ def decode_fault(data: bytes, peer: str, what: str) -> RemoteError:
     code, detail, error_type, traceback = (_printable(f) for f in fields[:4])
     if code == "handler_failed":
         return HandlerFailed(peer, what, detail, error_type, traceback)
-    return CODES.get(code, RemoteError)(peer, what, detail)
+    error = CODES.get(code, RemoteError)(peer, what, detail)
+    if code not in CODES:
+        error.definite = False  # a newer peer's word: whether it was done, we cannot know
+    return error
+
+
+def _words_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the class is a handler's, and so is what its text raises
+        return "its text cannot be shown"
 
 
 def _printable(text: str) -> str:

@@ -72,6 +72,15 @@ def test_everything_written_comes_back(tmp_path: Path) -> None:
     assert found.entries == entries(1, 10, 3)
 
 
+def test_nobody_else_may_read_the_log(tmp_path: Path) -> None:
+    filled(tmp_path / "log.db")
+    storage = reopened(tmp_path / "log.db")
+    storage.recover()
+    modes = {p.name: p.stat().st_mode & 0o777 for p in tmp_path.iterdir()}
+    storage.close()
+    assert set(modes.values()) == {0o600}
+
+
 def test_a_new_file_is_empty(tmp_path: Path) -> None:
     storage = reopened(tmp_path / "deep" / "log.db")
     found = storage.recover()

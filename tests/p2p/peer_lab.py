@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from keys import Chain, Identity, Role, Trust, make_issuer, make_peer, make_root, network_id_of
-from p2p import Papers, Peer
+from p2p import MembershipSettings, Papers, Peer
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
 WALL_MS = 1_700_000_000_000
@@ -51,9 +51,16 @@ class Lab:
         self._seed += 1
         return MemoryWorld(self.network, self._seed, **options)
 
-    def peer(self, name: str, *, papers: Papers | None = None, **options: Any) -> Peer:
+    def peer(
+        self,
+        name: str,
+        *,
+        papers: Papers | None = None,
+        settings: MembershipSettings | None = None,
+        **options: Any,
+    ) -> Peer:
         world = self.world(**options)
-        peer = Peer(papers or self.authority.papers(name), world)
+        peer = Peer(papers or self.authority.papers(name), world, settings)
         self.worlds[name], self.peers[name] = world, peer
         return peer
 

@@ -160,7 +160,9 @@ def test_faults_keep_class_text_and_traceback() -> None:
     refused = decode_fault(encode_fault(Overloaded("x", "y", "too much")), "ada", "work")
     assert isinstance(refused, Overloaded)
     assert refused.definite
-    assert type(decode_fault(encode_payload(["new", "?", "", ""]), "a", "w")) is RemoteError
+    newer = decode_fault(encode_payload(["new", "?", "", ""]), "a", "w")
+    assert type(newer) is RemoteError
+    assert not newer.definite
 
 
 def test_control_characters_of_afar_are_escaped() -> None:
