@@ -144,13 +144,15 @@ class Peer:
             log.info("this node listens", extra={f"{k}_port": v for k, v in self.ports.items()})
             await self._gathering.open_lan()
         except BaseException:
-            await self._gathering.close()
-            await self._transport.close()
+            await self._close()
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._presence.say_goodbye()
+        await self._close()
+
+    async def _close(self) -> None:
         if self._papers_check is not None:
             self._papers_check.cancel()
         await self._presence.close()

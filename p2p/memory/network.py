@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+MIN_SPACING_S = 1e-6
+
 
 @dataclass(slots=True)
 class MemoryFaults:
@@ -118,7 +120,8 @@ class MemoryNetwork:
             return True
         loop = asyncio.get_running_loop()
         due = loop.time() + self._rng.uniform(*self.faults.latency_ms) / 1000
-        due = max(due, self._last_arrival.get((source, target), 0.0))
+        # Timers of the very same time fire in any order, so a later frame gets a later one.
+        due = max(due, self._last_arrival.get((source, target), 0.0) + MIN_SPACING_S)
         self._last_arrival[source, target] = due
         loop.call_at(due, arrive)
         self.counts["delivered"] += 1

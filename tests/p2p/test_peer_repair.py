@@ -19,6 +19,8 @@ from p2p import (
     Peer,
     PeerUnreachable,
 )
+from p2p.memory import MemoryWorld, Stuck, run_virtual
+from p2p.world import Lan
 
 DAY_S = 86_400
 
@@ -180,3 +182,20 @@ def test_members_renew_their_records_and_stay_together_for_days() -> None:
         assert set(states) <= {MemberState.ALIVE}
 
     in_lab(scenario)
+
+
+def test_a_peer_that_cannot_come_up_leaves_nothing_behind() -> None:
+    class Deaf(MemoryWorld):
+        async def open_lan(self, *where: object) -> Lan:
+            raise OSError("no such device")
+
+    async def main() -> None:
+        lab = Lab()
+        world = Deaf(lab.network, 1)
+        with pytest.raises(OSError, match="no such device"):
+            await Peer(lab.authority.papers("a"), world).__aenter__()
+        assert [host for host, _ in lab.network.all_listeners()] == []
+        await asyncio.get_running_loop().create_future()  # no timer is left: this is for ever
+
+    with pytest.raises(Stuck):
+        run_virtual(main())
