@@ -17,14 +17,15 @@ WALL_MS = 1_700_000_000_000
 class Authority:
     """A network that issues papers."""
 
-    def __init__(self, name: str = "lab", seed: int = 1) -> None:
+    def __init__(self, name: str = "lab", seed: int = 1, wall_ms: int = WALL_MS) -> None:
         self._rng = Random(seed)
+        self._wall_ms = wall_ms
         self.name = name
         self._root = self._identity()
         self._issuer = self._identity()
-        self._top = make_root(self._root, name, WALL_MS)
+        self._top = make_root(self._root, name, wall_ms)
         self._middle = make_issuer(
-            self._root, self._top, self._issuer.public_key, f"{name}-issuer", WALL_MS
+            self._root, self._top, self._issuer.public_key, f"{name}-issuer", wall_ms
         )
 
     def _identity(self) -> Identity:
@@ -32,7 +33,7 @@ class Authority:
 
     def papers(self, name: str, roles: Role = Role.SERVICE, incarnation: int = WALL_MS) -> Papers:
         own = self._identity()
-        leaf = make_peer(self._issuer, self._middle, own.public_key, name, roles, WALL_MS)
+        leaf = make_peer(self._issuer, self._middle, own.public_key, name, roles, self._wall_ms)
         chain = Chain((leaf, self._middle, self._top))
         return Papers(own, chain, Trust(network_id_of(self._root.public_key)), name, incarnation)
 
