@@ -31,6 +31,7 @@ class Kind(IntEnum):
     CANCEL = 4
     NOTIFY = 5
     PUBLICATION = 6
+    STREAM = 7
 
 
 class Priority(IntEnum):
@@ -160,7 +161,7 @@ def _fault_of(item: Any) -> FrameFault | None:
         and type(payload) is bytes
     ):
         return FrameFault.NOT_AN_ENVELOPE
-    return None if 1 <= kind <= 6 else FrameFault.UNKNOWN_KIND
+    return None if 1 <= kind <= 7 else FrameFault.UNKNOWN_KIND
 
 
 def _is_counter(value: Any) -> bool:
