@@ -34,7 +34,7 @@ from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
 from p2p.topics import Subscription, Topics
-from p2p.wire import BadFrame, decode_frame
+from p2p.wire import BadFrame, Priority, decode_frame
 from p2p.world import World
 
 log = logging.getLogger("conclave.p2p")
@@ -186,15 +186,24 @@ class Peer:
         timeout_s: float | None = None,
         lane: Lane = Lane.DATA,
         what: str = "",
+        priority: int = Priority.NORMAL,
     ) -> bytes:
         """Ask a peer and return its answer; see `Exchange.request`."""
         return await self._exchange.request(
-            to, method, payload, timeout_s=timeout_s, lane=lane, what=what
+            to, method, payload, timeout_s=timeout_s, lane=lane, what=what, priority=priority
         )
 
-    def notify(self, to: PeerId, method: str, payload: bytes, *, lane: Lane = Lane.DATA) -> None:
+    def notify(
+        self,
+        to: PeerId,
+        method: str,
+        payload: bytes,
+        *,
+        lane: Lane = Lane.DATA,
+        priority: int = Priority.NORMAL,
+    ) -> None:
         """Send without an answer, at most once; see `Exchange.notify`."""
-        self._exchange.notify(to, method, payload, lane=lane)
+        self._exchange.notify(to, method, payload, lane=lane, priority=priority)
 
     def publish(self, topic: str, payload: bytes) -> int:
         """Send to all who subscribe to this topic; see `Topics.publish`."""
@@ -321,8 +330,7 @@ class Peer:
             return
         for fault in faults:
             self.counts[f"skipped_{fault}"] += 1
-        for envelope in envelopes:
-            self._exchange.on_envelope(peer_id, lane, envelope)
+        self._exchange.on_envelopes(peer_id, lane, envelopes)
 
     def _strike(self, peer_id: PeerId) -> None:
         """A member that keeps sending garbage is cut off; it may introduce itself again."""

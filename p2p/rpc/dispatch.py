@@ -4,7 +4,11 @@ Deny by default: a method is registered with the permission that it needs, and t
 permission bits come from our own session table. Every request ends in exactly one answer, unless
 its caller has cancelled it or its deadline has passed.
 
-What this module does not know: sockets, how a payload is encoded, agents.
+A method has a number of places. Those of low priority may take half of them, normal ones nine
+tenths, those of high priority all. When three quarters are taken, no peer may hold more than its
+share of them while others ask: one member's flood leaves room for the rest.
+
+What this module does not know: sockets, envelopes, how a payload is encoded, agents.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ import logging
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 from keys import PeerId, Permission, Principal
+from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import (
     Cancelled,
@@ -26,41 +31,133 @@ from p2p.errors import (
     PermissionDenied,
     RemoteError,
 )
-from p2p.wire import TraceContext, use_trace
+from p2p.links import Lane
+from p2p.rpc.wheel import Wheel
+from p2p.rpc.workers import Workers
+from p2p.wire import Priority, TraceContext, running_trace
 
 log = logging.getLogger("conclave.p2p.rpc")
 
+HUNGRY_MS = 1000  # so long a refused peer counts among those that share a method's places
 
-@dataclass(frozen=True, slots=True)
+
 class Incoming:
     """Who asks, for what, and until when.
 
     Attributes:
         deadline_ms: on our own monotonic clock, or None.
+        priority: a `Priority`.
     """
 
-    caller: Principal
-    method: str
-    deadline_ms: int | None
-    trace: TraceContext | None
+    __slots__ = ("caller", "deadline_ms", "method", "priority", "raw_trace")
+
+    def __init__(
+        self,
+        caller: Principal,
+        method: str,
+        deadline_ms: int | None,
+        raw_trace: bytes,
+        priority: int = Priority.NORMAL,
+    ) -> None:
+        self.caller = caller
+        self.method = method
+        self.deadline_ms = deadline_ms
+        self.raw_trace = raw_trace
+        self.priority = priority
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The trace that the caller is in, if any."""
+        return TraceContext.from_bytes(self.raw_trace)
 
 
 RequestHandler = Callable[[Incoming, bytes], Awaitable[bytes]]
 NoticeHandler = Callable[[PeerId, bytes], None]
+JobKey = tuple[PeerId, Lane, int]  # of the request, by its sender
 
 
-@dataclass(slots=True)
-class _Served:
-    handler: RequestHandler
-    permission: Permission
-    limit: int
-    running: int = 0
+class Job(Incoming):
+    """A request on its way through here; the handler sees it as `Incoming`."""
+
+    __slots__ = ("is_over", "key", "payload", "served", "task")
+
+    served: Served
+
+    def __init__(
+        self,
+        caller: Principal,
+        method: str,
+        deadline_ms: int | None,
+        raw_trace: bytes,
+        priority: int,
+        key: JobKey,
+        payload: bytes,
+    ) -> None:
+        self.caller = caller
+        self.method = method
+        self.deadline_ms = deadline_ms
+        self.raw_trace = raw_trace
+        self.priority = priority
+        self.key = key
+        self.payload = payload
+        self.task: asyncio.Task[None] | None = None
+        self.is_over = False
 
 
-@dataclass(frozen=True, slots=True)
+class Answer(Protocol):
+    """Where results go; called once a job at most."""
+
+    def __call__(self, job: Job, result: bytes | Exception, remote_traceback: str) -> None: ...
+
+
+class Served:
+    """One method, and who is at it."""
+
+    __slots__ = (
+        "handler",
+        "holders",
+        "hungry",
+        "limit",
+        "mask",
+        "permission",
+        "places",
+        "running",
+        "shared_from",
+    )
+
+    def __init__(self, handler: RequestHandler, permission: Permission, limit: int) -> None:
+        self.handler = handler
+        self.permission = permission
+        self.mask = int(permission)
+        self.limit = limit
+        self.places = (max(1, limit // 2), max(1, limit - limit // 10), limit)
+        self.shared_from = max(1, limit * 3 // 4)
+        self.running = 0
+        self.holders: dict[PeerId, int] = {}
+        self.hungry: dict[PeerId, int] = {}
+
+    def has_place_for(self, job: Job, now_ms: int) -> bool:
+        """Whether a request may begin; a peer that is refused is remembered for its share."""
+        peer = job.key[0]
+        priority = job.priority if 0 <= job.priority <= Priority.HIGH else Priority.NORMAL
+        if self.running < self.places[priority]:
+            if self.running < self.shared_from:
+                return True
+            self.hungry = {p: t for p, t in self.hungry.items() if now_ms - t < HUNGRY_MS}
+            sharers = len(self.holders.keys() | self.hungry.keys() | {peer})
+            if self.holders.get(peer, 0) < max(1, self.limit // sharers):
+                return True
+        self.hungry[peer] = now_ms
+        return False
+
+
 class _ServedNotice:
-    handler: NoticeHandler
-    permission: Permission
+    __slots__ = ("handler", "mask", "permission")
+
+    def __init__(self, handler: NoticeHandler, permission: Permission) -> None:
+        self.handler = handler
+        self.permission = permission
+        self.mask = int(permission)
 
 
 class Dispatcher:
@@ -69,14 +166,19 @@ class Dispatcher:
     Args:
         clock: for deadlines.
         own_name: what errors call this peer.
+        answer: gets every result.
     """
 
-    def __init__(self, clock: Clock, own_name: str) -> None:
+    def __init__(self, clock: Clock, own_name: str, answer: Answer) -> None:
         self._clock = clock
         self._own_name = own_name
-        self._requests: dict[str, _Served] = {}
+        self._answer = answer
+        self._requests: dict[str, Served] = {}
         self._notices: dict[str, _ServedNotice] = {}
-        self._running: dict[tuple[str, int, int], asyncio.Task[None]] = {}
+        self._running: dict[JobKey, Job] = {}
+        self._wheel: Wheel[Job] = Wheel()
+        self._alarm = Alarm(clock, self._expire)
+        self._workers: Workers[Job] = Workers(self._run)
         self.counts: Counter[str] = Counter()
 
     def serve(
@@ -85,7 +187,8 @@ class Dispatcher:
         """Answer requests for `method`; at most `limit` at once, others get `Overloaded`."""
         assert method not in self._requests, f"{method} is served already"
         assert permission, f"{method} declares no permission"
-        self._requests[method] = _Served(handler, permission, limit)
+        assert limit > 0
+        self._requests[method] = Served(handler, permission, limit)
 
     def serve_notice(self, method: str, handler: NoticeHandler, permission: Permission) -> None:
         """Pass notices of `method` to a function that neither blocks nor raises."""
@@ -98,52 +201,50 @@ class Dispatcher:
         served = {name: s.permission for name, s in self._requests.items()}
         return served | {name: s.permission for name, s in self._notices.items()}
 
-    def notice(self, caller: Principal, method: str, payload: bytes) -> None:
-        """Run the notice's handler, or count why not."""
+    def notice(self, peer: PeerId, mask: int, method: str, payload: bytes) -> None:
+        """Run the notice's handler, or count why not. `mask`: the sender's permission bits."""
         served = self._notices.get(method)
         if served is None:
             self.counts["notice_unknown"] += 1
-        elif served.permission & ~caller.permissions:
+        elif served.mask & ~mask:
             self.counts["notice_denied"] += 1
         else:
-            served.handler(caller.peer_id, payload)
+            served.handler(peer, payload)
 
-    def start(
-        self,
-        key: tuple[str, int, int],
-        incoming: Incoming,
-        payload: bytes,
-        answer: Callable[[bytes | Exception, str], None],
-    ) -> None:
-        """Run a request as a task of its own; `answer(result or error, traceback)` is called once.
-
-        Args:
-            key: (peer, lane, request id), for `cancel`.
-        """
+    def start(self, job: Job, mask: int) -> None:
+        """Run a request; its answer is given later. `mask`: the caller's permission bits."""
+        key = job.key
         if key in self._running:
             self.counts["request_repeated"] += 1
             return
-        try:
-            served = self._admit(incoming)
-        except RemoteError as error:
+        served = self._requests.get(job.method)
+        if (
+            served is None
+            or served.mask & ~mask
+            or not (
+                served.running < served.shared_from
+                and job.priority
+                or served.has_place_for(job, self._clock.now_ms())
+            )
+        ):
             self.counts["request_refused"] += 1
-            answer(error, "")
+            self._answer(job, self._refusal(served, job, mask), "")
             return
         served.running += 1
-        task = asyncio.get_running_loop().create_task(self._run(served, incoming, payload, answer))
-        self._running[key] = task
-        task.add_done_callback(lambda _: self._finished(key, served))
-        if incoming.deadline_ms is not None:
-            left_s = max(0, incoming.deadline_ms - self._clock.now_ms()) / 1000
-            timer = asyncio.get_running_loop().call_later(left_s, task.cancel)
-            task.add_done_callback(lambda _: timer.cancel())
+        peer = key[0]
+        served.holders[peer] = served.holders.get(peer, 0) + 1
+        job.served = served
+        self._running[key] = job
+        if job.deadline_ms is not None and self._wheel.add(job.deadline_ms, job):
+            self._alarm.set(self._wheel.due_ms)
+        self._workers.put(job)
 
-    def cancel(self, key: tuple[str, int, int]) -> None:
+    def cancel(self, key: JobKey) -> None:
         """Cancel a running request whose caller no longer waits."""
-        task = self._running.get(key)
-        if task is not None:
+        job = self._running.get(key)
+        if job is not None:
             self.counts["request_cancelled"] += 1
-            task.cancel()
+            self._stop(job)
 
     def forget(self, peer: str) -> None:
         """Cancel what runs for a peer that is gone."""
@@ -152,55 +253,69 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Cancel what runs and wait until it has ended."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._alarm.off()
+        await self._workers.close()
 
     @property
     def running(self) -> int:
         return len(self._running)
 
-    def _admit(self, incoming: Incoming) -> _Served:
-        served = self._requests.get(incoming.method)
+    def _refusal(self, served: Served | None, job: Job, mask: int) -> RemoteError:
+        name, method = self._own_name, job.method
         if served is None:
-            raise NoSuchMethod(self._own_name, incoming.method, "no such method is served here")
-        if served.permission & ~incoming.caller.permissions:
-            raise PermissionDenied(
-                self._own_name,
-                incoming.method,
-                f"{incoming.caller.name} lacks the permission {served.permission.name}",
-            )
-        if served.running >= served.limit:
-            raise Overloaded(
-                self._own_name, incoming.method, f"{served.limit} requests already run here"
-            )
-        return served
+            return NoSuchMethod(name, method, "no such method is served here")
+        if served.mask & ~mask:
+            lacks = f"{job.caller.name} lacks the permission {served.permission.name}"
+            return PermissionDenied(name, method, lacks)
+        return Overloaded(
+            name, method, f"{served.running} of {served.limit} places for it are taken"
+        )
 
-    def _finished(self, key: tuple[str, int, int], served: _Served) -> None:
+    def _stop(self, job: Job) -> None:
+        """Nobody waits for this job any more."""
+        if job.task is not None:
+            job.task.cancel()
+        else:
+            self._over(job)
+
+    def _over(self, job: Job) -> None:
+        job.is_over = True
+        job.task = None
+        served, peer = job.served, job.key[0]
         served.running -= 1
-        del self._running[key]
+        held = served.holders[peer] - 1
+        if held:
+            served.holders[peer] = held
+        else:
+            del served.holders[peer]
+        del self._running[job.key]
+        if job.deadline_ms is not None:
+            self._wheel.discard(job.deadline_ms, job)
 
-    async def _run(
-        self,
-        served: _Served,
-        incoming: Incoming,
-        payload: bytes,
-        answer: Callable[[bytes | Exception, str], None],
-    ) -> None:
-        with use_trace(incoming.trace):
-            try:
-                result = await served.handler(incoming, payload)
-            except P2PError as error:
-                answer(error, "")
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise  # by us: nobody waits for an answer
+    def _expire(self) -> None:
+        for job in self._wheel.take_due(self._clock.now_ms()):
+            self.counts["request_out_of_time"] += 1
+            self._stop(job)
+        self._alarm.set(self._wheel.due_ms)
+
+    async def _run(self, job: Job, task: asyncio.Task[None]) -> None:
+        if job.is_over:
+            return
+        job.task = task
+        token = running_trace.set(job.raw_trace)
+        try:
+            result = await job.served.handler(job, job.payload)
+        except P2PError as error:
+            self._answer(job, error, "")
+        except asyncio.CancelledError:
+            if not task.cancelling():  # otherwise it was us, and nobody waits for an answer
                 said = "something that the handler waited for was cancelled"
-                answer(Cancelled(self._own_name, incoming.method, said), "")
-            except Exception as error:  # noqa: BLE001 - a handler is not ours: all it raises travels
-                self.counts["handler_failed"] += 1
-                answer(error, "".join(traceback.format_exception(error)))
-            else:
-                answer(result, "")
+                self._answer(job, Cancelled(self._own_name, job.method, said), "")
+        except Exception as error:  # noqa: BLE001 - a handler is not ours: all it raises travels
+            self.counts["handler_failed"] += 1
+            self._answer(job, error, "".join(traceback.format_exception(error)))
+        else:
+            self._answer(job, result, "")
+        finally:
+            running_trace.reset(token)
+            self._over(job)

@@ -3,6 +3,9 @@
 Sends are at most once: a request is never repeated here. A deadline travels as what is left of it,
 and the remote handler is cancelled when it passes or when the caller stops waiting.
 
+Whatever can be done once a frame is not done once an envelope: who the sender is and what it may
+do is looked up when its frame arrives.
+
 What this module does not know: discovery, certificates, what a payload means.
 """
 
@@ -11,28 +14,33 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from keys import PeerId, Permission, Principal
+from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import ConnectionLost, DeadlineExceeded, Overloaded, P2PError, PeerUnreachable
 from p2p.links import Lane, LinkChanged, LinkState, Transport
-from p2p.rpc.dispatch import Dispatcher, Incoming, NoticeHandler, RequestHandler
+from p2p.rpc.dispatch import Dispatcher, Job, NoticeHandler, RequestHandler
 from p2p.rpc.requests import Pending, RequestTable
 from p2p.wire import (
     MAX_ENVELOPE_BYTES,
     Envelope,
     Kind,
     Priority,
-    TraceContext,
-    current_trace,
     decode_fault,
     encode_envelope,
     encode_fault,
+    next_span,
+    running_trace,
 )
 
-SWEEP_MS = 5
+# As plain integers: the members of an enum are looked up and compared at ten times the price.
+_REQUEST, _REPLY, _FAULT = int(Kind.REQUEST), int(Kind.REPLY), int(Kind.FAULT)
+_CANCEL, _NOTIFY = int(Kind.CANCEL), int(Kind.NOTIFY)
+_NORMAL = int(Priority.NORMAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +70,19 @@ class Exchange:
         settings: ExchangeSettings | None = None,
     ) -> None:
         self._own = own
+        self._own_id = own.peer_id
+        self._own_mask = int(own.permissions)
         self._transport = transport
-        self._clock = clock
-        self._rng = rng
+        self._now_ms = clock.now_ms
+        self._rng = random.Random(rng.getrandbits(64))  # for trace ids: the quick kind
         self._principal_of = principal_of
         self._label = label
         self._settings = settings or ExchangeSettings()
-        self._dispatcher = Dispatcher(clock, own.name)
+        self._dispatcher = Dispatcher(clock, own.name, self._answer)
         self._tables: dict[Lane, RequestTable[asyncio.Future[bytes]]] = {
             lane: RequestTable(self._settings.max_pending) for lane in Lane
         }
-        self._sequences: Counter[tuple[PeerId, Lane]] = Counter()
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._sweep_at_ms = 0
+        self._alarms = {lane: Alarm(clock, partial(self._expire, lane)) for lane in Lane}
 
     @property
     def counts(self) -> Counter[str]:
@@ -110,11 +118,13 @@ class Exchange:
         timeout_s: float | None = None,
         lane: Lane = Lane.DATA,
         what: str = "",
+        priority: int = _NORMAL,
     ) -> bytes:
         """Ask a peer and return its answer.
 
         Args:
             what: how errors call this request; the method's name unless said.
+            priority: a `Priority`; decides what leaves first and what is refused last.
 
         Raises:
             PeerUnreachable, QueueFull, PayloadTooLarge, Overloaded: definitely not done.
@@ -123,65 +133,82 @@ class Exchange:
         """
         limit_s = self._settings.default_timeout_s if timeout_s is None else timeout_s
         budget_ms = max(1, int(limit_s * 1000))
-        now_ms = self._clock.now_ms()
-        deadline_ms = now_ms + budget_ms
         table = self._tables[lane]
         if table.is_full:
             raise Overloaded(
                 self._own.name, method, f"{self._settings.max_pending} requests already wait here"
             )
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        now_ms = self._now_ms()
         request_id = table.open(to, what or method, now_ms, budget_ms, future)
-        trace = self._trace()
+        trace = next_span(running_trace.get(), self._rng)
         try:
-            if to == self._own.peer_id:
-                self._serve_own(request_id, lane, method, deadline_ms, trace, payload)
+            if to == self._own_id:
+                key = (to, lane, request_id)
+                job = Job(self._own, method, now_ms + budget_ms, trace, priority, key, payload)
+                self._dispatcher.start(job, self._own_mask)
             else:
-                self._send(
-                    to, lane, Kind.REQUEST, request_id, method, budget_ms, trace.to_bytes(), payload
-                )
-            self._arm(deadline_ms)
+                fields = (_REQUEST, request_id, 0, method, budget_ms, priority, trace, payload)
+                self._transport.send(to, lane, encode_envelope(fields), priority)
+            self._alarms[lane].set(table.due_ms)
             return await future
-        except (P2PError, asyncio.CancelledError) as error:
+        except BaseException as error:
             abandoned = table.abandon(request_id)
             if abandoned is not None and isinstance(error, asyncio.CancelledError):
-                self._send_cancel(to, lane, request_id)
+                self._send_cancel(to, lane, request_id, priority)
             raise
 
-    def notify(self, to: PeerId, method: str, payload: bytes, *, lane: Lane = Lane.DATA) -> None:
+    def notify(
+        self,
+        to: PeerId,
+        method: str,
+        payload: bytes,
+        *,
+        lane: Lane = Lane.DATA,
+        priority: int = _NORMAL,
+    ) -> None:
         """Send without waiting for anything; it arrives at most once.
 
         Raises:
             PeerUnreachable, QueueFull, PayloadTooLarge: definitely not sent.
         """
-        if to == self._own.peer_id:
-            self._dispatcher.notice(self._own, method, payload)
+        if to == self._own_id:
+            self._dispatcher.notice(to, self._own_mask, method, payload)
             return
-        trace = current_trace()
-        self._send(to, lane, Kind.NOTIFY, 0, method, 0, trace.to_bytes() if trace else b"", payload)
+        fields = (_NOTIFY, 0, 0, method, 0, priority, running_trace.get(), payload)
+        self._transport.send(to, lane, encode_envelope(fields), priority)
 
-    def on_envelope(self, peer: PeerId, lane: Lane, envelope: Envelope) -> None:
-        """Take one envelope of an admitted peer."""
-        kind = envelope.kind
-        if kind == Kind.REPLY or kind == Kind.FAULT:
-            found = self._tables[lane].settle(envelope.id, peer)
-            if found is not None and not found.token.done():
-                if kind == Kind.REPLY:
-                    found.token.set_result(envelope.payload)
-                else:
-                    found.token.set_exception(
-                        decode_fault(envelope.payload, self._label(peer), found.what)
-                    )
-            return
+    def on_envelopes(self, peer: PeerId, lane: Lane, envelopes: Sequence[Envelope]) -> None:
+        """Take what an admitted peer sent in one frame."""
         caller = self._principal_of(peer)
         if caller is None:
-            self.counts["caller_unknown"] += 1
-        elif kind == Kind.NOTIFY:
-            self._dispatcher.notice(caller, envelope.target, envelope.payload)
-        elif kind == Kind.REQUEST:
-            self._serve(caller, peer, lane, envelope)
-        elif kind == Kind.CANCEL:
-            self._dispatcher.cancel((peer, lane, envelope.id))
+            self.counts["caller_unknown"] += len(envelopes)
+            return
+        mask = int(caller.permissions)
+        table = self._tables[lane]
+        dispatcher = self._dispatcher
+        now_ms = 0
+        for kind, ident, _, target, budget_ms, priority, trace, payload in envelopes:
+            if kind == _REPLY:
+                found = table.settle(ident, peer)
+                if found is not None and not found.token.done():
+                    found.token.set_result(payload)
+            elif kind == _REQUEST:
+                now_ms = now_ms or self._now_ms()
+                deadline_ms = now_ms + budget_ms if budget_ms else None
+                key = (peer, lane, ident)
+                job = Job(caller, target, deadline_ms, trace, priority, key, payload)
+                dispatcher.start(job, mask)
+            elif kind == _NOTIFY:
+                dispatcher.notice(peer, mask, target, payload)
+            elif kind == _CANCEL:
+                dispatcher.cancel((peer, lane, ident))
+            elif kind == _FAULT:
+                found = table.settle(ident, peer)
+                if found is not None:
+                    self._fail(found, decode_fault(payload, self._label(peer), found.what))
+            else:
+                self.counts["misplaced_kind"] += 1
 
     def on_link(self, change: LinkChanged) -> None:
         """End what a broken connection still owed.
@@ -205,120 +232,72 @@ class Exchange:
             for _, pending in table.lose(peer):
                 self._fail(pending, ConnectionLost(self._label(peer), pending.what, reason))
         self._dispatcher.forget(peer)
-        for lane in Lane:
-            self._sequences.pop((peer, lane), None)
 
     async def close(self) -> None:
         """End all requests in both directions."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for alarm in self._alarms.values():
+            alarm.off()
         await self._dispatcher.close()
         for table in self._tables.values():
-            for _, pending in table.expire(2**62):
+            for _, pending in table.take_all():
                 label = self._label(PeerId(pending.peer))
                 self._fail(pending, ConnectionLost(label, pending.what, "this peer is stopping"))
 
-    def _trace(self) -> TraceContext:
-        trace = current_trace()
-        return trace.child(self._rng) if trace else TraceContext.begin(self._rng)
+    def _answer(self, job: Job, result: bytes | Exception, remote_traceback: str) -> None:
+        """Send what came of a job, or hand it over where the caller is ourselves."""
+        peer, lane, ident = job.key
+        kind = _REPLY
+        if not isinstance(result, bytes) or len(result) > MAX_ENVELOPE_BYTES:
+            kind, result = _FAULT, encode_fault(_failure_of(result), remote_traceback)
+        if peer == self._own_id:
+            self._take_own(lane, ident, kind, result)
+            return
+        fields = (kind, ident, 0, "", 0, job.priority, b"", result)
+        try:
+            self._transport.send(peer, lane, encode_envelope(fields), job.priority)
+        except P2PError:
+            self.counts["answer_unsent"] += 1
 
-    def _send(
-        self,
-        to: PeerId,
-        lane: Lane,
-        kind: Kind,
-        request_id: int,
-        target: str,
-        budget_ms: int,
-        trace: bytes,
-        payload: bytes,
-    ) -> None:
-        self._sequences[to, lane] += 1
-        envelope = Envelope(
-            kind,
-            request_id,
-            self._sequences[to, lane],
-            target,
-            budget_ms,
-            Priority.NORMAL,
-            trace,
-            payload,
-        )
-        self._transport.send(to, lane, encode_envelope(envelope))
+    def _take_own(self, lane: Lane, ident: int, kind: int, result: bytes) -> None:
+        found = self._tables[lane].settle(ident, self._own_id)
+        if found is None or found.token.done():
+            return
+        if kind == _REPLY:
+            found.token.set_result(result)
+        else:
+            self._fail(found, decode_fault(result, self._own.name, found.what))
 
-    def _send_cancel(self, to: PeerId, lane: Lane, request_id: int) -> None:
-        if to == self._own.peer_id:
+    def _send_cancel(self, to: PeerId, lane: Lane, request_id: int, priority: int) -> None:
+        """As urgent as the request, which it must not overtake."""
+        if to == self._own_id:
             self._dispatcher.cancel((to, lane, request_id))
             return
+        fields = (_CANCEL, request_id, 0, "", 0, priority, b"", b"")
         try:
-            self._send(to, lane, Kind.CANCEL, request_id, "", 0, b"", b"")
+            self._transport.send(to, lane, encode_envelope(fields), priority)
         except P2PError:
             self.counts["cancel_unsent"] += 1
 
-    def _serve_own(
-        self,
-        request_id: int,
-        lane: Lane,
-        method: str,
-        deadline_ms: int,
-        trace: TraceContext,
-        payload: bytes,
-    ) -> None:
-        def answer(result: bytes | Exception, remote_traceback: str) -> None:
-            found = self._tables[lane].settle(request_id, self._own.peer_id)
-            if found is None or found.token.done():
-                return
-            if isinstance(result, bytes):
-                found.token.set_result(result)
-            else:
-                fault = encode_fault(result, remote_traceback)
-                found.token.set_exception(decode_fault(fault, self._own.name, found.what))
-
-        incoming = Incoming(self._own, method, deadline_ms, trace)
-        self._dispatcher.start((self._own.peer_id, lane, request_id), incoming, payload, answer)
-
-    def _serve(self, caller: Principal, peer: PeerId, lane: Lane, envelope: Envelope) -> None:
-        def answer(result: bytes | Exception, remote_traceback: str) -> None:
-            kind, payload = Kind.REPLY, result
-            if isinstance(payload, bytes) and len(payload) > MAX_ENVELOPE_BYTES:
-                payload = ValueError(
-                    f"the result has {len(payload):,} bytes; the limit is {MAX_ENVELOPE_BYTES:,}"
-                )
-            if isinstance(payload, Exception):
-                kind, payload = Kind.FAULT, encode_fault(payload, remote_traceback)
-            try:
-                self._send(peer, lane, kind, envelope.id, "", 0, b"", payload)
-            except P2PError:
-                self.counts["answer_unsent"] += 1
-
-        deadline_ms = self._clock.now_ms() + envelope.budget_ms if envelope.budget_ms else None
-        trace = TraceContext.from_bytes(envelope.trace)
-        incoming = Incoming(caller, envelope.target, deadline_ms, trace)
-        self._dispatcher.start((peer, lane, envelope.id), incoming, envelope.payload, answer)
-
-    def _arm(self, deadline_ms: int) -> None:
-        if self._sweeper is not None and self._sweep_at_ms <= deadline_ms + SWEEP_MS:
-            return
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._sweep_at_ms = deadline_ms + SWEEP_MS
-        delay_s = max(0, self._sweep_at_ms - self._clock.now_ms()) / 1000
-        self._sweeper = asyncio.get_running_loop().call_later(delay_s, self._sweep)
-
-    def _sweep(self) -> None:
-        self._sweeper = None
-        now_ms = self._clock.now_ms()
-        for lane, table in self._tables.items():
-            for request_id, pending in table.expire(now_ms):
-                peer = PeerId(pending.peer)
-                waited_s = pending.budget_ms / 1000
-                self._fail(pending, DeadlineExceeded(self._label(peer), pending.what, waited_s))
-                self._send_cancel(peer, lane, request_id)
-        deadlines = [t.deadline_ms for t in self._tables.values() if t.deadline_ms is not None]
-        if deadlines:
-            self._arm(min(deadlines))
+    def _expire(self, lane: Lane) -> None:
+        """Tell the callers; the other side counts the same milliseconds and stops by itself."""
+        table = self._tables[lane]
+        for _, pending in table.expire(self._now_ms()):
+            label = self._label(PeerId(pending.peer))
+            self._fail(pending, DeadlineExceeded(label, pending.what, pending.budget_ms / 1000))
+        self._alarms[lane].set(table.due_ms)
 
     @staticmethod
     def _fail(pending: Pending[asyncio.Future[bytes]], error: P2PError) -> None:
         if not pending.token.done():
             pending.token.set_exception(error)
+
+
+def _failure_of(result: bytes | Exception) -> Exception:
+    """Return why this is no answer that can travel."""
+    if isinstance(result, bytes):
+        return ValueError(
+            f"the result has {len(result):,} bytes; the limit is {MAX_ENVELOPE_BYTES:,}"
+        )
+    if isinstance(result, Exception):
+        return result
+    return TypeError(f"the handler returned {type(result).__name__} and not bytes")

@@ -11,19 +11,24 @@ only when it comes from the peer that was asked.
 
 from __future__ import annotations
 
-import heapq
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+from p2p.rpc.wheel import Wheel
 
 T = TypeVar("T")
-COMPACT_AFTER = 512
 
 
-class Pending(NamedTuple, Generic[T]):
-    peer: str
-    what: str
-    deadline_ms: int
-    budget_ms: int
-    token: T
+class Pending(Generic[T]):
+    """A request that waits."""
+
+    __slots__ = ("budget_ms", "deadline_ms", "peer", "token", "what")
+
+    def __init__(self, peer: str, what: str, deadline_ms: int, budget_ms: int, token: T) -> None:
+        self.peer = peer
+        self.what = what
+        self.deadline_ms = deadline_ms
+        self.budget_ms = budget_ms
+        self.token = token
 
 
 class RequestTable(Generic[T]):
@@ -36,8 +41,7 @@ class RequestTable(Generic[T]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._pending: dict[int, Pending[T]] = {}
-        self._by_peer: dict[str, set[int]] = {}
-        self._deadlines: list[tuple[int, int]] = []
+        self._wheel: Wheel[int] = Wheel()
         self._last_id = 0
         self.late_replies = 0
 
@@ -49,24 +53,18 @@ class RequestTable(Generic[T]):
         return len(self._pending) >= self._limit
 
     @property
-    def deadline_ms(self) -> int | None:
-        """When the next request runs out, or None when none waits."""
-        while self._deadlines and self._deadlines[0][1] not in self._pending:
-            heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
+    def due_ms(self) -> int | None:
+        """When `expire` should be called next, or None when nothing waits."""
+        return self._wheel.due_ms
 
     def open(self, peer: str, what: str, now_ms: int, budget_ms: int, token: T) -> int:
         """Enter a request that may take `budget_ms` from now, and return its id."""
         assert not self.is_full
         deadline_ms = now_ms + budget_ms
-        self._last_id += 1
-        self._pending[self._last_id] = Pending(peer, what, deadline_ms, budget_ms, token)
-        self._by_peer.setdefault(peer, set()).add(self._last_id)
-        heapq.heappush(self._deadlines, (deadline_ms, self._last_id))
-        if len(self._deadlines) > COMPACT_AFTER and len(self._deadlines) > 4 * len(self._pending):
-            self._deadlines = [d for d in self._deadlines if d[1] in self._pending]
-            heapq.heapify(self._deadlines)
-        return self._last_id
+        self._last_id = request_id = self._last_id + 1
+        self._pending[request_id] = Pending(peer, what, deadline_ms, budget_ms, token)
+        self._wheel.add(deadline_ms, request_id)
+        return request_id
 
     def settle(self, request_id: int, peer: str) -> Pending[T] | None:
         """Take the request that this answer of `peer` is for; None (counted) if there is none."""
@@ -74,44 +72,37 @@ class RequestTable(Generic[T]):
         if found is None or found.peer != peer:
             self.late_replies += 1
             return None
-        self._remove(request_id, peer)
+        del self._pending[request_id]
+        self._wheel.discard(found.deadline_ms, request_id)
         return found
 
     def abandon(self, request_id: int) -> Pending[T] | None:
         """Take a request whose caller no longer waits."""
-        found = self._pending.get(request_id)
+        found = self._pending.pop(request_id, None)
         if found is not None:
-            self._remove(request_id, found.peer)
+            self._wheel.discard(found.deadline_ms, request_id)
         return found
 
     def expire(self, now_ms: int) -> list[tuple[int, Pending[T]]]:
-        """Take all requests whose deadline has passed."""
-        out: list[tuple[int, Pending[T]]] = []
-        while self._deadlines and self._deadlines[0][0] <= now_ms:
-            _, request_id = heapq.heappop(self._deadlines)
-            found = self.abandon(request_id)
-            if found is not None:
-                out.append((request_id, found))
-        return out
+        """Take all requests whose deadline has passed, up to one slot of the wheel late."""
+        due = self._wheel.take_due(now_ms)
+        return [(request_id, self._pending.pop(request_id)) for request_id in due]
 
     def lose(self, peer: str) -> list[tuple[int, Pending[T]]]:
         """Take all requests that wait for this peer."""
-        ids = sorted(self._by_peer.get(peer, ()))
-        out = [(request_id, self._pending[request_id]) for request_id in ids]
-        for request_id in ids:
-            self._remove(request_id, peer)
-        return out
+        lost = [(n, pending) for n, pending in self._pending.items() if pending.peer == peer]
+        for request_id, _ in lost:
+            self.abandon(request_id)
+        return lost
+
+    def take_all(self) -> list[tuple[int, Pending[T]]]:
+        """Take everything: nobody waits any more."""
+        everything = list(self._pending.items())
+        for request_id, _ in everything:
+            self.abandon(request_id)
+        return everything
 
     def check_invariants(self) -> None:
-        listed = {i for ids in self._by_peer.values() for i in ids}
-        assert listed == set(self._pending)
-        timed = {i for _, i in self._deadlines}
-        assert set(self._pending) <= timed
+        self._wheel.check_invariants()
+        assert len(self._wheel) == len(self._pending)
         assert all(i <= self._last_id for i in self._pending)
-
-    def _remove(self, request_id: int, peer: str) -> None:
-        del self._pending[request_id]
-        ids = self._by_peer[peer]
-        ids.discard(request_id)
-        if not ids:
-            del self._by_peer[peer]

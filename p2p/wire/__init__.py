@@ -5,6 +5,7 @@ from p2p.wire.envelope import (
     WIRE_VERSION,
     BadFrame,
     Envelope,
+    Fields,
     FrameFault,
     Kind,
     Priority,
@@ -13,13 +14,20 @@ from p2p.wire.envelope import (
 )
 from p2p.wire.faults import decode_fault, encode_fault
 from p2p.wire.payload import PayloadError, decode_payload, encode_payload
-from p2p.wire.trace import TraceContext, current_trace, use_trace
+from p2p.wire.trace import (
+    TraceContext,
+    current_trace,
+    next_span,
+    running_trace,
+    use_trace,
+)
 
 __all__ = [
     "MAX_ENVELOPE_BYTES",
     "WIRE_VERSION",
     "BadFrame",
     "Envelope",
+    "Fields",
     "FrameFault",
     "Kind",
     "PayloadError",
@@ -32,5 +40,7 @@ __all__ = [
     "encode_envelope",
     "encode_fault",
     "encode_payload",
+    "next_span",
+    "running_trace",
     "use_trace",
 ]

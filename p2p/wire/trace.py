@@ -4,6 +4,8 @@ The current context rides in a `ContextVar`, so a handler that calls on passes i
 a word. 25 bytes on the wire (trace id 16, span id 8, flags 1), the 55 characters of the
 `traceparent` header at doors and in logs. Source: W3C Trace Context, section 3.2.
 
+On the way from message to message it stays bytes; a `TraceContext` is made when somebody looks.
+
 What this module does not know: exporters, sampling, clocks.
 """
 
@@ -16,6 +18,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 SIZE_BYTES = 25
+_TRACE_ID_BITS, _SPAN_ID_BITS = 127, 63
+_SAMPLED = b"\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,8 @@ class TraceContext:
     @classmethod
     def begin(cls, rng: random.Random) -> TraceContext:
         """Start a new trace."""
-        return cls(rng.randbytes(15) + b"\x01", rng.randbytes(7) + b"\x01", 1)
-
-    def child(self, rng: random.Random) -> TraceContext:
-        """Return the same trace under a new span."""
-        return TraceContext(self.trace_id, rng.randbytes(7) + b"\x01", self.flags)
+        data = begin_trace(rng)
+        return cls(data[:16], data[16:24], data[24])
 
     def to_bytes(self) -> bytes:
         return self.trace_id + self.span_id + bytes((self.flags,))
@@ -48,19 +49,38 @@ class TraceContext:
         return f"00-{self.trace_id.hex()}-{self.span_id.hex()}-{self.flags:02x}"
 
 
-_current: ContextVar[TraceContext | None] = ContextVar("conclave_trace", default=None)
+# What is current, as on the wire: 25 bytes, or none for no trace.
+running_trace: ContextVar[bytes] = ContextVar("conclave_trace", default=b"")
+
+
+def begin_trace(rng: random.Random) -> bytes:
+    """Return a new trace as it travels; the first bits are set, so that no id is all zero."""
+    trace_id = rng.getrandbits(_TRACE_ID_BITS) | 1 << _TRACE_ID_BITS
+    return trace_id.to_bytes(16, "big") + _span(rng) + _SAMPLED
+
+
+def next_span(trace: bytes, rng: random.Random) -> bytes:
+    """Return the same trace under a new span, or a new trace where there is none."""
+    if len(trace) != SIZE_BYTES:
+        return begin_trace(rng)
+    return trace[:16] + _span(rng) + trace[24:]
 
 
 def current_trace() -> TraceContext | None:
     """Return the trace of the running handler or call, if any."""
-    return _current.get()
+    return TraceContext.from_bytes(running_trace.get())
 
 
 @contextmanager
 def use_trace(context: TraceContext | None) -> Iterator[None]:
     """Make this the current trace inside the block."""
-    token = _current.set(context)
+    token = running_trace.set(context.to_bytes() if context is not None else b"")
     try:
         yield
     finally:
-        _current.reset(token)
+        running_trace.reset(token)
+
+
+def _span(rng: random.Random) -> bytes:
+    span = rng.getrandbits(_SPAN_ID_BITS) | 1 << _SPAN_ID_BITS
+    return span.to_bytes(8, "big")

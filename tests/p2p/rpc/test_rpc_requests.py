@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from p2p.rpc import RequestTable
+from p2p.rpc.wheel import SLOT_MS
 
 PEERS = st.sampled_from(["ada", "ben"])
 
@@ -30,10 +31,13 @@ def test_requests_expire_in_the_order_of_their_deadlines() -> None:
     requests = table()
     late = requests.open("ada", "late", 0, 200, "late")
     soon = requests.open("ada", "soon", 0, 100, "soon")
-    assert requests.deadline_ms == 100
-    assert [number for number, _ in requests.expire(100)] == [soon]
+    due_ms = requests.due_ms
+    assert due_ms is not None
+    assert 100 <= due_ms <= 100 + SLOT_MS
+    assert requests.expire(due_ms - 1) == []
+    assert [number for number, _ in requests.expire(due_ms)] == [soon]
     assert [number for number, _ in requests.expire(300)] == [late]
-    assert requests.deadline_ms is None
+    assert requests.due_ms is None
 
 
 def test_losing_a_peer_takes_only_its_requests() -> None:
