@@ -222,8 +222,7 @@ class Dispatcher:
             served is None
             or served.mask & ~mask
             or not (
-                served.running < served.shared_from
-                and job.priority
+                (served.running < served.shared_from and job.priority)
                 or served.has_place_for(job, self._clock.now_ms())
             )
         ):
