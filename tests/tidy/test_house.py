@@ -36,6 +36,7 @@ PURE = (
     "agents/ledger",
     "agents/scheduling",
     "agents/founding.py",
+    "agents/choosing",
 )
 IMPURE = {"asyncio", "time", "os", "socket", "zmq", "logging", "threading", "subprocess", "pathlib"}
 MAX_LINES = 450
