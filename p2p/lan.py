@@ -49,8 +49,8 @@ class LanSettings:
 
     Attributes:
         host: the address to bind; `0.0.0.0` for all.
-        port: of the door; control, data and topics take the next three. 0: 4747 for the door if
-            it is free, any ports for the rest.
+        port: of the door; control, data, topics and bulk take the next four. 0: 4747 for the
+            door if it is free, any ports for the rest.
         interfaces: names or addresses to use for mDNS and to tell others; empty for all usable.
         seeds: HOST[:PORT] of doors to knock at.
         last_good: the file of peers met in earlier runs, or None to keep none.
@@ -100,12 +100,13 @@ class LanWorld:
 
     def transport(self, key: TransportKey) -> Transport:
         first = self._settings.port
-        ports = (first + 1, first + 2, first + 3) if first else (0, 0, 0)
+        ports = (first + 1, first + 2, first + 3, first + 4) if first else (0, 0, 0, 0)
         settings = TransportSettings(
             host=self._settings.host,
             control_port=ports[0],
             data_port=ports[1],
             topics_port=ports[2],
+            bulk_port=ports[3],
         )
         return ZmqTransport(settings, key)
 

@@ -20,12 +20,15 @@ from typing import Protocol, runtime_checkable
 
 from keys import PeerId
 
+MAX_BODY_BYTES = 1024 * 1024
+
 
 class Lane(IntEnum):
     """One connection each, so that bulk on one never delays the other."""
 
     CONTROL = 0  # heartbeats, consensus, who is who
     DATA = 1  # calls, notifications, tasks
+    BULK = 2  # the chunks of streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Contact:
     peer_id: PeerId
     curve_public: bytes  # 32 bytes
     hosts: tuple[str, ...]  # best first
-    ports: Mapping[str, int]  # "control", "data", "topics"
+    ports: Mapping[str, int]  # "control", "data", "bulk", "topics"; no port, no way there
 
 
 class LinkState(StrEnum):
@@ -53,7 +56,46 @@ class LinkChanged:
     reason: str = ""
 
 
-OnFrame = Callable[[PeerId, Lane, bytes], None]
+@dataclass(frozen=True, slots=True)
+class LaneFigures:
+    """Traffic with one peer on one lane since it was admitted.
+
+    What arrives is not looked into, so that envelopes are counted on their way out only.
+
+    Attributes:
+        state: "up", "dialling" (something waits for a connection) or "idle".
+    """
+
+    state: str
+    queued_bytes: int = 0
+    frames_out: int = 0
+    bytes_out: int = 0
+    envelopes_out: int = 0
+    frames_in: int = 0
+    bytes_in: int = 0
+    refused: int = 0  # envelopes, told to the sender as QueueFull
+    dropped: int = 0  # envelopes given up unsent, told as a LinkChanged
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFigures:
+    """Everything between us and one peer.
+
+    Attributes:
+        subscriptions: how many names it has subscribed to at us.
+        holds_topics: it has asked us to wait, because it reads no publications just now.
+        publications_in: frames of publications that came from it.
+        publications_in_bytes: their bytes.
+    """
+
+    lanes: Mapping[Lane, LaneFigures]
+    subscriptions: int = 0
+    holds_topics: bool = False
+    publications_in: int = 0
+    publications_in_bytes: int = 0
+
+
+OnFrame = Callable[[PeerId, Lane, bytes, bytes | None], None]  # peer, lane, frame, body
 OnLink = Callable[[LinkChanged], None]
 OnPublication = Callable[[PeerId, str, bytes], None]
 OnFatal = Callable[[Exception], None]
@@ -73,7 +115,7 @@ class Transport(Protocol):
         """Say who gets what arrives; call it before `start`."""
 
     async def start(self) -> Mapping[str, int]:
-        """Bind and return the ports: "control", "data", "topics".
+        """Bind and return the ports: "control", "data", "bulk", "topics".
 
         Raises:
             PortInUse: another process has the port.
@@ -88,27 +130,73 @@ class Transport(Protocol):
     def expel(self, peer_id: PeerId) -> None:
         """Off the allow-list, refused per frame, and the connection cut."""
 
-    def send(self, to: PeerId, lane: Lane, envelope: bytes) -> None:
+    def send(
+        self,
+        to: PeerId,
+        lane: Lane,
+        envelope: bytes,
+        priority: int = 1,
+        body: bytes | memoryview | None = None,
+    ) -> None:
         """Queue one envelope. An envelope is whole and opaque; several may share a frame.
+
+        Envelopes of one priority keep their order. When the connection takes nothing more, those
+        of a higher priority leave first; low ones are refused once half of the budget waits,
+        normal ones once nine tenths do.
+
+        Args:
+            priority: 0 low, 1 normal, 2 high.
+            body: on the BULK lane only, up to `MAX_BODY_BYTES`: it travels beside its envelope
+                without being copied, so it must not change any more.
 
         Raises:
             PeerUnreachable: `to` was never admitted, or is expelled.
-            QueueFull: the budget in bytes for this peer and lane is used up.
-            PayloadTooLarge: the envelope is over the limit of one frame.
+            QueueFull: too much is waiting for this peer on this lane.
+            PayloadTooLarge: the envelope is over the limit of one frame, or the body over its own.
+            MisuseError: a body on a lane that carries none.
         """
 
+    def queued_bytes(self, to: PeerId, lane: Lane) -> int:
+        """What waits here for this peer; 0 for a peer that is not admitted."""
+
     def publish(self, topic: str, envelope: bytes) -> None:
-        """Send to every subscriber of exactly this topic (no prefix matching).
+        """Send to every subscriber of this topic, and of a subtree that it lies in.
 
         Raises:
             PayloadTooLarge: the envelope is over the limit of one frame.
+            MisuseError: no topic can have that name, or it is the name of a subtree.
+        """
+
+    @property
+    def topics_queued_bytes(self) -> int:
+        """What waits for the slowest subscriber."""
+
+    def subscribers(self, topic: str) -> frozenset[PeerId]:
+        """The peers whose living connection has subscribed to this topic, or to a subtree above.
+
+        Raises:
+            MisuseError: as `publish`.
         """
 
     def subscribe(self, topic: str) -> None:
-        """Receive this topic from all admitted peers, present and future."""
+        """Receive this topic from all admitted peers, present and future.
+
+        A name that ends with "/" is a subtree: everything below it, as it was published; "task/"
+        hears "task/1" and "task/1/log", and neither "task" nor "tasks".
+        """
 
     def unsubscribe(self, topic: str) -> None:
         """Stop receiving it."""
+
+    def hold_topics(self, hold: bool) -> None:
+        """Stop reading publications, all of them, or go on.
+
+        Publishers are told, and wait for us longer than for a subscriber that is merely slow;
+        then they leave us behind all the same. What a broken connection held unread is counted.
+        """
+
+    def links(self) -> Mapping[PeerId, LinkFigures]:
+        """What goes on between us and every admitted peer."""
 
     def counters(self) -> Mapping[str, int]:
         """Plain counters for the metrics endpoint, by name."""

@@ -321,7 +321,7 @@ class Peer:
                 self._gathering.gone(event.peer_id)
                 self._strikes.pop(event.peer_id, None)
 
-    def _on_frame(self, peer_id: PeerId, lane: Lane, frame: bytes) -> None:
+    def _on_frame(self, peer_id: PeerId, lane: Lane, frame: bytes, body: bytes | None) -> None:
         try:
             envelopes, faults = decode_frame(frame)
         except BadFrame as error:
@@ -330,6 +330,12 @@ class Peer:
             return
         for fault in faults:
             self.counts[f"skipped_{fault}"] += 1
+        if body is not None:
+            if len(envelopes) + len(faults) != 1:
+                self.counts["bad_frame_body"] += 1
+                self._strike(peer_id)
+                return
+            envelopes = [one._replace(payload=body) for one in envelopes]
         self._exchange.on_envelopes(peer_id, lane, envelopes)
 
     def _strike(self, peer_id: PeerId) -> None:

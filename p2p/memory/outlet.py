@@ -6,8 +6,8 @@ unreachable; a refusal is news and not an end, because being admitted again lets
 
 What this module does not know: who is admitted, where the peer's transport is; it is handed both.
 
-Invariants: frames leave in the order of `push`; a frame is handed over once, so what is reported
-unreachable was never handed over.
+Invariants: frames of one priority leave in the order of `push`, those of a higher one first; a
+frame is handed over once, so what is reported unreachable was never handed over.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-from p2p.links import LinkState
+from p2p.links import LaneFigures, LinkState
 
 CONNECT_TIMEOUT_S = 2.0
 REDIAL_S = 0.1
+Frame = tuple[bytes, bytes | None]  # an envelope, and its body
 
 
 class Carried(Enum):
@@ -43,39 +44,52 @@ class Outlet:
     def __init__(
         self,
         connect: Callable[[], Carried],
-        carry: Callable[[bytes], Carried],
+        carry: Callable[[Frame], Carried],
         tell: Callable[[LinkState, str], None],
     ) -> None:
         self._connect = connect
         self._carry = carry
         self._tell = tell
-        self._waiting: deque[bytes] = deque()
+        self._waiting: tuple[deque[Frame], ...] = (deque(), deque(), deque())  # by priority
         self._window: asyncio.TimerHandle | None = None
         self._redial: asyncio.TimerHandle | None = None
         self._is_refused = False
+        self._frames_out = 0
+        self._bytes_out = 0
+        self._frames_in = 0
+        self._bytes_in = 0
+        self._dropped = 0
+        self.refused = 0
         self.is_up = False
         self.waiting_bytes = 0
 
-    def push(self, frame: bytes) -> None:
+    def push(self, frame: Frame, priority: int) -> None:
         """Take a frame; it leaves at once when there is a connection."""
-        self._waiting.append(frame)
-        self.waiting_bytes += len(frame)
+        self._waiting[priority].append(frame)
+        self.waiting_bytes += bytes_of(frame)
         self.flush()
 
     def flush(self) -> None:
         """Hand over what waits, or dial."""
-        if not self._waiting:
+        if not any(self._waiting):
             return
         if not self.is_up and not self._dial():
             return
-        while self._waiting:
-            frame = self._waiting.popleft()
-            self.waiting_bytes -= len(frame)
-            carried = self._carry(frame)
-            if carried is not Carried.YES:
-                self.lose("the connection broke")
-                self.flush()
-                return
+        for waiting in reversed(self._waiting):
+            while waiting:
+                frame = waiting.popleft()
+                self.waiting_bytes -= bytes_of(frame)
+                if self._carry(frame) is not Carried.YES:
+                    self.lose("the connection broke")
+                    self.flush()
+                    return
+                self._frames_out += 1
+                self._bytes_out += bytes_of(frame)
+
+    def heard(self, frame: Frame) -> None:
+        """One came in from the same peer."""
+        self._frames_in += 1
+        self._bytes_in += bytes_of(frame)
 
     def lose(self, reason: str) -> None:
         """The connection ended; what was handed over may be lost."""
@@ -83,11 +97,26 @@ class Outlet:
             self.is_up = False
             self._tell(LinkState.DOWN, reason)
 
+    def figures(self, under_way_bytes: int) -> LaneFigures:
+        """What went on so far; every envelope is a frame of its own here."""
+        return LaneFigures(
+            state="up" if self.is_up else "dialling" if self._window is not None else "idle",
+            queued_bytes=self.waiting_bytes + under_way_bytes,
+            frames_out=self._frames_out,
+            bytes_out=self._bytes_out,
+            envelopes_out=self._frames_out,
+            frames_in=self._frames_in,
+            bytes_in=self._bytes_in,
+            refused=self.refused,
+            dropped=self._dropped,
+        )
+
     def close(self) -> int:
         """End everything without a word; returns how many frames still waited."""
         self._stop_dialling()
-        count = len(self._waiting)
-        self._waiting.clear()
+        count = sum(map(len, self._waiting))
+        for waiting in self._waiting:
+            waiting.clear()
         self.waiting_bytes = 0
         self.is_up = False
         return count
@@ -115,7 +144,7 @@ class Outlet:
 
     def _give_up(self) -> None:
         self._window = None
-        self.close()
+        self._dropped += self.close()
         self._tell(LinkState.UNREACHABLE, "no answer")
 
     def _stop_dialling(self) -> None:
@@ -124,3 +153,8 @@ class Outlet:
                 timer.cancel()
         self._window = self._redial = None
         self._is_refused = False
+
+
+def bytes_of(frame: Frame) -> int:
+    envelope, body = frame
+    return len(envelope) if body is None else len(envelope) + len(body)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from keys import PeerId, TransportKey
-from p2p.errors import NotRunning, PayloadTooLarge, PeerUnreachable, QueueFull
+from p2p.errors import MisuseError, NotRunning, PayloadTooLarge, PeerUnreachable, QueueFull
 from p2p.links import (
+    MAX_BODY_BYTES,
     Contact,
     Lane,
     LinkChanged,
+    LinkFigures,
     LinkState,
     OnFatal,
     OnFrame,
@@ -25,10 +27,13 @@ from p2p.links import (
     OnPublication,
 )
 from p2p.memory.network import MemoryNetwork
-from p2p.memory.outlet import Carried, Outlet
+from p2p.memory.outlet import Carried, Frame, Outlet, bytes_of
+from p2p.memory.topics import MemoryTopics
 
 MAX_ENVELOPE_BYTES = 1024 * 1024 - 64
-MAX_QUEUED_BYTES = 8 * 1024 * 1024
+BUDGET_BYTES = (8 * 1024 * 1024, 16 * 1024 * 1024, 32 * 1024 * 1024)  # by lane
+REFUSED_FROM = (0.5, 0.9, 1.0)  # of the budget, by priority
+PORTS = ("control", "data", "bulk", "topics")
 
 
 class MemoryTransport:
@@ -42,7 +47,9 @@ class MemoryTransport:
         self._of_key: dict[bytes, PeerId] = {}
         self._outlets: dict[tuple[PeerId, Lane], Outlet] = {}
         self._under_way: Counter[tuple[PeerId, Lane]] = Counter()  # bytes handed to the network
-        self._topics: set[str] = set()
+        self._topics = MemoryTopics(network, host, self._key, self._others, self._publication)
+        self._published: Counter[PeerId] = Counter()
+        self._published_bytes: Counter[PeerId] = Counter()
         self._ports: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._is_open = False
@@ -59,9 +66,7 @@ class MemoryTransport:
         self._on_publication = on_publication
 
     async def start(self) -> Mapping[str, int]:
-        self._ports = {
-            name: self._network.listen(self._host, self) for name in ("control", "data", "topics")
-        }
+        self._ports = {name: self._network.listen(self._host, self) for name in PORTS}
         self._is_open = True
         return dict(self._ports)
 
@@ -77,6 +82,7 @@ class MemoryTransport:
             self._hang_up(peer_id, "connection closed by the other side")
         for port in self._ports.values():
             self._network.silence(self._host, port)
+        self._topics.close()
         for outlet in self._outlets.values():
             self._counts["dropped_at_close"] += outlet.close()
 
@@ -91,6 +97,7 @@ class MemoryTransport:
         self._contacts[peer_id] = contact
         if before is not None and before.curve_public != key:
             del self._of_key[before.curve_public]
+            self._topics.forget(before.curve_public)
             for lane in Lane:
                 self._outlets[peer_id, lane].lose("it came back under a new key")
         self._of_key[key] = peer_id
@@ -108,44 +115,81 @@ class MemoryTransport:
             outlet = self._outlets.pop((peer_id, lane))
             outlet.lose("expelled")
             self._counts["dropped_expelled"] += outlet.close()
+        self._topics.forget(contact.curve_public)
         del self._contacts[peer_id]
         del self._of_key[contact.curve_public]
 
-    def send(self, to: PeerId, lane: Lane, envelope: bytes) -> None:
+    def send(
+        self,
+        to: PeerId,
+        lane: Lane,
+        envelope: bytes,
+        priority: int = 1,
+        body: bytes | memoryview | None = None,
+    ) -> None:
         if len(envelope) > MAX_ENVELOPE_BYTES:
             raise PayloadTooLarge(len(envelope), MAX_ENVELOPE_BYTES, "envelope")
         if not self._is_open:
             raise NotRunning("the transport")
+        frame = (envelope, _copied(lane, body))
         outlet = self._outlets.get((to, lane))
         if outlet is None:
             raise PeerUnreachable(to, "it is not admitted: introduce it first")
-        queued_bytes = outlet.waiting_bytes + self._under_way[to, lane]
-        if queued_bytes + len(envelope) > MAX_QUEUED_BYTES:
+        queued_bytes, budget_bytes = self.queued_bytes(to, lane), BUDGET_BYTES[lane]
+        if (
+            queued_bytes >= budget_bytes * REFUSED_FROM[priority]
+            or queued_bytes + bytes_of(frame) > budget_bytes
+        ):
+            outlet.refused += 1
+            self._counts["refused_queue_full"] += 1
             raise QueueFull(to, lane.name.lower(), queued_bytes)
-        outlet.push(envelope)
+        outlet.push(frame, priority)
+
+    def queued_bytes(self, to: PeerId, lane: Lane) -> int:
+        outlet = self._outlets.get((to, lane))
+        return outlet.waiting_bytes + self._under_way[to, lane] if outlet is not None else 0
 
     def publish(self, topic: str, envelope: bytes) -> None:
         if len(envelope) > MAX_ENVELOPE_BYTES:
             raise PayloadTooLarge(len(envelope), MAX_ENVELOPE_BYTES, "envelope")
         if not self._is_open:
             raise NotRunning("the transport")
-        for contact in self._contacts.values():
-            other = self._at(contact, "topics")
-            if other is not None and topic in other._topics:
-                self._network.deliver(
-                    self._host,
-                    contact.hosts[0],
-                    lambda other=other: other._publication(self._key, topic, envelope),  # type: ignore[misc]
-                )
+        self._topics.publish(topic, envelope)
+
+    @property
+    def topics_queued_bytes(self) -> int:
+        return self._topics.queued_bytes
+
+    def subscribers(self, topic: str) -> frozenset[PeerId]:
+        return self._topics.subscribers(topic)
 
     def subscribe(self, topic: str) -> None:
-        self._topics.add(topic)
+        self._topics.subscribe(topic)
 
     def unsubscribe(self, topic: str) -> None:
-        self._topics.discard(topic)
+        self._topics.unsubscribe(topic)
+
+    def hold_topics(self, hold: bool) -> None:
+        self._topics.hold(hold)
+
+    def links(self) -> Mapping[PeerId, LinkFigures]:
+        readers = {peer_id: topics for peer_id, _, topics in self._others()}
+        return {
+            peer_id: LinkFigures(
+                {
+                    lane: self._outlets[peer_id, lane].figures(self._under_way[peer_id, lane])
+                    for lane in Lane
+                },
+                readers[peer_id].names if peer_id in readers else 0,
+                peer_id in readers and readers[peer_id].is_holding,
+                self._published[peer_id],
+                self._published_bytes[peer_id],
+            )
+            for peer_id in self._contacts
+        }
 
     def counters(self) -> Mapping[str, int]:
-        return dict(self._counts)
+        return dict(self._counts + self._topics.counts)
 
     # -- the way out ---------------------------------------------------------------------------
 
@@ -174,7 +218,7 @@ class MemoryTransport:
             return Carried.CUT
         return Carried.YES if self._key in other._of_key else Carried.REFUSED
 
-    def _carry(self, to: PeerId, lane: Lane, frame: bytes) -> Carried:
+    def _carry(self, to: PeerId, lane: Lane, frame: Frame) -> Carried:
         contact = self._contacts[to]
         other = self._at(contact, lane.name.lower())
         if other is None or self._key not in other._of_key:
@@ -182,22 +226,29 @@ class MemoryTransport:
             return Carried.CUT
 
         def arrive() -> None:
-            self._under_way[to, lane] -= len(frame)
+            self._under_way[to, lane] -= bytes_of(frame)
             other._take(self._key, lane, frame)
 
-        self._under_way[to, lane] += len(frame)
+        self._under_way[to, lane] += bytes_of(frame)
         if not self._network.deliver(self._host, contact.hosts[0], arrive):
-            self._under_way[to, lane] -= len(frame)
+            self._under_way[to, lane] -= bytes_of(frame)
             self._counts["frames_lost"] += 1
             return Carried.CUT
         self._counts["envelopes_out"] += 1
         return Carried.YES
 
     def _at(self, contact: Contact, port: str) -> MemoryTransport | None:
-        found = self._network.listener(contact.hosts[0], contact.ports[port])
+        found = self._network.listener(contact.hosts[0], contact.ports.get(port, 0))
         if isinstance(found, MemoryTransport) and found._key == contact.curve_public:
             return found
         return None
+
+    def _others(self) -> Iterator[tuple[PeerId, str, MemoryTopics]]:
+        """Those that can hear us publish, and whom we know."""
+        for peer_id, contact in self._contacts.items():
+            other = self._at(contact, "topics")
+            if other is not None and self._key in other._of_key:
+                yield peer_id, contact.hosts[0], other._topics
 
     # -- the way in ----------------------------------------------------------------------------
 
@@ -216,15 +267,30 @@ class MemoryTransport:
             for lane in Lane:
                 self._outlets[peer_id, lane].lose(reason)
 
-    def _take(self, key: bytes, lane: Lane, envelope: bytes) -> None:
+    def _take(self, key: bytes, lane: Lane, frame: Frame) -> None:
         peer_id = self._of_key.get(key)
         if peer_id is None or not self._is_open:
             self._counts["frames_unattributed"] += 1
             return
         self._counts["envelopes_in"] += 1
-        self._on_frame(peer_id, lane, envelope)
+        self._outlets[peer_id, lane].heard(frame)
+        self._on_frame(peer_id, lane, *frame)
 
     def _publication(self, key: bytes, topic: str, envelope: bytes) -> None:
         peer_id = self._of_key.get(key)
-        if peer_id is not None and self._is_open and topic in self._topics:
+        if peer_id is not None and self._is_open:
+            self._published[peer_id] += 1
+            self._published_bytes[peer_id] += len(envelope)
             self._on_publication(peer_id, topic, envelope)
+
+
+def _copied(lane: Lane, body: bytes | memoryview | None) -> bytes | None:
+    """What arrives is of another process, so it cannot be the sender's own memory."""
+    if body is None:
+        return None
+    if lane is not Lane.BULK:
+        raise MisuseError(f"the {lane.name.lower()} lane carries no bodies; use the bulk lane")
+    copy = bytes(body)
+    if len(copy) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(len(copy), MAX_BODY_BYTES, "body")
+    return copy

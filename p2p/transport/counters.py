@@ -28,10 +28,11 @@ class FlowCounters:
 class TransportCounters:
     control: FlowCounters = field(default_factory=FlowCounters)
     data: FlowCounters = field(default_factory=FlowCounters)
+    bulk: FlowCounters = field(default_factory=FlowCounters)
     topics: FlowCounters = field(default_factory=FlowCounters)
 
     dropped_unknown_sender: int = 0  # frames whose key is on no list any more
-    dropped_malformed: int = 0  # several parts, no topic, not a subscription
+    dropped_malformed: int = 0  # too many parts or too large, no topic, not a subscription
     dropped_unreachable: int = 0  # envelopes given up at the connect timeout
     dropped_expelled: int = 0  # envelopes that waited for a peer which was expelled
     dropped_at_close: int = 0  # envelopes that could not leave when we closed
@@ -39,6 +40,7 @@ class TransportCounters:
     dropped_bad_address: int = 0  # addresses of a contact that are not an IP address
     refused_queue_full: int = 0  # envelopes, told to the sender as QueueFull
     topics_lossy_frames: int = 0  # sent although a slow subscriber had no room: it has a gap
+    topics_dropped_held: int = 0  # frames on connections that ended while we held topics
     topics_cut_subscriptions: int = 0  # subscribers cut for asking for too much
 
     dials: int = 0
@@ -55,7 +57,7 @@ class TransportCounters:
     self_tests_unanswered: int = 0
 
     def of(self, lane: Lane) -> FlowCounters:
-        return self.control if lane is Lane.CONTROL else self.data
+        return (self.control, self.data, self.bulk)[lane]
 
     def by_name(self) -> Mapping[str, int]:
         """Flat, for the metrics endpoint: `control_frames_in`, `zap_denied`."""

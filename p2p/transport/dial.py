@@ -15,6 +15,7 @@ import zmq
 from keys import TransportKey
 from p2p.transport.flushing import Flusher
 from p2p.transport.monitors import Monitors
+from p2p.transport.outbox import Body
 from p2p.transport.reading import SocketReader
 from p2p.transport.settings import TransportSettings
 from p2p.transport.sockets import Sockets
@@ -83,13 +84,15 @@ class Dial:
         server_key: bytes,
         owner: DialOwner,
         own_key: TransportKey | None = None,
+        *,
+        bulk: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.up = False
         self.closed = False
         self._owner = owner
         self._monitors = exchange.monitors
-        self.socket = exchange.sockets.dialler(kind, server_key, own_key)
+        self.socket = exchange.sockets.dialler(kind, server_key, own_key, bulk=bulk)
         self.reader = SocketReader(
             exchange.loop,
             self.socket,
@@ -104,9 +107,13 @@ class Dial:
             self.close()
             raise
 
-    def send(self, payload: bytes) -> Sent:
+    def send(self, payload: bytes, body: Body | None = None) -> Sent:
         try:
-            self.socket.send(payload, zmq.NOBLOCK)
+            if body is None:
+                self.socket.send(payload, zmq.NOBLOCK)
+            else:
+                self.socket.send(payload, zmq.NOBLOCK | zmq.SNDMORE)
+                self.socket.send(body, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return Sent.FULL
         return Sent.YES
@@ -130,7 +137,7 @@ class Dial:
             self._owner.dial_up(self)
             return
         if self.up:
-            self.reader.drain()  # what arrived before the end
+            self.reader.finish()  # what arrived before the end
         if self.closed:
             return
         self.close()

@@ -56,6 +56,7 @@ class Dialler:
         owner: DiallerOwner,
         *,
         longest_pause_ms: int,
+        bulk: bool = False,
         prepare: Callable[[zmq.Socket[bytes]], None] | None = None,
     ) -> None:
         """`prepare` runs on each new socket before anything is read from it."""
@@ -66,6 +67,7 @@ class Dialler:
         self._kind = kind
         self._owner = owner
         self._longest_pause_ms = longest_pause_ms
+        self._bulk = bulk
         self._prepare = prepare
         self._endpoints: Sequence[str] = ()
         self._server_key = b""
@@ -151,7 +153,9 @@ class Dialler:
         self._counters.dials += 1
         self._up_since_s = 0.0
         try:
-            dial = Dial(self._exchange, self._kind, endpoint, self._server_key, self)
+            dial = Dial(
+                self._exchange, self._kind, endpoint, self._server_key, self, bulk=self._bulk
+            )
         except zmq.ZMQError as error:  # out of descriptors, or an address libzmq cannot parse
             self.why = f"{endpoint}: {error}"
             self._failed()

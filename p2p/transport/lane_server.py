@@ -18,8 +18,10 @@ import zmq
 from keys import PeerId
 from p2p.links import Lane, OnFrame
 from p2p.transport.connections import Connection, Connections
-from p2p.transport.counters import TransportCounters
+from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Exchange, Sent
+from p2p.transport.outbox import Body
+from p2p.transport.parts import read_body, skip_rest, source_fd, user_id_of
 from p2p.transport.reading import SocketReader
 from p2p.transport.sockets import bind
 
@@ -33,9 +35,9 @@ SERVER_EVENTS = (
 
 
 class Route:
-    """The way back over one incoming connection."""
+    """The way back over one incoming connection. `flow` is its peer's, once the owner says so."""
 
-    __slots__ = ("_server", "connection", "peer_id", "routing_id", "user_id")
+    __slots__ = ("_server", "connection", "flow", "peer_id", "routing_id", "user_id")
 
     def __init__(
         self,
@@ -50,16 +52,21 @@ class Route:
         self.user_id = user_id
         self.routing_id = routing_id
         self.connection = connection
+        self.flow = FlowCounters()
 
     @property
     def reader(self) -> SocketReader:
         return self._server.reader
 
-    def send(self, payload: bytes) -> Sent:
+    def send(self, payload: bytes, body: Body | None = None) -> Sent:
         socket = self._server.socket
         try:
             socket.send(self.routing_id, zmq.NOBLOCK | zmq.SNDMORE)
-            socket.send(payload, zmq.NOBLOCK)
+            if body is None:
+                socket.send(payload, zmq.NOBLOCK)
+            else:
+                socket.send(payload, zmq.NOBLOCK | zmq.SNDMORE)
+                socket.send(body, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return Sent.FULL
         except zmq.ZMQError as error:
@@ -98,7 +105,7 @@ class LaneServer:
         self._owner = owner
         self._on_frame = on_frame
         self._routes: dict[bytes, Route] = {}
-        self.socket = exchange.sockets.listener(zmq.ROUTER)
+        self.socket = exchange.sockets.listener(zmq.ROUTER, bulk=lane is Lane.BULK)
         self._token = exchange.monitors.watch(self.socket, SERVER_EVENTS, self._on_event)
         self.reader = SocketReader(
             exchange.loop,
@@ -143,11 +150,16 @@ class LaneServer:
         frame = self.socket.recv(zmq.NOBLOCK, copy=False)
         user_id = user_id_of(frame)
         peer_id = self._peers.get(user_id)
-        if frame.more:  # none of our nodes sends several parts
-            skip_rest(self.socket)
-            self._counters.dropped_malformed += 1
-            self._cut_frame(frame, user_id)
-            return
+        body: bytes | None = None
+        if frame.more:
+            if self._lane is Lane.BULK:
+                body = read_body(self.socket)
+            else:  # none of our nodes sends several parts
+                skip_rest(self.socket)
+            if body is None:
+                self._counters.dropped_malformed += 1
+                self._cut_frame(frame, user_id)
+                return
         if peer_id is None:
             self._counters.dropped_unknown_sender += 1
             self._cut_frame(frame, user_id)
@@ -156,18 +168,22 @@ class LaneServer:
         if route is None or route.user_id != user_id:
             if route is not None:  # somebody else took over a routing id that became free
                 self._close_route(route, "connection closed by the other side")
-            self._open_route(peer_id, user_id, routing_id, frame)
+            route = self._open_route(peer_id, user_id, routing_id, frame)
         payload = frame.bytes
+        size_bytes = len(payload) if body is None else len(payload) + len(body)
         self._flow.frames_in += 1
-        self._flow.bytes_in += len(payload)
-        self._on_frame(peer_id, self._lane, payload)
+        self._flow.bytes_in += size_bytes
+        if route is not None:
+            route.flow.frames_in += 1
+            route.flow.bytes_in += size_bytes
+        self._on_frame(peer_id, self._lane, payload, body)
 
     def _open_route(
         self, peer_id: PeerId, user_id: str, routing_id: bytes, frame: zmq.Frame
-    ) -> None:
+    ) -> Route | None:
         connection = self._connections.attribute(source_fd(frame), user_id)
         if connection is None:
-            return  # these are its last words
+            return None  # these are its last words
         mine = [one for one in self._routes.values() if one.user_id == user_id]
         if len(mine) >= self._settings.routes_per_peer:
             self._counters.connections_cut += self._connections.cut(mine[0].connection)
@@ -175,6 +191,7 @@ class LaneServer:
         route = Route(self, peer_id, user_id, routing_id, connection)
         self._routes[routing_id] = route
         self._owner.route_opened(self._lane, route)
+        return route
 
     def _close_route(self, route: Route, reason: str) -> None:
         self.forget(route)
@@ -196,25 +213,3 @@ class LaneServer:
                     self._close_route(route, "connection closed by the other side")
         else:
             self._counters.handshakes_failed += 1
-
-
-def source_fd(frame: zmq.Frame) -> int:
-    """The descriptor of the connection that a message came over; -1 when there is none."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return -1
-
-
-def skip_rest(socket: zmq.Socket[bytes]) -> None:
-    """Throw the remaining parts of a message away."""
-    while socket.getsockopt(zmq.RCVMORE):
-        socket.recv(zmq.NOBLOCK, copy=False)
-
-
-def user_id_of(frame: zmq.Frame) -> str:
-    """Who sent it, as ZAP said; empty for nobody."""
-    try:
-        return str(frame.get("User-Id"))
-    except zmq.ZMQError:  # libzmq's own messages, such as the farewell of a subscriber
-        return ""

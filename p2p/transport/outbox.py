@@ -4,94 +4,169 @@ A pure core. It does not know sockets, peers, time, or what an envelope holds.
 
 High-water marks of ZeroMQ count messages, so the bound in bytes is ours. Coalescing is worth a
 factor of two to five: a frame costs a send, a receive and a box of encryption, however many
-envelopes it holds.
+envelopes it holds. An envelope with a body is a frame of its own.
+
+Each priority has a queue of its own, so that what waits leaves in the order of priorities, and the
+last half of the budget belongs to the important: low is refused once half of it waits, normal at
+nine tenths. A frame that is full leaves at once where there is room, so without pressure priority
+decides nothing.
 
 Invariants: `queued_bytes` is the sum of all that waits and never exceeds the budget; no frame is
-larger than the frame limit; order is the order of `push`.
+larger than the frame limit; the order within a priority is the order of `push`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+
+Body = bytes | memoryview
+Frame = tuple[bytes, int, Body | None, int]  # payload, envelopes in it, body, bytes of both
+
+LOW, NORMAL, HIGH = 0, 1, 2
+QUEUED, FULL, REFUSED = 0, 1, 2  # what `push` says
 
 
-class Frame(NamedTuple):
-    payload: bytes
-    envelopes: int
+class _Queue:
+    """Of one priority."""
+
+    __slots__ = ("open", "open_bytes", "sealed")
+
+    def __init__(self) -> None:
+        self.open: list[bytes] = []
+        self.open_bytes = 0
+        self.sealed: deque[Frame] = deque()
+
+    def seal(self) -> None:
+        opened = self.open
+        if opened:
+            payload = opened[0] if len(opened) == 1 else b"".join(opened)
+            self.sealed.append((payload, len(opened), None, self.open_bytes))
+            self.open = []
+            self.open_bytes = 0
 
 
 class Outbox:
+    __slots__ = (
+        "_batch_bytes",
+        "_batch_envelopes",
+        "_budget_bytes",
+        "_frame_limit_bytes",
+        "_queues",
+        "_refused_from_bytes",
+        "_waiting",
+        "queued_bytes",
+    )
+
     def __init__(
         self, *, budget_bytes: int, batch_envelopes: int, batch_bytes: int, frame_limit_bytes: int
     ) -> None:
         self._budget_bytes = budget_bytes
+        self._refused_from_bytes = (budget_bytes // 2, budget_bytes * 9 // 10, budget_bytes)
         self._batch_envelopes = batch_envelopes
         self._batch_bytes = batch_bytes
         self._frame_limit_bytes = frame_limit_bytes
-        self._open: list[bytes] = []
-        self._open_bytes = 0
-        self._sealed: deque[Frame] = deque()
+        self._queues = (_Queue(), _Queue(), _Queue())
+        self._waiting: _Queue | None = None  # where `first` found the frame to send
         self.queued_bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._open or self._sealed)
+        return any(queue.open or queue.sealed for queue in self._queues)
 
     @property
     def envelopes(self) -> int:
         """How many envelopes wait."""
-        return len(self._open) + sum(frame.envelopes for frame in self._sealed)
+        return sum(
+            len(queue.open) + sum(frame[1] for frame in queue.sealed) for queue in self._queues
+        )
 
-    def has_room_for(self, size_bytes: int) -> bool:
-        return self.queued_bytes + size_bytes <= self._budget_bytes
+    def push(self, envelope: bytes, priority: int = NORMAL, body: Body | None = None) -> int:
+        """Add one envelope.
 
-    def push(self, envelope: bytes) -> bool:
-        """Add one envelope; True when a frame is full and worth sending at once."""
+        Returns:
+            REFUSED: there is no room for one of this priority. FULL: a frame is complete and
+            worth sending at once. QUEUED: it waits for the end of the turn.
+        """
         size_bytes = len(envelope)
+        queued_bytes = self.queued_bytes
+        queue = self._queues[priority]
+        if body is not None:
+            return self._push_with_body(queue, envelope, priority, body)
+        if (
+            queued_bytes >= self._refused_from_bytes[priority]
+            or queued_bytes + size_bytes > self._budget_bytes
+        ):
+            return REFUSED
         assert size_bytes <= self._frame_limit_bytes, "the sender checks the size"
-        full = False
-        if self._open_bytes + size_bytes > self._frame_limit_bytes:
-            self.seal()
-            full = True
-        self._open.append(envelope)
-        self._open_bytes += size_bytes
-        self.queued_bytes += size_bytes
-        if self._open_bytes >= self._batch_bytes or len(self._open) >= self._batch_envelopes:
-            self.seal()
-            full = True
-        return full
+        self.queued_bytes = queued_bytes + size_bytes
+        filled_bytes = queue.open_bytes + size_bytes
+        said = QUEUED
+        if filled_bytes > self._frame_limit_bytes:
+            queue.seal()
+            filled_bytes = size_bytes
+            said = FULL
+        opened = queue.open
+        opened.append(envelope)
+        queue.open_bytes = filled_bytes
+        if filled_bytes >= self._batch_bytes or len(opened) >= self._batch_envelopes:
+            queue.seal()
+            return FULL
+        return said
 
     def seal(self) -> None:
-        """Close the frame that is being filled; the turn of the loop is over."""
-        if not self._open:
-            return
-        payload = self._open[0] if len(self._open) == 1 else b"".join(self._open)
-        self._sealed.append(Frame(payload, len(self._open)))
-        self._open = []
-        self._open_bytes = 0
+        """Close the frames that are being filled; the turn of the loop is over."""
+        for queue in self._queues:
+            if queue.open:
+                queue.seal()
 
     def first(self) -> Frame | None:
-        """The frame to send next; it stays here until `pop`."""
-        return self._sealed[0] if self._sealed else None
+        """The frame to send next, of the highest priority; it stays here until `pop`."""
+        low, normal, high = self._queues
+        queue = high if high.sealed else normal if normal.sealed else low
+        self._waiting = queue
+        return queue.sealed[0] if queue.sealed else None
 
     def pop(self) -> None:
-        frame = self._sealed.popleft()
-        self.queued_bytes -= len(frame.payload)
+        """The frame that `first` gave has left."""
+        assert self._waiting is not None, "pop follows first"
+        self.queued_bytes -= self._waiting.sealed.popleft()[3]
+        self._waiting = None
 
     def clear(self) -> int:
         """Forget everything; returns how many envelopes that were."""
         envelopes = self.envelopes
-        self._open = []
-        self._open_bytes = 0
-        self._sealed.clear()
+        self._queues = (_Queue(), _Queue(), _Queue())
+        self._waiting = None
         self.queued_bytes = 0
         return envelopes
 
     def check_invariants(self) -> None:
-        assert self._open_bytes == sum(map(len, self._open))
-        sealed_bytes = sum(len(frame.payload) for frame in self._sealed)
-        assert self.queued_bytes == self._open_bytes + sealed_bytes
-        assert self.queued_bytes <= self._budget_bytes
-        assert self._open_bytes <= self._frame_limit_bytes
-        assert all(len(frame.payload) <= self._frame_limit_bytes for frame in self._sealed)
-        assert len(self._open) < self._batch_envelopes
+        total_bytes = 0
+        for queue in self._queues:
+            assert queue.open_bytes == sum(map(len, queue.open)) <= self._frame_limit_bytes
+            assert len(queue.open) < self._batch_envelopes
+            total_bytes += queue.open_bytes
+            for payload, envelopes, body, size_bytes in queue.sealed:
+                assert len(payload) <= self._frame_limit_bytes
+                assert body is None or envelopes == 1
+                assert size_bytes == len(payload) + bytes_of(body)
+                total_bytes += size_bytes
+        assert self.queued_bytes == total_bytes <= self._budget_bytes
+
+    def _push_with_body(self, queue: _Queue, envelope: bytes, priority: int, body: Body) -> int:
+        size_bytes = len(envelope) + bytes_of(body)
+        if (
+            self.queued_bytes >= self._refused_from_bytes[priority]
+            or self.queued_bytes + size_bytes > self._budget_bytes
+        ):
+            return REFUSED
+        queue.seal()
+        queue.sealed.append((envelope, 1, body, size_bytes))
+        self.queued_bytes += size_bytes
+        return FULL
+
+
+def bytes_of(body: Body | None) -> int:
+    """How long it is; a view may count in other items than bytes."""
+    if body is None:
+        return 0
+    return body.nbytes if isinstance(body, memoryview) else len(body)

@@ -20,12 +20,13 @@ import zmq
 
 from keys import PeerId
 from p2p.errors import QueueFull
-from p2p.links import Lane, LinkChanged, LinkState, OnFrame, OnLink
-from p2p.transport.counters import TransportCounters
+from p2p.links import Lane, LaneFigures, LinkChanged, LinkState, OnFrame, OnLink
+from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Dial, Exchange, Sent
 from p2p.transport.dialler import Dialler
-from p2p.transport.lane_server import Route, skip_rest
-from p2p.transport.outbox import Outbox
+from p2p.transport.lane_server import Route
+from p2p.transport.outbox import QUEUED, REFUSED, Body, Outbox
+from p2p.transport.parts import read_body, skip_rest
 from p2p.transport.reading import SocketReader
 
 Path = Dial | Route
@@ -51,6 +52,9 @@ class Outlet:
         self._window_s = settings.connect_timeout_ms / 1000
         self._counters = counters
         self._flow = counters.of(lane)
+        self._mine = FlowCounters()
+        self._refused = 0
+        self._given_up = 0
         self._report = report
         self._flusher = exchange.flusher
         self._on_frame = on_frame
@@ -62,24 +66,32 @@ class Outlet:
         )
         # At least one attempt must fit into a window, however often the peer was down before.
         longest_ms = min(settings.redial_max_ms, settings.connect_timeout_ms // 2)
-        self._dialler = Dialler(exchange, counters, zmq.DEALER, self, longest_pause_ms=longest_ms)
+        self._dialler = Dialler(
+            exchange,
+            counters,
+            zmq.DEALER,
+            self,
+            longest_pause_ms=longest_ms,
+            bulk=lane is Lane.BULK,
+        )
         self._routes: list[Route] = []
         self._path: Path | None = None
         self._window: asyncio.TimerHandle | None = None
 
-    def push(self, envelope: bytes) -> None:
+    def push(self, envelope: bytes, priority: int, body: Body | None) -> None:
         """Queue one envelope.
 
         Raises:
             QueueFull: too much is waiting already.
         """
-        outbox = self._outbox
-        if not outbox.has_room_for(len(envelope)):
-            self._counters.refused_queue_full += 1
-            raise QueueFull(self.peer_id, self.lane.name.lower(), outbox.queued_bytes)
-        if outbox.push(envelope) and self._path is not None:
-            self.flush()
-        self._flusher.mark(self)
+        said = self._outbox.push(envelope, priority, body)
+        if said != QUEUED:
+            if said == REFUSED:
+                self._refuse()
+            if self._path is not None:
+                self.flush()
+        if not self.dirty:
+            self._flusher.mark(self)
 
     def flush(self) -> bool:
         """Hand over what waits, as far as the connection takes it; dial when there is none.
@@ -93,16 +105,18 @@ class Outlet:
             if path is None:
                 self._open_window()
                 return False
-            sent = path.send(frame.payload)
+            payload, envelopes, body, size_bytes = frame
+            sent = path.send(payload, body)
             if sent is Sent.FULL:
                 return True
             if sent is Sent.GONE:
                 self._lose(path, "the connection is gone")
                 continue
             outbox.pop()
-            self._flow.frames_out += 1
-            self._flow.bytes_out += len(frame.payload)
-            self._flow.envelopes_out += frame.envelopes
+            for flow in (self._flow, self._mine):
+                flow.frames_out += 1
+                flow.bytes_out += size_bytes
+                flow.envelopes_out += envelopes
         return False
 
     @property
@@ -138,7 +152,27 @@ class Outlet:
     def up(self) -> bool:
         return self._path is not None
 
+    @property
+    def queued_bytes(self) -> int:
+        return self._outbox.queued_bytes
+
+    def figures(self) -> LaneFigures:
+        state = "up" if self._path else "dialling" if self._window else "idle"
+        mine = self._mine
+        return LaneFigures(
+            state=state,
+            queued_bytes=self._outbox.queued_bytes,
+            frames_out=mine.frames_out,
+            bytes_out=mine.bytes_out,
+            envelopes_out=mine.envelopes_out,
+            frames_in=mine.frames_in,
+            bytes_in=mine.bytes_in,
+            refused=self._refused,
+            dropped=self._given_up,
+        )
+
     def route_opened(self, route: Route) -> None:
+        route.flow = self._mine
         self._routes.append(route)
         if self._path is None:
             # One connection for a pair of peers: ours, which nothing was sent on, is not needed.
@@ -169,14 +203,26 @@ class Outlet:
 
     def dialler_message(self, dial: Dial) -> None:
         frame = dial.socket.recv(zmq.NOBLOCK, copy=False)
+        body: bytes | None = None
         if frame.more:
-            skip_rest(dial.socket)
-            self._counters.dropped_malformed += 1
-            return
+            if self.lane is Lane.BULK:
+                body = read_body(dial.socket)
+            else:
+                skip_rest(dial.socket)
+            if body is None:
+                self._counters.dropped_malformed += 1
+                return
         payload = frame.bytes
-        self._flow.frames_in += 1
-        self._flow.bytes_in += len(payload)
-        self._on_frame(self.peer_id, self.lane, payload)
+        size_bytes = len(payload) if body is None else len(payload) + len(body)
+        for flow in (self._flow, self._mine):
+            flow.frames_in += 1
+            flow.bytes_in += size_bytes
+        self._on_frame(self.peer_id, self.lane, payload, body)
+
+    def _refuse(self) -> None:
+        self._refused += 1
+        self._counters.refused_queue_full += 1
+        raise QueueFull(self.peer_id, self.lane.name.lower(), self._outbox.queued_bytes)
 
     def _take(self, path: Path) -> None:
         self._path = path
@@ -212,7 +258,9 @@ class Outlet:
     def _give_up(self) -> None:
         self._window = None
         self._dialler.stop()
-        self._counters.dropped_unreachable += self._outbox.clear()
+        given_up = self._outbox.clear()
+        self._given_up += given_up
+        self._counters.dropped_unreachable += given_up
         self._tell(LinkState.UNREACHABLE, self._dialler.why)
 
     def _tell(self, state: LinkState, reason: str = "") -> None:

@@ -37,6 +37,7 @@ class SocketReader:
         self._batch = batch
         self._fd = -1
         self._scheduled = False
+        self._paused = False
         self.closed = True
 
     def start(self) -> None:
@@ -51,9 +52,26 @@ class SocketReader:
             self.closed = True
             self._loop.remove_reader(self._fd)
 
+    def pause(self) -> None:
+        """Leave what arrives unread, until `resume`."""
+        if not self.closed and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        if not self.closed and self._paused:
+            self._paused = False
+            self._loop.add_reader(self._fd, self.drain)
+            self._schedule()
+
+    def finish(self) -> None:
+        """Read all that is left, paused or not: the connection behind this socket is over."""
+        while not self.closed and self._option(zmq.EVENTS) & zmq.POLLIN:
+            self._take()
+
     def drain(self) -> None:
         """Read what is there, a bounded batch at a time so that other sockets get their turn."""
-        if self.closed:
+        if self.closed or self._paused:
             return
         more = True
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2p.links import Lane
+from p2p.links import MAX_BODY_BYTES, Lane
 
 # A CURVE MESSAGE command adds 40 bytes to a payload (measured: 1,048,536 is the largest payload
 # under a limit of 1 MiB); the rest is room for what a later libzmq may add.
@@ -21,18 +21,22 @@ class TransportSettings:
     host: str = "0.0.0.0"
     control_port: int = 0  # 0: the system chooses
     data_port: int = 0
+    bulk_port: int = 0
     topics_port: int = 0
 
     max_message_bytes: int = 1024 * 1024  # as seen by libzmq, encryption included
     control_budget_bytes: int = 8 * 1024 * 1024  # waiting for one peer
     data_budget_bytes: int = 16 * 1024 * 1024  # waiting for one peer
+    bulk_budget_bytes: int = 32 * 1024 * 1024  # waiting for one peer
     topics_budget_bytes: int = 8 * 1024 * 1024  # waiting for the slowest subscriber
     topics_patience_ms: int = 100  # how long a slow subscriber may hold the others up
+    topics_hold_patience_ms: int = 30_000  # the same for one that said that it does not read
 
     batch_envelopes: int = 64  # measured: more in one frame makes both sides wait for each other
     batch_bytes: int = 32 * 1024
     drain_frames: int = 16  # read from one socket before others get their turn
     high_water_frames: int = 64  # inside libzmq, per connection and direction; more gains nothing
+    bulk_high_water_frames: int = 8  # of up to 1 MiB each
     routes_per_peer: int = 4  # live incoming connections of one peer on one lane
     subscriptions_per_peer: int = 4096  # of one subscriber, per connection
     topic_bytes: int = 255
@@ -47,15 +51,20 @@ class TransportSettings:
     self_test_interval_ms: int = 60_000
     self_test_timeout_ms: int = 5_000
     linger_ms: int = 200  # what close() grants to what was already handed to libzmq
-    io_threads: int = 1
+    io_threads: int = 2  # the second one is the bulk lane's alone
 
     @property
     def frame_limit_bytes(self) -> int:
         """The largest payload of one ZeroMQ message, and so the largest envelope."""
         return self.max_message_bytes - CURVE_SLACK_BYTES
 
+    @property
+    def bulk_message_bytes(self) -> int:
+        """The largest part of a message on the bulk lane, as seen by libzmq."""
+        return MAX_BODY_BYTES + CURVE_SLACK_BYTES
+
     def port_of(self, lane: Lane) -> int:
-        return self.control_port if lane is Lane.CONTROL else self.data_port
+        return (self.control_port, self.data_port, self.bulk_port)[lane]
 
     def budget_of(self, lane: Lane) -> int:
-        return self.control_budget_bytes if lane is Lane.CONTROL else self.data_budget_bytes
+        return (self.control_budget_bytes, self.data_budget_bytes, self.bulk_budget_bytes)[lane]

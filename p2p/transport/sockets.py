@@ -11,6 +11,8 @@ Why the profile is what it is:
   ids are fresh random bytes for every connection and never an identity.
 - ROUTER_MANDATORY and NOBLOCK sends turn silent drops into errors.
 - IMMEDIATE: nothing is queued inside libzmq for a connection that may never exist.
+- AFFINITY: one I/O thread encrypts about 1.5 GB/s and takes the work in turns of its own; bulk has
+  a thread to itself, so that no heartbeat waits behind a megabyte.
 - libzmq does not redial (RECONNECT_IVL -1): a second connection under the same routing id is
   silently ignored by the ROUTER while the first is not yet known to be gone. We dial anew.
 """
@@ -28,6 +30,7 @@ from p2p.errors import PortInUse, TransportFailed
 from p2p.transport.settings import TransportSettings
 
 ZAP_DOMAIN = b"conclave"
+_FIRST_THREAD, _BULK_THREAD = 1, 2  # bits of AFFINITY
 MIN_LIBZMQ = (4, 3, 5)
 
 _rand_is_seeded = False
@@ -49,10 +52,10 @@ class Sockets:
         self.context.set(zmq.MAX_SOCKETS, _socket_limit())
         self.context.set(zmq.BLOCKY, 0)
 
-    def listener(self, kind: int) -> zmq.Socket[bytes]:
+    def listener(self, kind: int, *, bulk: bool = False) -> zmq.Socket[bytes]:
         """A ROUTER or XPUB that only keys on the allow-list get into. Not yet bound."""
         assert kind in (zmq.ROUTER, zmq.XPUB)
-        socket = self._make(kind, self._key)
+        socket = self._make(kind, self._key, bulk)
         socket.curve_server = True
         socket.zap_domain = ZAP_DOMAIN
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
@@ -66,12 +69,17 @@ class Sockets:
         return socket
 
     def dialler(
-        self, kind: int, server_key: bytes, own_key: TransportKey | None = None
+        self,
+        kind: int,
+        server_key: bytes,
+        own_key: TransportKey | None = None,
+        *,
+        bulk: bool = False,
     ) -> zmq.Socket[bytes]:
         """A DEALER or SUB for one connection to the holder of `server_key`. Not yet connected."""
         assert kind in (zmq.DEALER, zmq.SUB)
         assert len(server_key) == 32
-        socket = self._make(kind, own_key or self._key)
+        socket = self._make(kind, own_key or self._key, bulk)
         socket.curve_serverkey = server_key
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
@@ -80,18 +88,22 @@ class Sockets:
             socket.setsockopt(zmq.ROUTING_ID, b"\x01" + secrets.token_bytes(15))
         return socket
 
-    def _make(self, kind: int, key: TransportKey) -> zmq.Socket[bytes]:
+    def _make(self, kind: int, key: TransportKey, bulk: bool) -> zmq.Socket[bytes]:
         settings = self._settings
         socket = self.context.socket(kind)
+        if settings.io_threads > 1:
+            socket.setsockopt(zmq.AFFINITY, _BULK_THREAD if bulk else _FIRST_THREAD)
+        high_water = settings.bulk_high_water_frames if bulk else settings.high_water_frames
+        limit_bytes = settings.bulk_message_bytes if bulk else settings.max_message_bytes
         socket.curve_publickey = key.public
         socket.curve_secretkey = key.export_secret()
-        socket.setsockopt(zmq.MAXMSGSIZE, settings.max_message_bytes)
+        socket.setsockopt(zmq.MAXMSGSIZE, limit_bytes)
         socket.setsockopt(zmq.HANDSHAKE_IVL, settings.handshake_timeout_ms)
         socket.setsockopt(zmq.HEARTBEAT_IVL, settings.heartbeat_interval_ms)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, settings.heartbeat_timeout_ms)
         socket.setsockopt(zmq.HEARTBEAT_TTL, settings.heartbeat_timeout_ms)
-        socket.setsockopt(zmq.SNDHWM, settings.high_water_frames)
-        socket.setsockopt(zmq.RCVHWM, settings.high_water_frames)
+        socket.setsockopt(zmq.SNDHWM, high_water)
+        socket.setsockopt(zmq.RCVHWM, high_water)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, 1)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)

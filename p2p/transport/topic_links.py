@@ -14,11 +14,13 @@ import zmq
 
 from keys import PeerId
 from p2p.links import OnPublication
+from p2p.topic_names import HOLD, TERMINATOR, subscription_name, subtrees_above
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Dial, Exchange
 from p2p.transport.dialler import Dialler
-from p2p.transport.lane_server import skip_rest
-from p2p.transport.topic_server import TERMINATOR, wire_name
+from p2p.transport.parts import skip_rest
+
+_MAX_HEARD = 4096
 
 
 class TopicLinks:
@@ -34,24 +36,39 @@ class TopicLinks:
         self._counters = counters
         self._on_publication = on_publication
         self._links: dict[PeerId, _TopicLink] = {}
-        self._names: dict[bytes, str] = {}
+        self._names: set[bytes] = set()
+        self._heard: dict[bytes, str] = {}  # names that came in and are subscribed to
+        self._holding = False
 
     def subscribe(self, topic: str) -> None:
-        name = wire_name(topic, self._exchange.settings.topic_bytes)
+        name = subscription_name(topic, self._exchange.settings.topic_bytes)
         if name in self._names:
             return
-        self._names[name] = topic
+        self._names.add(name)
         for link in self._links.values():
             link.subscribe(name)
 
     def unsubscribe(self, topic: str) -> None:
-        name = wire_name(topic, self._exchange.settings.topic_bytes)
-        if self._names.pop(name, None) is None:
+        name = subscription_name(topic, self._exchange.settings.topic_bytes)
+        if name not in self._names:
             return
+        self._names.discard(name)
+        self._heard.clear()
         for link in self._links.values():
             link.unsubscribe(name)
             if not self._names:
                 link.close()
+
+    def hold(self, hold: bool) -> None:
+        """Stop reading, everything, and say so to all publishers; or go on."""
+        if hold is not self._holding:
+            self._holding = hold
+            for link in self._links.values():
+                link.hold(hold)
+
+    def by_peer(self) -> dict[PeerId, tuple[int, int]]:
+        """How many frames came from each publisher, and how many bytes."""
+        return {peer_id: (link.frames, link.size_bytes) for peer_id, link in self._links.items()}
 
     def target(self, peer_id: PeerId, server_key: bytes, endpoints: Sequence[str]) -> None:
         link = self._links.get(peer_id)
@@ -83,34 +100,63 @@ class TopicLinks:
     def wanted(self) -> bool:
         return bool(self._names)
 
-    def take(self, peer_id: PeerId, socket: zmq.Socket[bytes]) -> None:
+    @property
+    def holding(self) -> bool:
+        return self._holding
+
+    def take(self, link: _TopicLink, socket: zmq.Socket[bytes]) -> None:
         """Read one publication."""
         frame = socket.recv(zmq.NOBLOCK, copy=False)
         if frame.more:
             skip_rest(socket)
             self._counters.dropped_malformed += 1
             return
+        if self._holding:  # the connection is over, and what it held is read for the last time
+            self._counters.topics_dropped_held += 1
+            return
         body = frame.bytes
         end = body.find(TERMINATOR) + len(TERMINATOR)
-        topic = self._names.get(body[:end])
+        name = body[:end]
+        topic = self._heard.get(name) or self._recognise(name)
         if topic is None:  # unsubscribed a moment ago, or no topic in it at all
             self._counters.dropped_malformed += end == 0
             return
         flow = self._counters.topics
         flow.frames_in += 1
         flow.bytes_in += len(body)
-        self._on_publication(peer_id, topic, body[end:])
+        link.frames += 1
+        link.size_bytes += len(body)
+        self._on_publication(link.peer_id, topic, body[end:])
+
+    def _recognise(self, name: bytes) -> str | None:
+        """The topic, if it is one that we subscribed to, or lies in a subtree that we did."""
+        names = self._names
+        if name not in names and not any(one in names for one in subtrees_above(name)):
+            return None
+        try:
+            topic = name[: -len(TERMINATOR)].decode()
+        except UnicodeDecodeError:
+            self._counters.dropped_malformed += 1
+            return None
+        if len(self._heard) >= _MAX_HEARD:
+            self._heard.clear()
+        self._heard[name] = topic
+        return topic
 
     def _prepare(self, socket: zmq.Socket[bytes]) -> None:
         for name in self._names:
             socket.setsockopt(zmq.SUBSCRIBE, name)
+        if self._holding:
+            socket.setsockopt(zmq.SUBSCRIBE, HOLD)
 
 
 class _TopicLink:
     """The connection to one publisher."""
 
     def __init__(self, peer_id: PeerId, links: TopicLinks) -> None:
-        self._peer_id = peer_id
+        self.peer_id = peer_id
+        self.frames = 0
+        self.size_bytes = 0
         self._links = links
         self._dialler = links.new_dialler(self)
 
@@ -130,11 +176,24 @@ class _TopicLink:
         if socket is not None:
             socket.setsockopt(zmq.UNSUBSCRIBE, name)
 
+    def hold(self, hold: bool) -> None:
+        socket = self._dialler.socket
+        if socket is not None:
+            socket.setsockopt(zmq.SUBSCRIBE if hold else zmq.UNSUBSCRIBE, HOLD)
+        dial = self._dialler.dial
+        if dial is not None:
+            if hold:
+                dial.reader.pause()
+            else:
+                dial.reader.resume()
+
     def close(self) -> None:
         self._dialler.stop()
 
     def dialler_up(self, dial: Dial) -> None:
-        """Nothing to say: the socket sends its subscriptions by itself."""
+        """The socket sends its subscriptions by itself."""
+        if self._links.holding:
+            dial.reader.pause()
 
     def dialler_lost(self, reason: str) -> None:
         self._dialler.start()
@@ -143,4 +202,4 @@ class _TopicLink:
         """The control lane is refused too, and reported."""
 
     def dialler_message(self, dial: Dial) -> None:
-        self._links.take(self._peer_id, dial.socket)
+        self._links.take(self, dial.socket)

@@ -1,14 +1,13 @@
 """The publishing side of topics: an XPUB that every admitted member may read.
 
-A topic is a name of up to `topic_bytes` bytes; on the wire it ends with a zero byte, since ZeroMQ
-matches prefixes and `agent.1` must not hear `agent.10`. One message is `topic 0x00 envelopes`.
-
-A subscriber that has had no room for `topics_patience_ms`, or for whom `topics_budget_bytes` wait,
-is left behind: what waits goes to those who have room, and the slow one has a gap, which is
-counted here and seen there by the sequence numbers of the layer above.
+One message is `topic 0x00 envelopes`. A subscriber that has had no room for `topics_patience_ms`,
+or for whom `topics_budget_bytes` wait, is left behind: what waits goes to those who have room, and
+the slow one has a gap, which is counted here and seen there by the sequence numbers of the layer
+above. One that said that it does not read just now is waited for longer, `topics_hold_patience_ms`,
+once; after it was left behind its word counts for nothing until it has read again.
 
 Does not know: who may read what (whoever is admitted reads everything), sequence numbers.
-Invariant: envelopes of one topic leave in the order of `publish`.
+Invariants: envelopes of one topic leave in the order of `publish`; `queued_bytes` is what waits.
 """
 
 from __future__ import annotations
@@ -19,17 +18,31 @@ from collections.abc import Mapping
 import zmq
 
 from keys import PeerId
-from p2p.errors import MisuseError, PayloadTooLarge
+from p2p.errors import PayloadTooLarge
+from p2p.topic_names import HOLD, wire_name
 from p2p.transport.connections import Connection, Connections
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Exchange
-from p2p.transport.lane_server import SERVER_EVENTS, skip_rest, source_fd, user_id_of
-from p2p.transport.outbox import Frame, Outbox
+from p2p.transport.lane_server import SERVER_EVENTS
+from p2p.transport.parts import skip_rest, source_fd, user_id_of
 from p2p.transport.reading import SocketReader
 from p2p.transport.sockets import bind
+from p2p.transport.subscriptions import Subscriptions
 
-TERMINATOR = b"\0"
 _UNSUBSCRIBE, _SUBSCRIBE = 0, 1
+_MAX_BATCHES = 4096
+
+
+class _Batch:
+    """The frame of one topic that is being filled."""
+
+    __slots__ = ("envelopes", "limit_bytes", "name", "size_bytes")
+
+    def __init__(self, name: bytes, limit_bytes: int) -> None:
+        self.name = name
+        self.limit_bytes = limit_bytes
+        self.envelopes: list[bytes] = []
+        self.size_bytes = 0
 
 
 class TopicServer:
@@ -42,14 +55,20 @@ class TopicServer:
         """`peers` maps user ids to peers and is kept up to date by its maker."""
         self.dirty = False
         self._exchange = exchange
-        self._settings = exchange.settings
+        settings = self._settings = exchange.settings
+        self._batch_envelopes = settings.batch_envelopes
+        self._batch_bytes = settings.batch_bytes
         self._counters = counters
         self._peers = peers
-        self._open: dict[bytes, Outbox] = {}
-        self._frames: deque[Frame] = deque()
+        self._batches: dict[str, _Batch] = {}
+        self._open: list[_Batch] = []
+        self._frames: deque[tuple[bytes, bytes, int]] = deque()  # name, message, envelopes
         self.queued_bytes = 0
         self._stalled_since_s: float | None = None
-        self._subscriptions: dict[Connection, set[bytes]] = {}
+        self._subscriptions: Subscriptions[Connection] = Subscriptions(
+            limit=settings.subscriptions_per_peer, name_bytes=settings.topic_bytes
+        )
+        self._left_behind: set[Connection] = set()
         self._connections = Connections(0)
         self.socket = exchange.sockets.listener(zmq.XPUB)
         self._token = exchange.monitors.watch(self.socket, SERVER_EVENTS, self._on_event)
@@ -58,7 +77,7 @@ class TopicServer:
             self.socket,
             take=self._take,
             settled=exchange.flusher.room,
-            batch=self._settings.drain_frames,
+            batch=settings.drain_frames,
         )
 
     def open(self, port: int) -> int:
@@ -73,7 +92,8 @@ class TopicServer:
         self.reader.stop()
         self._exchange.monitors.unwatch(self._token, self.socket)
         self.socket.close(linger=linger_ms)
-        return sum(frame.envelopes for frame in self._frames)
+        waiting = sum(frame[2] for frame in self._frames)
+        return waiting + sum(len(batch.envelopes) for batch in self._open)
 
     def publish(self, topic: str, envelope: bytes) -> None:
         """Queue one envelope for whoever listens.
@@ -82,25 +102,57 @@ class TopicServer:
             PayloadTooLarge: the envelope does not fit into one frame.
             MisuseError: no topic can have that name.
         """
-        name = wire_name(topic, self._settings.topic_bytes)
-        limit = self._settings.frame_limit_bytes - len(name)
-        if len(envelope) > limit:
-            raise PayloadTooLarge(len(envelope), limit, "publication")
-        batch = self._open.get(name)
+        batch = self._batches.get(topic)
         if batch is None:
-            batch = self._open[name] = self._new_batch(limit)
-        if batch.push(envelope):
-            self._seal(name, batch)
+            batch = self._new_batch(topic)
+        size_bytes = len(envelope)
+        filled_bytes = batch.size_bytes + size_bytes
+        if filled_bytes > batch.limit_bytes:
+            if size_bytes > batch.limit_bytes:
+                raise PayloadTooLarge(size_bytes, batch.limit_bytes, "publication")
+            self._seal(batch)
+            filled_bytes = size_bytes
+        envelopes = batch.envelopes
+        if not envelopes:
+            self._open.append(batch)
+        envelopes.append(envelope)
+        batch.size_bytes = filled_bytes
+        self.queued_bytes += size_bytes
+        if filled_bytes >= self._batch_bytes or len(envelopes) >= self._batch_envelopes:
+            self._seal(batch)
             self._send()
-        self._exchange.flusher.mark(self)
+        if not self.dirty:
+            self._exchange.flusher.mark(self)
 
     def flush(self) -> bool:
         """Hand over what waits, as far as the subscribers take it; True when some have no room."""
-        for name, batch in self._open.items():
-            self._seal(name, batch)
-        self._open.clear()
+        opened, self._open = self._open, []
+        for batch in opened:
+            if batch.envelopes:
+                self._seal(batch)
         self._send()
         return bool(self._frames)
+
+    def subscribers(self, topic: str) -> frozenset[PeerId]:
+        """Whose living connection hears this topic."""
+        name = wire_name(topic, self._settings.topic_bytes)
+        return frozenset(
+            self._peers[one.owner]
+            for one in self._subscriptions.of(name)
+            if one.owner in self._peers and self._connections.holds(one)
+        )
+
+    def by_peer(self) -> dict[PeerId, tuple[int, bool]]:
+        """How many names each peer has subscribed to, and whether it asked us to wait."""
+        found: dict[PeerId, tuple[int, bool]] = {}
+        holding = self._subscriptions.holding()
+        for connection in self._subscriptions:
+            peer_id = self._peers.get(connection.owner)
+            if peer_id is not None:
+                count, holds = found.get(peer_id, (0, False))
+                count += self._subscriptions.count(connection)
+                found[peer_id] = (count, holds or connection in holding)
+        return found
 
     def cut(self, user_id: str) -> int:
         """Cut the subscribers of a key, and those that nobody can attribute."""
@@ -111,26 +163,28 @@ class TopicServer:
         """Cut the connections that nobody can attribute; honest peers dial again."""
         return self._connections.cut_silent()
 
-    def _new_batch(self, limit_bytes: int) -> Outbox:
-        settings = self._settings
-        return Outbox(
-            budget_bytes=limit_bytes + settings.batch_bytes,
-            batch_envelopes=settings.batch_envelopes,
-            batch_bytes=settings.batch_bytes,
-            frame_limit_bytes=limit_bytes,
-        )
+    def _new_batch(self, topic: str) -> _Batch:
+        """Names are encoded once; a program that makes up topics without end must not grow us."""
+        name = wire_name(topic, self._settings.topic_bytes)
+        if len(self._batches) >= _MAX_BATCHES:
+            busy = {id(batch) for batch in self._open}
+            self._batches = {t: b for t, b in self._batches.items() if id(b) in busy}
+        batch = _Batch(name, self._settings.frame_limit_bytes - len(name))
+        self._batches[topic] = batch
+        return batch
 
-    def _seal(self, name: bytes, batch: Outbox) -> None:
-        batch.seal()
-        while (frame := batch.first()) is not None:
-            batch.pop()
-            self._frames.append(Frame(name + frame.payload, frame.envelopes))
-            self.queued_bytes += len(name) + len(frame.payload)
+    def _seal(self, batch: _Batch) -> None:
+        envelopes = batch.envelopes
+        name = batch.name
+        self._frames.append((name, name + b"".join(envelopes), len(envelopes)))
+        self.queued_bytes += len(name)
+        batch.envelopes = []
+        batch.size_bytes = 0
 
     def _send(self) -> None:
         while self._frames:
             try:
-                self.socket.send(self._frames[0].payload, zmq.NOBLOCK)
+                self.socket.send(self._frames[0][1], zmq.NOBLOCK)
             except zmq.Again:
                 self._wait_or_leave_behind()
                 return
@@ -138,12 +192,12 @@ class TopicServer:
             self._sent()
 
     def _sent(self) -> None:
-        frame = self._frames.popleft()
-        self.queued_bytes -= len(frame.payload)
+        _, message, envelopes = self._frames.popleft()
+        self.queued_bytes -= len(message)
         flow = self._counters.topics
         flow.frames_out += 1
-        flow.bytes_out += len(frame.payload)
-        flow.envelopes_out += frame.envelopes
+        flow.bytes_out += len(message)
+        flow.envelopes_out += envelopes
 
     def _wait_or_leave_behind(self) -> None:
         """Some subscriber has no room. libzmq says so before it sends to anyone, and the flusher
@@ -152,15 +206,25 @@ class TopicServer:
         if self._stalled_since_s is None:
             self._stalled_since_s = now_s
         stalled_ms = (now_s - self._stalled_since_s) * 1000
-        too_long = stalled_ms >= self._settings.topics_patience_ms
+        too_long = (
+            stalled_ms >= self._settings.topics_patience_ms and stalled_ms >= self._patience_ms()
+        )
         if too_long or self.queued_bytes > self._settings.topics_budget_bytes:
             self._leave_behind()
 
+    def _patience_ms(self) -> int:
+        """More, when one that hears the frame in question has asked for it."""
+        asked = self._subscriptions.of(self._frames[0][0]) & self._subscriptions.holding()
+        if asked <= self._left_behind:
+            return self._settings.topics_patience_ms
+        return self._settings.topics_hold_patience_ms
+
     def _leave_behind(self) -> None:
         """Send to all who have room, and let the slow ones have their gap."""
+        self._left_behind |= self._subscriptions.holding()
         self.socket.setsockopt(zmq.XPUB_NODROP, 0)
         while self._frames:
-            self.socket.send(self._frames[0].payload, zmq.NOBLOCK)
+            self.socket.send(self._frames[0][1], zmq.NOBLOCK)
             self._counters.topics_lossy_frames += 1
             self._sent()
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
@@ -188,38 +252,35 @@ class TopicServer:
             self._note(connection, body[0], body[1:])
 
     def _note(self, connection: Connection, verb: int, name: bytes) -> None:
-        """Every subscription costs us memory inside libzmq: nobody gets to have too many."""
-        mine = self._subscriptions.setdefault(connection, set())
         if verb == _UNSUBSCRIBE:
-            mine.discard(name)
+            self._subscriptions.remove(connection, name)
+            if name == HOLD:
+                self._left_behind.discard(connection)
             return
-        mine.add(name)
-        too_long = len(name) > self._settings.topic_bytes + len(TERMINATOR)
-        if too_long or len(mine) > self._settings.subscriptions_per_peer:
+        if connection not in self._subscriptions:
+            self._make_room_for(connection)
+        if not self._subscriptions.add(connection, name):
             self._counters.topics_cut_subscriptions += 1
             self._counters.connections_cut += self._connections.cut(connection)
+
+    def _make_room_for(self, connection: Connection) -> None:
+        """The limit of subscriptions is one of a connection, so connections have a limit too."""
+        mine = [one for one in self._subscriptions if one.owner == connection.owner]
+        if len(mine) >= self._settings.routes_per_peer:
+            self._counters.connections_cut += self._connections.cut(mine[0])
+            self._forget(mine[0])
+
+    def _forget(self, connection: Connection) -> None:
+        self._subscriptions.forget(connection)
+        self._left_behind.discard(connection)
 
     def _on_event(self, event: int, value: int) -> None:
         if event == zmq.EVENT_ACCEPTED:
             self._connections.accepted(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._connections.disconnected(value)
-            for connection in list(self._subscriptions):
+            for connection in self._subscriptions:
                 if not self._connections.holds(connection):
-                    del self._subscriptions[connection]
+                    self._forget(connection)
         else:
             self._counters.handshakes_failed += 1
-
-
-def wire_name(topic: str, limit_bytes: int) -> bytes:
-    """A topic as it stands on the wire.
-
-    Raises:
-        MisuseError: it is empty, too long, or holds a zero byte.
-    """
-    name = topic.encode()
-    if not name or len(name) > limit_bytes or TERMINATOR in name:
-        raise MisuseError(
-            f"no topic can be called {topic!r}: a name has 1 to {limit_bytes} bytes, none of them 0"
-        )
-    return name + TERMINATOR

@@ -25,9 +25,11 @@ from p2p.errors import (
     TransportFailed,
 )
 from p2p.links import (
+    MAX_BODY_BYTES,
     Contact,
     Lane,
     LinkChanged,
+    LinkFigures,
     LinkState,
     OnFatal,
     OnFrame,
@@ -38,6 +40,7 @@ from p2p.transport.assembly import Assembly
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dialler import endpoints_of
 from p2p.transport.lane_server import Route
+from p2p.transport.outbox import Body, bytes_of
 from p2p.transport.outlet import Outlet
 from p2p.transport.self_test import judge
 from p2p.transport.settings import TransportSettings
@@ -63,7 +66,8 @@ class ZmqTransport:
         self._counters = TransportCounters()
         self._contacts: dict[PeerId, Contact] = {}
         self._peers: dict[str, PeerId] = {}  # user id, as ZAP gives it to a key, to peer
-        self._outlets: dict[Lane, dict[PeerId, Outlet]] = {lane: {} for lane in Lane}
+        # By the number of the lane: as a key, a member of an enum would be hashed in Python.
+        self._outlets: list[dict[PeerId, Outlet]] = [{} for _ in Lane]
         self._receivers: _Receivers | None = None
         self._assembly: Assembly | None = None
         self._running = False
@@ -187,30 +191,45 @@ class ZmqTransport:
             if was_up:
                 self._report(LinkChanged(peer_id, lane, LinkState.DOWN, "expelled"))
 
-    def send(self, to: PeerId, lane: Lane, envelope: bytes) -> None:
+    def send(
+        self,
+        to: PeerId,
+        lane: Lane,
+        envelope: bytes,
+        priority: int = 1,
+        body: Body | None = None,
+    ) -> None:
         """Queue one envelope; it leaves at the end of this turn of the loop at the latest.
 
         Raises:
             NotRunning: not started, or closed.
             PeerUnreachable: `to` was never admitted, or is expelled.
-            QueueFull: the budget in bytes for this peer and lane is used up.
-            PayloadTooLarge: the envelope is over the limit of one frame.
+            QueueFull: too much is waiting for this peer on this lane.
+            PayloadTooLarge: the envelope is over the limit of one frame, or the body over its own.
+            MisuseError: a body on a lane that carries none.
         """
         if len(envelope) > self._limit_bytes:
             raise PayloadTooLarge(len(envelope), self._limit_bytes, "envelope")
+        if body is not None:
+            _check_body(lane, body)
         outlet = self._outlets[lane].get(to)
         if outlet is None:
             self._opened()
             raise PeerUnreachable(to, "it is not admitted: introduce it first")
-        outlet.push(envelope)
+        outlet.push(envelope, priority, body)
+
+    def queued_bytes(self, to: PeerId, lane: Lane) -> int:
+        """What waits here for this peer; 0 for a peer that is not admitted."""
+        outlet = self._outlets[lane].get(to)
+        return outlet.queued_bytes if outlet is not None else 0
 
     def publish(self, topic: str, envelope: bytes) -> None:
-        """Send to every subscriber of exactly this topic (no prefix matching).
+        """Send to every subscriber of this topic, and of a subtree that it lies in.
 
         Raises:
             NotRunning: not started, or closed.
             PayloadTooLarge: the envelope is over the limit of one frame.
-            MisuseError: no topic can have that name.
+            MisuseError: no topic can have that name, or it is the name of a subtree.
         """
         self._opened().topics.publish(topic, envelope)
 
@@ -218,15 +237,37 @@ class ZmqTransport:
     def topics_queued_bytes(self) -> int:
         """What waits for the slowest subscriber; a publisher that paces itself by this loses
         nothing."""
-        return self._opened().topics.queued_bytes
+        return self._assembly.topics.queued_bytes if self._assembly is not None else 0
+
+    def subscribers(self, topic: str) -> frozenset[PeerId]:
+        """The peers whose living connection has subscribed to this topic, or to a subtree above."""
+        return self._opened().topics.subscribers(topic)
 
     def subscribe(self, topic: str) -> None:
-        """Receive this topic from all admitted peers, present and future."""
+        """Receive this topic, or this subtree, from all admitted peers, present and future."""
         self._opened().links.subscribe(topic)
 
     def unsubscribe(self, topic: str) -> None:
         """Stop receiving it."""
         self._opened().links.unsubscribe(topic)
+
+    def hold_topics(self, hold: bool) -> None:
+        """Stop reading publications, all of them, or go on."""
+        self._opened().links.hold(hold)
+
+    def links(self) -> Mapping[PeerId, LinkFigures]:
+        """What goes on between us and every admitted peer."""
+        assembly = self._opened()
+        subscribed = assembly.topics.by_peer()
+        published = assembly.links.by_peer()
+        return {
+            peer_id: LinkFigures(
+                {lane: self._outlets[lane][peer_id].figures() for lane in Lane},
+                *subscribed.get(peer_id, (0, False)),
+                *published.get(peer_id, (0, 0)),
+            )
+            for peer_id in self._contacts
+        }
 
     def counters(self) -> Mapping[str, int]:
         """Plain counters for the metrics endpoint, by name."""
@@ -278,7 +319,7 @@ class ZmqTransport:
 
     def _shut(self, assembly: Assembly, linger_ms: int) -> None:
         self._running = False
-        for outlets in self._outlets.values():
+        for outlets in self._outlets:
             for outlet in outlets.values():
                 if outlet.up:
                     outlet.flush()
@@ -294,3 +335,11 @@ class ZmqTransport:
         assert self._receivers is not None
         self._shut(self._assembly, 0)
         self._receivers.on_fatal(failure)
+
+
+def _check_body(lane: Lane, body: Body) -> None:
+    if lane is not Lane.BULK:
+        raise MisuseError(f"the {lane.name.lower()} lane carries no bodies; use the bulk lane")
+    size_bytes = bytes_of(body)
+    if size_bytes > MAX_BODY_BYTES:
+        raise PayloadTooLarge(size_bytes, MAX_BODY_BYTES, "body")

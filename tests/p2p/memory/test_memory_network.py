@@ -29,7 +29,7 @@ class Node:
         self.links: list[LinkChanged] = []
         self.publications: list[tuple[PeerId, str, bytes]] = []
         self.transport.receive_with(
-            lambda *frame: self.frames.append(frame),
+            lambda *frame: self.frames.append(frame[:3]),
             self.links.append,
             lambda *publication: self.publications.append(publication),
             lambda error: None,

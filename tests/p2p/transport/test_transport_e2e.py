@@ -31,7 +31,7 @@ async def main():
     key = TransportKey.generate()
     transport = ZmqTransport(TransportSettings(host="127.0.0.1"), key)
     transport.receive_with(
-        lambda peer, lane, payload: transport.send(peer, lane, payload[::-1]),
+        lambda peer, lane, payload, body: transport.send(peer, lane, payload[::-1]),
         lambda change: None, lambda *publication: None, lambda failure: sys.exit(1),
     )
     async with transport:

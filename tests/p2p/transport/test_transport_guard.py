@@ -19,7 +19,7 @@ from keys import PeerId, TransportKey
 from p2p.errors import MisuseError, PeerUnreachable
 from p2p.links import Contact, Lane, LinkState
 
-PORTS = ("control", "data", "topics")
+PORTS = ("control", "data", "bulk", "topics")
 
 
 async def fate_of(foul: Foul, events: int) -> int:
@@ -176,7 +176,7 @@ def test_an_expelled_peer_is_cut_at_once_and_stays_out() -> None:
                 bob.transport.publish("news", b"x")
                 ada.transport.publish("olds", b"x")
                 await asyncio.sleep(0.002)
-            await eventually(lambda: len(bob.frames) == 3)
+            await eventually(lambda: len(bob.frames) == len(Lane) + 1)
             bob.transport.expel(ada.peer_id)
             for lane in Lane:
                 await eventually(lambda lane=lane: LinkState.DOWN in ada.states(lane))

@@ -63,6 +63,7 @@ class Node:
         self.key = key or TransportKey.generate()
         self.transport = ZmqTransport(settings, self.key)
         self.frames: list[tuple[PeerId, Lane, bytes]] = []
+        self.bodies: list[tuple[PeerId, bytes, bytes]] = []
         self.links: list[LinkChanged] = []
         self.publications: list[tuple[PeerId, str, bytes]] = []
         self.failures: list[Exception] = []
@@ -71,7 +72,9 @@ class Node:
             self._frame, self.links.append, self._publication, self.failures.append
         )
 
-    def _frame(self, peer_id: PeerId, lane: Lane, payload: bytes) -> None:
+    def _frame(self, peer_id: PeerId, lane: Lane, payload: bytes, body: bytes | None) -> None:
+        if body is not None:
+            self.bodies.append((peer_id, payload, body))
         self.frames.append((peer_id, lane, payload))
         self.on_frame(peer_id, lane, payload)
 
@@ -87,6 +90,9 @@ class Node:
 
     def send(self, to: Node, payload: bytes, lane: Lane = Lane.DATA) -> None:
         self.transport.send(to.peer_id, lane, payload)
+
+    def send_body(self, to: Node, payload: bytes, body: bytes | memoryview) -> None:
+        self.transport.send(to.peer_id, Lane.BULK, payload, body=body)
 
     def received(self, lane: Lane = Lane.DATA) -> bytes:
         """Everything that came in on a lane, frames joined."""
@@ -138,7 +144,7 @@ class Foul:
 
 def foul_contact(name: str, key: TransportKey, ports: dict[str, int] | None = None) -> Contact:
     """A contact for a peer that is no `Node`."""
-    nowhere = {"control": 1, "data": 1, "topics": 1}
+    nowhere = {"control": 1, "data": 1, "bulk": 1, "topics": 1}
     return Contact(PeerId(name), key.public, ("127.0.0.1",), ports or nowhere)
 
 
