@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AgentsError,
         BadAgent,
         BadSettings,
+        CircuitOpen,
         GiveUp,
         InvalidArguments,
         NodeNotUp,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         TaskUnknown,
     )
     from agents.hosting import Context
+    from agents.messaging import Delivery
     from agents.net import Message, Net
     from agents.node import Node
     from agents.reduction import map_reduce
@@ -41,8 +43,10 @@ _HOMES = {
     "AgentsError": "agents.errors",
     "BadAgent": "agents.errors",
     "BadSettings": "agents.errors",
+    "CircuitOpen": "agents.errors",
     "Context": "agents.hosting",
     "Decision": "agents.task",
+    "Delivery": "agents.messaging",
     "GiveUp": "agents.errors",
     "InvalidArguments": "agents.errors",
     "Message": "agents.net",
@@ -69,8 +73,10 @@ __all__ = [
     "AgentsError",
     "BadAgent",
     "BadSettings",
+    "CircuitOpen",
     "Context",
     "Decision",
+    "Delivery",
     "GiveUp",
     "InvalidArguments",
     "Message",

@@ -9,7 +9,8 @@
     agent.run()
 
 A capability is offered for calls and as a skill for tasks alike. Several agents can live in one
-node: `conclave up one.py two.py`.
+node: `conclave up one.py two.py`. What an agent of a namespace serves is called with it before the
+name: `Agent("eye", namespace="vision")` makes `vision:image.read` of `image.read`.
 
 What this module does not know: sockets, consensus; `agents.node` hosts what is declared here.
 """
@@ -21,16 +22,16 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from agents.choosing import BALANCERS, MAX_WEIGHT
 from agents.errors import BadAgent
-from agents.hosting import Handler
+from agents.hosting import Handler, Terms
+from agents.names import check_namespace, full_name
 from keys import Permission
 
 F = TypeVar("F", bound=Callable[..., Any])
 J = TypeVar("J", bound=Callable[..., Awaitable[Any]])
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_CAPABILITY = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)+")
-MAX_CAPABILITY_CHARS = 128
 
 
 class Job(NamedTuple):
@@ -46,19 +47,23 @@ class Agent:
     Args:
         name: lower case letters, digits, `-` and `_`; shown to people, never trusted.
         capacity: how many tasks it works on at once; default: the number of cores.
+        namespace: where its capabilities belong; default: the namespace that is open to all. A
+            node hosts it only if the node's certificate allows the namespace.
 
     Raises:
-        BadAgent: the name or the capacity is not allowed.
+        BadAgent: the name, the capacity or the namespace is not allowed.
     """
 
-    def __init__(self, name: str, *, capacity: int | None = None) -> None:
+    def __init__(self, name: str, *, capacity: int | None = None, namespace: str = "") -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise BadAgent(
                 f"agent name {name!r}: use 1 to 63 of a-z, 0-9, '-', '_', first a letter or digit"
             )
         if capacity is not None and not 1 <= capacity <= 1024:
             raise BadAgent(f"agent {name}: capacity {capacity} is not between 1 and 1024")
+        check_namespace(namespace)
         self._name = name
+        self._namespace = namespace
         self._capacity = capacity or os.cpu_count() or 1
         self._handlers: dict[str, Handler] = {}
         self._job: Job | None = None
@@ -74,8 +79,13 @@ class Agent:
         return self._capacity
 
     @property
+    def namespace(self) -> str:
+        """Where its capabilities belong; empty for the default."""
+        return self._namespace
+
+    @property
     def handlers(self) -> Mapping[str, Handler]:
-        """The handlers by capability."""
+        """The handlers by the full names of their capabilities."""
         return self._handlers
 
     @property
@@ -89,28 +99,40 @@ class Agent:
         *,
         permission: Permission = Permission.CALL,
         limit: int = 256,
+        idempotent: bool = False,
+        balance: str = "",
+        weight: int = 1,
     ) -> Callable[[F], F]:
         """Offer a function as a capability, for calls and tasks.
 
         Args:
             capability: dotted lower case, such as `math.add`.
             permission: what a caller's roles must include.
-            limit: how many calls of it run at once; the next gets `Overloaded`.
+            limit: how many calls of it run at once; the next gets `Overloaded`. Calls of low
+                priority may take half of these places, normal ones nine tenths.
+            idempotent: running it twice for one call does no harm. Where all who offer it say so,
+                a call that was lost under way is made again.
+            balance: how callers choose among those who offer it, unless they say themselves; see
+                `agents.choosing.BALANCERS`.
+            weight: 1 to 1000; the share of calls that this one wants, for `weighted`.
 
         Raises:
-            BadAgent: the capability's name, its signature, or a second function for it.
+            BadAgent: the capability's name, its signature, a second function for it, or an option.
         """
-        if not _CAPABILITY.fullmatch(capability) or len(capability) > MAX_CAPABILITY_CHARS:
-            raise BadAgent(
-                f"capability {capability!r}: use dotted lower case such as 'math.add', "
-                f"at most {MAX_CAPABILITY_CHARS} characters"
-            )
-        if capability in self._handlers:
-            raise BadAgent(f"agent {self.name} serves {capability} twice")
+        full = full_name(self._namespace, capability)
+        if full in self._handlers:
+            raise BadAgent(f"agent {self.name} serves {full} twice")
+        if balance and balance not in BALANCERS:
+            raise BadAgent(f"{full}: balance {balance!r} is none of {', '.join(BALANCERS)}")
+        if not 1 <= weight <= MAX_WEIGHT:
+            raise BadAgent(f"{full}: weight {weight} is not between 1 and {MAX_WEIGHT}")
+        if limit < 1:
+            raise BadAgent(f"{full}: limit {limit} lets no call run; it is at least 1")
+        terms = Terms(balance, weight, idempotent)
 
         def declare(function: F) -> F:
-            self._handlers[capability] = Handler(
-                capability, function, permission=permission, limit=limit
+            self._handlers[full] = Handler(
+                full, function, permission=permission, limit=limit, terms=terms
             )
             return function
 

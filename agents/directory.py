@@ -1,58 +1,107 @@
 """Who offers what: the adverts of living peers, read into agents and capabilities.
 
+A peer's word counts in the namespaces that its certificate allows; what it offers elsewhere is
+left out and counted.
+
 What this module does not know: the network, how a provider is chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from agents.hosting import Offer
+from agents.choosing import MAX_WEIGHT
+from agents.errors import BadAgent
+from agents.hosting import Offer, Terms
+from agents.names import namespace_of
 from agents.scheduling import AgentView, WorkerView
-from keys import PeerId
+from keys import PeerId, Permission, Principal
 from p2p import PayloadError, decode_payload, encode_payload
 
 ADVERT_VERSION = 1
 MAX_AGENTS = 1024
 
+MayOffer = Callable[[str], bool]  # in this namespace
+
+
+def may_offer_in(principal: Principal | None) -> MayOffer:
+    """Return where a member may offer; a stranger only in the default namespace."""
+    return lambda namespace: principal is not None and principal.may_in(Permission.SERVE, namespace)
+
+
+def check_namespaces(offers: Iterable[Offer], principal: Principal) -> None:
+    """Check that a node's own agents are where its certificate lets them be.
+
+    Raises:
+        BadAgent: one is not; others would leave out what it offers.
+    """
+    may_offer = may_offer_in(principal)
+    for offer in offers:
+        for namespace in sorted({namespace_of(c) for c in offer.handlers} - {""}):
+            if not may_offer(namespace):
+                allowed = ", ".join(principal.namespaces) or "none"
+                raise BadAgent(
+                    f"agent {offer.name} is in the namespace {namespace!r}, and the certificate of "
+                    f"{principal.name} allows: {allowed}; ask for a ticket with this namespace"
+                )
+
+
+class Skill(NamedTuple):
+    """What is said of one capability: its usage, the first line of its documentation, its terms."""
+
+    usage: str
+    summary: str
+    terms: Terms
+
 
 @dataclass(frozen=True, slots=True)
 class AgentCard:
-    """One agent as others see it.
-
-    Attributes:
-        skills: what it offers, each with its usage and the first line of its documentation.
-    """
+    """One agent as others see it."""
 
     name: str
     capacity: int
-    skills: Mapping[str, tuple[str, str]]
+    skills: Mapping[str, Skill]
 
 
-def advert_of(offers: Iterable[Offer]) -> bytes:
+class Advert(NamedTuple):
+    """What one start of a node offers.
+
+    Attributes:
+        start: tells its starts apart; 0 where it does not say.
+    """
+
+    start: int
+    cards: tuple[AgentCard, ...]
+
+
+def advert_of(offers: Iterable[Offer], start: int) -> bytes:
     """Return the advert of a node that hosts these agents."""
     agents = [
         [
             offer.name,
             offer.capacity,
-            [[c, handler.usage(), handler.summary] for c, handler in offer.handlers.items()],
+            [[c, h.usage(), h.summary, *h.terms] for c, h in offer.handlers.items()],
         ]
         for offer in offers
     ]
-    return encode_payload([ADVERT_VERSION, agents])
+    return encode_payload([ADVERT_VERSION, agents, start])
 
 
-def read_advert(advert: bytes) -> tuple[AgentCard, ...]:
-    """Return the agents in an advert; what does not fit is left out."""
+def read_advert(advert: bytes) -> Advert:
+    """Return what is in an advert; what does not fit is left out."""
     try:
         value = decode_payload(advert)
     except PayloadError:
-        return ()
+        return Advert(0, ())
     if not (isinstance(value, list) and len(value) >= 2 and value[0] == ADVERT_VERSION):
-        return ()
+        return Advert(0, ())
     found = value[1] if isinstance(value[1], list) else []
-    return tuple(card for card in map(_card, found[:MAX_AGENTS]) if card is not None)
+    start = value[2] if len(value) > 2 and type(value[2]) is int else 0
+    cards = (card for card in map(_card, found[:MAX_AGENTS]) if card is not None)
+    return Advert(max(0, start), tuple(cards))
 
 
 def _card(fields: object) -> AgentCard | None:
@@ -62,46 +111,94 @@ def _card(fields: object) -> AgentCard | None:
     if not (isinstance(name, str) and type(capacity) is int and isinstance(skills, list)):
         return None
     table = {
-        s[0]: (s[1], s[2])
+        s[0]: Skill(s[1], s[2], _terms(s[3:6]))
         for s in skills
         if isinstance(s, list) and len(s) >= 3 and all(isinstance(t, str) for t in s[:3])
     }
     return AgentCard(name[:63], max(0, min(capacity, 1024)), table)
 
 
+def _terms(fields: list[object]) -> Terms:
+    if len(fields) < 3:
+        return Terms()
+    balance, weight, is_idempotent = fields
+    return Terms(
+        balance if isinstance(balance, str) else "",
+        max(1, min(weight, MAX_WEIGHT)) if type(weight) is int else 1,
+        is_idempotent is True,
+    )
+
+
 class Directory:
-    """The agents of every living peer, our own among them."""
+    """The agents of every living peer, our own among them.
+
+    Attributes:
+        version: another number after every change.
+    """
 
     def __init__(self) -> None:
-        self._cards: dict[PeerId, tuple[AgentCard, ...]] = {}
+        self._adverts: dict[PeerId, Advert] = {}
+        self._terms: dict[str, dict[PeerId, Terms]] = {}
+        self.version = 0
+        self.counts: Counter[str] = Counter()
 
-    def put(self, peer_id: PeerId, advert: bytes) -> None:
-        self._cards[peer_id] = read_advert(advert)
+    def put(self, peer_id: PeerId, advert: bytes, may_offer: MayOffer) -> None:
+        """Take a peer's advert, without what it may not offer."""
+        self.remove(peer_id)
+        start, cards = read_advert(advert)
+        allowed = tuple(self._allowed(card, may_offer) for card in cards)
+        self._adverts[peer_id] = Advert(start, allowed)
+        for card in allowed:
+            for capability, skill in card.skills.items():
+                self._terms.setdefault(capability, {})[peer_id] = skill.terms
 
     def remove(self, peer_id: PeerId) -> None:
-        self._cards.pop(peer_id, None)
+        self.version += 1
+        gone = self._adverts.pop(peer_id, None)
+        for card in gone.cards if gone is not None else ():
+            for capability in card.skills:
+                offering = self._terms.get(capability, {})
+                offering.pop(peer_id, None)
+                if not offering:
+                    self._terms.pop(capability, None)
+
+    def offering(self, capability: str) -> Mapping[PeerId, Terms]:
+        """Return who offers a capability, on what terms; changes with the directory."""
+        return self._terms.get(capability, {})
 
     def providers(self, capability: str) -> list[PeerId]:
         """Return the peers that offer a capability, by id."""
-        return sorted(
-            peer_id
-            for peer_id, cards in self._cards.items()
-            if any(capability in card.skills for card in cards)
-        )
+        return sorted(self.offering(capability))
+
+    def start_of(self, peer_id: PeerId) -> int:
+        """Return which of its starts a peer is in, 0 where that is not known."""
+        advert = self._adverts.get(peer_id)
+        return advert.start if advert is not None else 0
 
     def capabilities(self) -> tuple[str, ...]:
         """Return everything that is offered, by name."""
-        return tuple(sorted({c for _, card in self for c in card.skills}))
+        return tuple(sorted(self._terms))
 
     def __iter__(self) -> Iterator[tuple[PeerId, AgentCard]]:
-        for peer_id in sorted(self._cards):
-            for card in self._cards[peer_id]:
+        for peer_id in sorted(self._adverts):
+            for card in self._adverts[peer_id].cards:
                 yield peer_id, card
 
     def worker(
         self, peer_id: PeerId, incarnation: int, load: int, *, takes_work: bool
     ) -> WorkerView:
         """Return a peer as the scheduler wants it; one that takes no work is shown idle."""
-        cards = self._cards.get(peer_id, ()) if takes_work else ()
+        advert = self._adverts.get(peer_id)
+        cards = advert.cards if advert is not None and takes_work else ()
         agents = tuple(AgentView(c.name, frozenset(c.skills), c.capacity) for c in cards)
         return WorkerView(peer_id, incarnation, agents, load)
+
+    def _allowed(self, card: AgentCard, may_offer: MayOffer) -> AgentCard:
+        kept = {}
+        for capability, skill in card.skills.items():
+            namespace = namespace_of(capability)
+            if not namespace or may_offer(namespace):
+                kept[capability] = skill
+            else:
+                self.counts["offer_outside_namespaces"] += 1
+        return AgentCard(card.name, card.capacity, kept)

@@ -9,6 +9,7 @@
     |-- NetworkError              the network cannot do it now
     |   |-- NodeNotUp             definite: no node runs here
     |   |-- NoProvider            definite: nobody offers the capability
+    |   |-- CircuitOpen           definite: those who offer it failed lately, and are left alone
     |   |-- NoQuorum              definite: not enough voters reach each other
     |   `-- OutcomeUnknown        indefinite: it may have been decided
     |-- GiveUp                    raised by handlers: this task fails, and no retry will help
@@ -78,6 +79,20 @@ class NoProvider(NetworkError):
         )
         self.capability = capability
         self.offered = offered
+
+
+class CircuitOpen(NetworkError):
+    """Everyone who offers it failed so often just now that nobody was asked."""
+
+    def __init__(self, capability: str, peers: tuple[str, ...], retry_in_ms: int) -> None:
+        names = ", ".join(peers[:8]) + (", ..." if len(peers) > 8 else "")
+        super().__init__(
+            f"{capability}: not sent, since calls to {names} failed again and again; "
+            f"the next may pass in {retry_in_ms / 1000:g} s"
+        )
+        self.capability = capability
+        self.peers = peers
+        self.retry_in_ms = retry_in_ms
 
 
 class NoQuorum(NetworkError):

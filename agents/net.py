@@ -19,11 +19,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from dataclasses import dataclass
 from typing import Any
 
-from agents.hosting.values import as_type, from_bytes, to_bytes
-from agents.local import Gate
+from agents.hosting.values import from_bytes, to_bytes
+from agents.messaging import Messaging
+from agents.names import seen_from
 from agents.task import Task, Tasks
 
-DEFAULT_DEADLINE_S = 10.0
 SUBMIT_TIMEOUT_S = 10.0
 ASSIGN_WAIT_S = 1.0
 SUBMIT_BATCH = 256
@@ -47,69 +47,19 @@ class Message:
     value: Any
 
 
-class Net:
-    """Everything that a program may ask of the network; made by `connect`."""
+class Net(Messaging):
+    """Everything that a program may ask of the network; made by `connect`.
 
-    def __init__(self, gate: Gate, name: str, peer_id: str) -> None:
-        self._gate = gate
-        self.name = name
-        self.peer_id = peer_id
+    Args:
+        namespace: where plain names of capabilities are looked up; see `within`.
+    """
 
-    # -- calls ---------------------------------------------------------------------------------
+    def within(self, namespace: str) -> Net:
+        """Return this network seen from a namespace: plain names of capabilities mean its own.
 
-    async def call(
-        self,
-        capability: str,
-        *args: Any,
-        deadline: float = DEFAULT_DEADLINE_S,
-        peer: str | None = None,
-        returns: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Ask whoever offers a capability, and return the answer.
-
-        The call is sent at most once; where the first choice refuses before it begins or is
-        unreachable, another is asked.
-
-        Args:
-            deadline: seconds for everything; the handler is cancelled when they have passed.
-            peer: ask this one (id, start of the id, or name) and no other.
-            returns: a type that the answer is validated as; plain data otherwise.
-
-        Raises:
-            NoProvider: nobody offers it.
-            HandlerFailed: the handler raised; `remote_traceback` holds its words.
-            BadRequest: the arguments do not fit the handler.
-            DeadlineExceeded, ConnectionLost: it may have been done.
-            PermissionDenied, Overloaded, PeerUnreachable: it was not done.
+        Full names go on to mean what they say, and `:math.add` the default namespace.
         """
-        params = {
-            "capability": capability,
-            "arguments": to_bytes([args, kwargs]),
-            "timeout_s": deadline,
-            "peer": peer,
-        }
-        value = from_bytes(await self._gate.request("call", params))
-        return value if returns is None else as_type(value, returns)
-
-    async def notify(
-        self, capability: str, *args: Any, peer: str | None = None, **kwargs: Any
-    ) -> None:
-        """Ask without waiting for an answer; it arrives at most once, or not at all.
-
-        Raises:
-            NoProvider, PeerUnreachable, QueueFull: it was not sent.
-        """
-        params = {"capability": capability, "arguments": to_bytes([args, kwargs]), "peer": peer}
-        await self._gate.request("notify", params)
-
-    async def wait_for(self, capability: str, timeout: float = DEFAULT_DEADLINE_S) -> None:
-        """Return as soon as somebody offers the capability.
-
-        Raises:
-            NoProvider: nobody does when the time is over; the text lists what is offered.
-        """
-        await self._gate.request("wait_for", {"capability": capability, "timeout_s": timeout})
+        return Net(self._gate, self.name, self.peer_id, namespace)
 
     # -- topics --------------------------------------------------------------------------------
 
@@ -163,6 +113,7 @@ class Net:
             OutcomeUnknown: it may have been; submitting it again with the same key is safe.
         """
         options = _options(retries, lease, limit, priority)
+        skill = seen_from(self._namespace, skill)
         spec = {"id": secrets.token_hex(16), "skill": skill, "key": key, **options}
         spec["payload"] = to_bytes([[payload], {}] if payload is not None else [[], {}])
         (task_id,) = await self._gate.request(
@@ -192,6 +143,7 @@ class Net:
             job: a label under which `conclave tasks` counts them.
         """
         options = _options(retries, lease, limit, priority)
+        skill = seen_from(self._namespace, skill)
         specs = [
             {
                 "id": secrets.token_hex(16),

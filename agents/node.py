@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from agents.calling import Calling
-from agents.directory import Directory, advert_of
+from agents.directory import Directory, advert_of, check_namespaces, may_offer_in
 from agents.errors import NodeAlreadyUp
 from agents.founding_service import FoundingService
 from agents.hosting import Context, Offer, TaskGrant
@@ -83,6 +83,7 @@ class Node:
         Raises:
             NodeAlreadyUp: another process runs a node here.
             PortInUse, TransportFailed, StorageError, KeystoreError: as they say.
+            BadAgent: an agent is in a namespace that this node's certificate does not allow.
         """
         self.failed = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
@@ -91,8 +92,9 @@ class Node:
             stack.push_async_callback(self.quorum.close)
             await stack.enter_async_context(self.peer)
             stack.push_async_callback(self._wind_down)
-            self.directory.put(self.peer.peer_id, advert_of(self.host.offers))
-            self.peer.presence.advertise(advert_of(self.host.offers))
+            advert = advert_of(self.host.offers, self.peer.incarnation)
+            self.directory.put(self.peer.peer_id, advert, may_offer_in(self.peer.principal))
+            self.peer.presence.advertise(advert)
             self.working.start()
             await self.founding.begin()
             self._workers_changed()
@@ -124,6 +126,7 @@ class Node:
             self.keystore.issuer,
         )
         self.peer = Peer(papers, self.world)
+        check_namespaces(self.host.offers, self.peer.principal)
         self.quorum = Quorum(self.peer, self.world, self.home, self._leader_changed, self._fatal)
         self.asking = Asking(
             self.peer,
@@ -132,7 +135,7 @@ class Node:
             self.quorum.why_none,
             self.quorum.is_hopeless,
         )
-        self.calling = Calling(self.peer, self.host, self.directory, clock, self._call_context)
+        self.calling = Calling(self.peer, self.host, self.directory, self.world, self._call_context)
         self.working = Working(
             self.peer, self.world, self.host, self._task_context, self.quorum.is_voter
         )
@@ -146,7 +149,7 @@ class Node:
 
     async def _wind_down(self) -> None:
         """Leave cleanly: nobody should have to wait for a timeout to notice."""
-        self.peer.presence.advertise(advert_of(()))
+        self.peer.presence.advertise(advert_of((), self.peer.incarnation))
         await self.working.drain(DRAIN_S)
         await self.quorum.hand_over(HAND_OVER_S)
         await self.calling.close()
@@ -164,7 +167,9 @@ class Node:
     def _on_presence(self, event: PresenceEvent) -> None:
         match event:
             case AdvertSeen(peer_id, advert):
-                self.directory.put(peer_id, advert)
+                session = self.peer.session_of(peer_id)
+                principal = session.principal if session is not None else None
+                self.directory.put(peer_id, advert, may_offer_in(principal))
                 self.calling.changed()
                 self._workers_changed()
             case HeartbeatSeen(peer_id, _, _, status):

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from agents.calling import PRIORITIES, Wishes
 from agents.doctoring import examine
 from agents.errors import InvalidArguments
 from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
-from agents.local import Operation, Stream
+from agents.local import Operation, Stream, describe_error
+from agents.names import namespace_of
 from agents.tasking import wire
 from keys import PeerId
 from p2p import MemberState, PayloadTooLarge, PeerUnreachable
@@ -32,6 +34,7 @@ class Operations:
         self._node = node
         self.requests: Mapping[str, Operation] = {
             "agents": self._agents,
+            "broadcast": self._broadcast,
             "call": self._call,
             "cancel": self._cancel,
             "doctor": self._doctor,
@@ -39,6 +42,7 @@ class Operations:
             "peers": self._peers,
             "publish": self._publish,
             "retry": self._retry,
+            "send": self._send,
             "status": self._status,
             "submit": self._submit,
             "task": self._task,
@@ -59,13 +63,47 @@ class Operations:
             str(params["capability"]),
             params["arguments"],
             float(params["timeout_s"]),
-            self._peer_named(params.get("peer")),
+            self._wishes(params),
         )
 
     async def _notify(self, params: Mapping[str, Any]) -> None:
-        self._node.calling.notify(
-            str(params["capability"]), params["arguments"], self._peer_named(params.get("peer"))
+        capability = str(params["capability"])
+        self._node.calling.notify(capability, params["arguments"], self._wishes(params))
+
+    async def _send(self, params: Mapping[str, Any]) -> None:
+        await self._node.calling.send(
+            str(params["capability"]),
+            params["arguments"],
+            float(params["timeout_s"]),
+            self._wishes(params),
         )
+
+    async def _broadcast(self, params: Mapping[str, Any]) -> Any:
+        calling, capability = self._node.calling, str(params["capability"])
+        arguments, everyone = params["arguments"], bool(params["everyone"])
+        priority = _priority(capability, params)
+        if not params["ack"]:
+            return calling.notify_all(capability, arguments, priority, everyone=everyone)
+        outcomes = await calling.send_all(
+            capability, arguments, float(params["timeout_s"]), priority, everyone=everyone
+        )
+        return [
+            [peer_id, self._node.peer.label(peer_id), error and describe_error(error)]
+            for peer_id, error in outcomes.items()
+        ]
+
+    def _wishes(self, params: Mapping[str, Any]) -> Wishes:
+        """Return how a caller wants to be served; most say nothing."""
+        to = params.get("peer")
+        wishes = Wishes(self._peer_named(to) if to is not None else None)
+        if "options" in params:
+            options = params["options"]
+            attempt_s = options.get("attempt_s")
+            wishes.balance = str(options.get("balance") or "")
+            wishes.key = options.get("key")
+            wishes.attempt_s = None if attempt_s is None else max(0.001, float(attempt_s))
+            wishes.priority = _priority(str(params["capability"]), options)
+        return wishes
 
     async def _wait_for(self, params: Mapping[str, Any]) -> None:
         await self._node.calling.wait_for(str(params["capability"]), float(params["timeout_s"]))
@@ -193,8 +231,14 @@ class Operations:
                 "node": label(peer_id),
                 "capacity": card.capacity,
                 "offers": [
-                    {"capability": c, "usage": usage, "summary": summary}
-                    for c, (usage, summary) in sorted(card.skills.items())
+                    {
+                        "capability": c,
+                        "namespace": namespace_of(c),
+                        "usage": skill.usage,
+                        "summary": skill.summary,
+                        **skill.terms._asdict(),
+                    }
+                    for c, skill in sorted(card.skills.items())
                 ],
             }
             for peer_id, card in self._node.directory
@@ -203,14 +247,12 @@ class Operations:
     async def _doctor(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [finding.to_wire() for finding in examine(self._node)]
 
-    def _peer_named(self, wanted: Any) -> PeerId | None:
+    def _peer_named(self, wanted: Any) -> PeerId:
         """Find a peer by id, the start of its id, or its name.
 
         Raises:
             PeerUnreachable: there is none, or more than one.
         """
-        if wanted is None:
-            return None
         peer = self._node.peer
         known = {peer.peer_id: peer.name}
         for peer_id in peer.presence.present():
@@ -222,6 +264,19 @@ class Operations:
             return found[0]
         reason = "no living peer has that id or name" if not found else "several peers are meant"
         raise PeerUnreachable(str(wanted), reason)
+
+
+def _priority(capability: str, options: Mapping[str, Any]) -> int:
+    """Return the number of a priority.
+
+    Raises:
+        InvalidArguments: there is none of that name.
+    """
+    name = options.get("priority") or "normal"
+    if name not in PRIORITIES:
+        known = ", ".join(PRIORITIES)
+        raise InvalidArguments(capability, f"priority {name!r} is none of {known}")
+    return PRIORITIES[name]
 
 
 def _spec_of(raw: Mapping[str, Any], own: PeerId, job: str | None) -> TaskSpec:

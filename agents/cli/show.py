@@ -70,11 +70,18 @@ def _agents(arguments: argparse.Namespace) -> None:
         print_json(rows)
         return
     lines = [
-        (row["agent"], row["node"], str(row["capacity"]), offer["usage"], offer["summary"])
+        (
+            row["agent"],
+            row["node"],
+            str(row["capacity"]),
+            offer["namespace"] or "-",
+            offer["usage"],
+            offer["summary"],
+        )
         for row in rows
         for offer in row["offers"]
     ]
-    _table(("AGENT", "NODE", "CAPACITY", "OFFERS", ""), lines)
+    _table(("AGENT", "NODE", "CAPACITY", "NAMESPACE", "OFFERS", ""), lines)
 
 
 def _tasks(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """Handlers and how they run: what an agent offers, seen from the node that hosts it."""
 
 from agents.hosting.context import Context, TaskGrant
-from agents.hosting.handler import Handler
+from agents.hosting.deadline import handler_deadline_ms
+from agents.hosting.handler import Handler, Terms
 from agents.hosting.offer import Offer
 from agents.hosting.values import as_type, explain, from_bytes, to_bytes
 
@@ -10,8 +11,10 @@ __all__ = [
     "Handler",
     "Offer",
     "TaskGrant",
+    "Terms",
     "as_type",
     "explain",
     "from_bytes",
+    "handler_deadline_ms",
     "to_bytes",
 ]

@@ -13,7 +13,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -29,6 +29,20 @@ _UNNAMED = (
 )
 
 
+class Terms(NamedTuple):
+    """What a provider says to those who choose among providers.
+
+    Attributes:
+        balance: the balancer that callers should use, or empty for the default.
+        weight: its share of calls against other providers', for `weighted`.
+        is_idempotent: running it twice for one call does no harm.
+    """
+
+    balance: str = ""
+    weight: int = 1
+    is_idempotent: bool = False
+
+
 class Handler:
     """A function that serves a capability.
 
@@ -37,6 +51,7 @@ class Handler:
         function: async, or plain (runs in a thread).
         permission: what a caller must hold.
         limit: how many of it run at once; more callers get `Overloaded`.
+        terms: what callers should know when they choose among providers.
 
     Raises:
         BadAgent: its signature cannot be served.
@@ -49,15 +64,21 @@ class Handler:
         *,
         permission: Permission,
         limit: int,
+        terms: Terms | None = None,
     ) -> None:
         self.capability = capability
         self.function = function
         self.permission = permission
         self.limit = limit
+        self.terms = terms or Terms()
         self.is_async = inspect.iscoroutinefunction(function)
         self.summary = (inspect.getdoc(function) or "").partition("\n")[0]
         self._signature, self._context_name = _signature_of(capability, function)
-        self._model = _model_of(capability, self._signature)
+        self.wants_context = self._context_name is not None
+        self._validate = _validator_of(capability, self._signature)
+        self._fields = tuple((name, f"p_{name}") for name in self._signature.parameters)
+        self._names = tuple(self._signature.parameters)
+        self._least = _least_positional(self._signature)
 
     def usage(self) -> str:
         """Return the signature as a caller sees it: `math.add(a: float, b: float)`."""
@@ -75,12 +96,14 @@ class Handler:
         """
         bound = self._arrange(args, kwargs)
         try:
-            model = self._model.model_validate(bound)
+            found = self._validate(bound).__dict__
         except ValidationError as error:
             raise InvalidArguments(self.usage(), explain(error)) from None
-        return {name: getattr(model, f"p_{name}") for name in self._signature.parameters}
+        return {name: found[field] for name, field in self._fields}
 
-    async def run(self, arguments: dict[str, Any], context: Context, executor: Executor) -> Any:
+    async def run(
+        self, arguments: dict[str, Any], context: Context | None, executor: Executor
+    ) -> Any:
         """Run it and return what it returns; whatever it raises passes through.
 
         Raises:
@@ -112,6 +135,8 @@ class Handler:
             named = {str(k): v for k, v in args[0].items()}
             if not self._takes_mapping():
                 args, kwargs = [], named
+        elif not kwargs and self._least <= len(args) <= len(self._names):
+            return dict(zip(self._names, args, strict=False))  # the usual case, without `bind`
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -160,7 +185,17 @@ def _signature_of(
     return signature.replace(parameters=parameters), context_name
 
 
-def _model_of(capability: str, signature: inspect.Signature) -> type[BaseModel]:
+def _least_positional(signature: inspect.Signature) -> int:
+    """Return how many arguments by position suffice; too many where some go by name only."""
+    parameters = signature.parameters.values()
+    if any(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters):
+        return len(parameters) + 1
+    return sum(p.default is inspect.Parameter.empty for p in parameters)
+
+
+def _validator_of(
+    capability: str, signature: inspect.Signature
+) -> Callable[[dict[str, Any]], BaseModel]:
     # Fields carry a prefix, because a parameter may be called `copy` or `json`, which are
     # methods of every model; the alias is the parameter's own name, and so what errors show.
     fields: dict[str, Any] = {}
@@ -170,10 +205,12 @@ def _model_of(capability: str, signature: inspect.Signature) -> type[BaseModel]:
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[f"p_{name}"] = (annotation, Field(default, alias=name))
     try:
-        return create_model(
+        model = create_model(
             f"Arguments of {capability}",
             __config__=ConfigDict(extra="forbid", protected_namespaces=()),
             **fields,
         )
     except Exception as error:  # noqa: BLE001 - pydantic raises many kinds for a bad annotation
         raise BadAgent(f"{capability}: an argument's type cannot be validated: {error}") from None
+    validate: Callable[[dict[str, Any]], BaseModel] = model.__pydantic_validator__.validate_python
+    return validate

@@ -1,32 +1,59 @@
 """Runs the handlers of this node's agents: for calls of other peers, and for tasks.
 
+A handler has a number of places. Calls of low priority may take half of them, normal ones nine
+tenths, those of high priority all; at least one each. Tasks take a place and are never refused:
+what a node works on at once is the agents' capacity.
+
 What this module does not know: who sends, how results travel, leases.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 from agents.errors import BadAgent, InvalidArguments
 from agents.hosting.context import Context
+from agents.hosting.deadline import Leash, running_leash
 from agents.hosting.handler import Handler
 from agents.hosting.offer import Offer
 from agents.hosting.values import from_bytes, to_bytes
 from keys import Permission
-from p2p import BadRequest, NoSuchMethod, Overloaded, PayloadError, PermissionDenied
+from p2p import BadRequest, Incoming, NoSuchMethod, Overloaded, PayloadError, PermissionDenied
 
 MIN_THREADS = 4
+HIGH = 2  # of the priorities; what is no known one counts as normal
+_CALL = int(Permission.CALL)
+
+MakeContext = Callable[[Incoming, str], Context]
 
 
-class Hosted(NamedTuple):
-    """A handler and the agent it belongs to."""
+class Hosted:
+    """A handler, the agent it belongs to, and how many of it run."""
 
-    agent: str
-    handler: Handler
-    executor: ThreadPoolExecutor
+    __slots__ = ("agent", "executor", "handler", "mask", "places", "running")
+
+    def __init__(self, agent: str, handler: Handler, executor: ThreadPoolExecutor) -> None:
+        self.agent = agent
+        self.handler = handler
+        self.executor = executor
+        self.mask = int(handler.permission)
+        limit = handler.limit
+        self.places = (max(1, limit // 2), max(1, limit - limit // 10), limit)
+        self.running = 0
+
+
+class Accepted:
+    """A call that was checked and has a place; it must be run, once."""
+
+    __slots__ = ("arguments", "hosted", "incoming")
+
+    def __init__(self, hosted: Hosted, arguments: dict[str, Any], incoming: Incoming) -> None:
+        self.hosted = hosted
+        self.arguments = arguments
+        self.incoming = incoming
 
 
 class AgentHost:
@@ -40,7 +67,6 @@ class AgentHost:
         self.offers = tuple(offers)
         self._node_name = node_name
         self._hosted: dict[str, Hosted] = {}
-        self._running: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self._executors: list[ThreadPoolExecutor] = []
         names: set[str] = set()
@@ -67,10 +93,44 @@ class AgentHost:
 
     @property
     def running(self) -> int:
-        return sum(self._running.values())
+        return sum(hosted.running for hosted in self._hosted.values())
+
+    def accept(self, capability: str, payload: bytes, incoming: Incoming) -> Accepted:
+        """Check a call and give it a place, which `run` gives back.
+
+        Raises:
+            NoSuchMethod, PermissionDenied, BadRequest, Overloaded: nothing runs.
+        """
+        hosted = self._hosted.get(capability)
+        if hosted is None:
+            raise NoSuchMethod(self._node_name, capability, "it is not offered here any more")
+        if hosted.mask != _CALL:  # that one was asked for where the call came in
+            self._check_permission(hosted, incoming)
+        arguments = self._bind(hosted, payload)
+        priority = incoming.priority
+        places = hosted.places[priority if 0 <= priority <= HIGH else 1]
+        if hosted.running >= places:
+            self.counts["overloaded"] += 1
+            raise Overloaded(self._node_name, capability, _no_place(hosted))
+        hosted.running += 1
+        return Accepted(hosted, arguments, incoming)
+
+    async def run(self, accepted: Accepted, make_context: MakeContext) -> Any:
+        """Run what was accepted and return what the handler returns; its place is free then.
+
+        Raises:
+            Exception: whatever the handler raises.
+        """
+        hosted, incoming = accepted.hosted, accepted.incoming
+        try:
+            handler = hosted.handler
+            context = make_context(incoming, handler.capability) if handler.wants_context else None
+            return await self._run(hosted, accepted.arguments, context, incoming.deadline_ms)
+        finally:
+            hosted.running -= 1
 
     async def run_call(
-        self, capability: str, payload: bytes, context: Context, permissions: Permission
+        self, capability: str, payload: bytes, incoming: Incoming, make_context: MakeContext
     ) -> bytes:
         """Run a call and return its encoded result.
 
@@ -78,24 +138,8 @@ class AgentHost:
             NoSuchMethod, PermissionDenied, BadRequest, Overloaded: nothing was run.
             Exception: whatever the handler raises, or `PayloadError` when its result cannot travel.
         """
-        hosted = self._hosted.get(capability)
-        if hosted is None:
-            raise NoSuchMethod(self._node_name, capability, "it is not offered here any more")
-        missing = hosted.handler.permission & ~permissions
-        if missing:
-            raise PermissionDenied(
-                self._node_name,
-                capability,
-                f"{context.caller_name} lacks the permission {missing.name}",
-            )
-        args, kwargs = read_arguments(payload, self._node_name, capability)
-        arguments = self._bind(hosted, args, kwargs)
-        if self._running[capability] >= hosted.handler.limit:
-            self.counts["overloaded"] += 1
-            raise Overloaded(
-                self._node_name, capability, f"{hosted.handler.limit} calls of it already run"
-            )
-        return await self._run(hosted, arguments, context)
+        accepted = self.accept(capability, payload, incoming)
+        return _encoded(await self.run(accepted, make_context), capability)
 
     async def run_task(self, skill: str, payload: bytes, context: Context) -> bytes:
         """Run a task's payload and return its encoded result.
@@ -107,33 +151,52 @@ class AgentHost:
         hosted = self._hosted.get(skill)
         if hosted is None:
             raise NoSuchMethod(self._node_name, skill, "it is not offered here any more")
-        args, kwargs = read_arguments(payload, self._node_name, skill)
-        return await self._run(hosted, self._bind(hosted, args, kwargs), context)
+        arguments = self._bind(hosted, payload)
+        hosted.running += 1
+        try:
+            result = await self._run(hosted, arguments, context, context.deadline_ms)
+        finally:
+            hosted.running -= 1
+        return _encoded(result, skill)
 
     def close(self) -> None:
         """Let the threads go; those that are in a handler end with the process."""
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _bind(self, hosted: Hosted, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _check_permission(self, hosted: Hosted, incoming: Incoming) -> None:
+        missing = hosted.handler.permission & ~incoming.caller.permissions
+        if missing:
+            raise PermissionDenied(
+                self._node_name,
+                hosted.handler.capability,
+                f"{incoming.caller.name} lacks the permission {missing.name}",
+            )
+
+    def _bind(self, hosted: Hosted, payload: bytes) -> dict[str, Any]:
+        capability = hosted.handler.capability
+        args, kwargs = read_arguments(payload, self._node_name, capability)
         try:
             return hosted.handler.bind(args, kwargs)
         except InvalidArguments as error:
             self.counts["invalid_arguments"] += 1
-            raise BadRequest(self._node_name, hosted.handler.capability, str(error)) from None
+            raise BadRequest(self._node_name, capability, str(error)) from None
 
-    async def _run(self, hosted: Hosted, arguments: dict[str, Any], context: Context) -> bytes:
-        capability = hosted.handler.capability
-        self._running[capability] += 1
+    async def _run(
+        self,
+        hosted: Hosted,
+        arguments: dict[str, Any],
+        context: Context | None,
+        deadline_ms: int | None,
+    ) -> Any:
         self.counts["started"] += 1
+        leash = Leash(deadline_ms)
+        token = running_leash.set(leash)
         try:
-            result = await hosted.handler.run(arguments, context, hosted.executor)
+            return await hosted.handler.run(arguments, context, hosted.executor)
         finally:
-            self._running[capability] -= 1
-        try:
-            return to_bytes(result)
-        except PayloadError as error:
-            raise PayloadError(f"the result of {capability}: {error}") from None
+            leash.deadline_ms = None
+            running_leash.reset(token)
 
 
 def read_arguments(payload: bytes, where: str, what: str) -> tuple[list[Any], dict[str, Any]]:
@@ -154,3 +217,16 @@ def read_arguments(payload: bytes, where: str, what: str) -> tuple[list[Any], di
     ):
         return value[0], value[1]
     raise BadRequest(where, what, "arguments are [positional, by name]")
+
+
+def _no_place(hosted: Hosted) -> str:
+    limit = hosted.handler.limit
+    kept = "" if hosted.running >= limit else "; the rest is kept for higher priorities"
+    return f"{hosted.running} calls of it already run, and {limit} may{kept}"
+
+
+def _encoded(result: Any, capability: str) -> bytes:
+    try:
+        return to_bytes(result)
+    except PayloadError as error:
+        raise PayloadError(f"the result of {capability}: {error}") from None

@@ -2,6 +2,17 @@
 
 from agents.local.attach import AttachedGate, attach
 from agents.local.door import LocalDoor
+from agents.local.frames import describe_error, rebuild_error
 from agents.local.gate import DirectGate, Gate, Operation, Stream
 
-__all__ = ["AttachedGate", "DirectGate", "Gate", "LocalDoor", "Operation", "Stream", "attach"]
+__all__ = [
+    "AttachedGate",
+    "DirectGate",
+    "Gate",
+    "LocalDoor",
+    "Operation",
+    "Stream",
+    "attach",
+    "describe_error",
+    "rebuild_error",
+]

@@ -76,7 +76,13 @@ class NodeCollector(Collector):
         family = CounterMetricFamily(
             "conclave_events", "What happened, by part and name", labels=["event"]
         )
-        counters = {**self._node.peer.counters(), **self._node.host.counts}
+        node = self._node
+        counters = {
+            **node.peer.counters(),
+            **node.host.counts,
+            **node.calling.counters(),
+            **node.directory.counts,
+        }
         for name, count in sorted(counters.items()):
             family.add_metric([name.replace(" ", "_")], count)
         return family

@@ -37,6 +37,7 @@ PURE = (
     "agents/scheduling",
     "agents/founding.py",
     "agents/choosing",
+    "agents/calling/window.py",
 )
 IMPURE = {"asyncio", "time", "os", "socket", "zmq", "logging", "threading", "subprocess", "pathlib"}
 MAX_LINES = 450

@@ -11,8 +11,8 @@ from agents import Agent, Net
 from agents.hosting import Context, TaskGrant, from_bytes, to_bytes
 from agents.hosting.host import AgentHost
 from agents.local import DirectGate
-from keys import Identity, PeerId, Permission
-from p2p import SystemClock
+from keys import Identity, PeerId, Permission, Principal, Role, network_id_of
+from p2p import Incoming, SystemClock
 
 T = TypeVar("T")
 CALLER: PeerId = Identity.from_secret(bytes(32)).peer_id
@@ -45,7 +45,31 @@ def context(
     return Context(CALLER, "bob", capability, "bench", deadline_ms, None, net, clock, task)
 
 
+def incoming(permissions: Permission = CALLERS, priority: int = 1) -> Incoming:
+    """A call of bob's."""
+    network = network_id_of(bytes(32))
+    bob = Principal(
+        peer_id=CALLER,
+        name="bob",
+        public_key=bytes(32),
+        roles=Role.SERVICE,
+        permissions=permissions,
+        namespaces=(),
+        network_id=network,
+        network_name="lab",
+        serial=bytes(16),
+        issuer_key_id=bytes(16),
+        certificate_digest=bytes(32),
+        not_after_ms=2**60,
+    )
+    return Incoming(bob, "agents.call", None, b"", priority)
+
+
+async def call_raw(host: AgentHost, capability: str, payload: bytes, asked: Incoming) -> bytes:
+    return await host.run_call(capability, payload, asked, lambda _, name: context(name))
+
+
 async def call(host: AgentHost, capability: str, *args: Any, **kwargs: Any) -> Any:
     """Call as a peer may; returns plain data."""
     payload = to_bytes([args, kwargs])
-    return from_bytes(await host.run_call(capability, payload, context(capability), CALLERS))
+    return from_bytes(await call_raw(host, capability, payload, incoming()))

@@ -1,0 +1,160 @@
+"""The calls, notices and messages of one node in both directions, behind one face.
+
+What this module does not know: how handlers run, CLI, tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from agents.calling.asking import Asking, Wishes
+from agents.calling.choosers import Choosers
+from agents.calling.sending import Sending
+from agents.calling.serving import Serving
+from agents.directory import Directory
+from agents.errors import NoProvider
+from agents.hosting.host import AgentHost, MakeContext
+from keys import PeerId
+from p2p import P2PError, Peer, World
+
+PROVIDER_WAIT_S = 1.0  # a node that has just come up may not have met its peers yet
+AT_ONCE = 64  # acknowledged messages of one broadcast
+
+
+class Calling:
+    """What one node asks of others and is asked by them."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        host: AgentHost,
+        directory: Directory,
+        world: World,
+        make_context: MakeContext,
+    ) -> None:
+        clock, rng = world.clock, world.rng
+        self._peer = peer
+        self._directory = directory
+        self._choosers = Choosers(directory, clock, rng)
+        self._asking = Asking(peer, self._choosers, clock, rng, self._nobody)
+        self._sending = Sending(peer, self._asking, self._choosers, directory, clock, rng)
+        self._serving = Serving(peer, host, clock, make_context)
+        self._waiting: list[tuple[str, asyncio.Event]] = []
+
+    async def call(
+        self, capability: str, arguments: bytes, timeout_s: float, wishes: Wishes
+    ) -> bytes:
+        """Ask a provider and return its encoded answer; see `Net.call` for what it raises."""
+        wishes.check(capability)
+        deadline_ms = self._asking.deadline_ms(timeout_s)
+        if wishes.to is None and not self._directory.offering(capability):
+            await self.wait_for(capability, min(timeout_s, PROVIDER_WAIT_S))
+        return await self._asking.call(capability, arguments, deadline_ms, wishes)
+
+    def notify(self, capability: str, arguments: bytes, wishes: Wishes) -> None:
+        """Send a notice to a provider; see `Net.notify`."""
+        wishes.check(capability)
+        if not self._sending.notify(capability, arguments, wishes):
+            raise self._nobody(capability)
+
+    async def send(
+        self, capability: str, arguments: bytes, timeout_s: float, wishes: Wishes
+    ) -> None:
+        """Have a provider accept a message; see `Net.send`."""
+        wishes.check(capability)
+        deadline_ms = self._asking.deadline_ms(timeout_s)
+        if wishes.to is None and not self._directory.offering(capability):
+            await self.wait_for(capability, min(timeout_s, PROVIDER_WAIT_S))
+        if not await self._sending.send(capability, arguments, deadline_ms, wishes):
+            raise self._nobody(capability)
+
+    def notify_all(
+        self, capability: str, arguments: bytes, priority: int, *, everyone: bool
+    ) -> int:
+        """Send a notice to each provider, or each living member; return to how many it was sent."""
+        count = 0
+        for peer in self._audience(capability, everyone=everyone):
+            try:
+                self.notify(capability, arguments, Wishes(peer, priority=priority))
+            except P2PError:
+                self._serving.counts["broadcast_unsent"] += 1
+            else:
+                count += 1
+        return count
+
+    async def send_all(
+        self,
+        capability: str,
+        arguments: bytes,
+        timeout_s: float,
+        priority: int,
+        *,
+        everyone: bool,
+    ) -> dict[PeerId, Exception | None]:
+        """Have each provider, or each living member, accept it; return what came of each."""
+        deadline_ms = self._asking.deadline_ms(timeout_s)
+        places = asyncio.Semaphore(AT_ONCE)
+        outcomes: dict[PeerId, Exception | None] = {}
+
+        async def one(peer: PeerId) -> None:
+            async with places:
+                try:
+                    await self._sending.deliver(peer, capability, arguments, deadline_ms, priority)
+                except P2PError as error:
+                    outcomes[peer] = error
+                else:
+                    outcomes[peer] = None
+
+        async with asyncio.TaskGroup() as group:
+            for peer in self._audience(capability, everyone=everyone):
+                group.create_task(one(peer))
+        return {peer: outcomes[peer] for peer in sorted(outcomes)}
+
+    async def wait_for(self, capability: str, timeout_s: float) -> None:
+        """Return when somebody offers it.
+
+        Raises:
+            NoProvider: nobody does in time.
+        """
+        arrived = asyncio.Event()
+        entry = (capability, arrived)
+        self._waiting.append(entry)
+        try:
+            self.changed()
+            async with asyncio.timeout(timeout_s):
+                await arrived.wait()
+        except TimeoutError:
+            raise self._nobody(capability) from None
+        finally:
+            self._waiting.remove(entry)
+
+    def changed(self) -> None:
+        """The directory changed: wake whoever waits for what is offered now."""
+        for capability, arrived in self._waiting:
+            if self._directory.offering(capability):
+                arrived.set()
+
+    def counters(self) -> Mapping[str, int]:
+        """Return plain counters, by name."""
+        return {**self._serving.counts, **self._choosers.counters()}
+
+    async def close(self) -> None:
+        await self._serving.close()
+
+    def _audience(self, capability: str, *, everyone: bool) -> list[PeerId]:
+        """Return whom a broadcast is for.
+
+        Raises:
+            NoProvider: it is for those who offer the capability, and nobody does.
+        """
+        if everyone:
+            return [self._peer.peer_id, *self._peer.presence.present()]
+        providers = self._directory.providers(capability)
+        if not providers:
+            raise self._nobody(capability)
+        return providers
+
+    def _nobody(self, capability: str) -> NoProvider:
+        peers = len(self._peer.presence.present()) + 1
+        return NoProvider(capability, self._directory.capabilities(), peers)

@@ -1,0 +1,61 @@
+"""Names of capabilities: dotted lower case, and before it, with a colon, the namespace if any.
+
+    math.add            in the default namespace, where every node may offer
+    vision:math.add     in `vision`, where a node may offer whose certificate says so
+    :math.add           the default namespace again, for those who are within another one
+
+What this module does not know: who may offer where, who offers what.
+"""
+
+from __future__ import annotations
+
+import re
+
+from agents.errors import BadAgent
+
+_WORDS = r"[a-z0-9][a-z0-9_-]*"
+_NAMESPACE = re.compile(rf"{_WORDS}(\.{_WORDS})*")
+_CAPABILITY = re.compile(rf"{_WORDS}(\.{_WORDS})+")
+MAX_NAMESPACE_CHARS = 63  # as in certificates
+MAX_NAME_CHARS = 128  # of the full name
+
+
+def full_name(namespace: str, capability: str) -> str:
+    """Return what a capability of an agent in this namespace is called.
+
+    Raises:
+        BadAgent: the capability's name is not allowed.
+    """
+    full = f"{namespace}:{capability}" if namespace else capability
+    if not _CAPABILITY.fullmatch(capability) or len(full) > MAX_NAME_CHARS:
+        raise BadAgent(
+            f"capability {capability!r}: use dotted lower case such as 'math.add', "
+            f"at most {MAX_NAME_CHARS} characters with its namespace"
+        )
+    return full
+
+
+def check_namespace(namespace: str) -> None:
+    """Check a namespace; the empty one is the default.
+
+    Raises:
+        BadAgent: it cannot be one.
+    """
+    fits = _NAMESPACE.fullmatch(namespace) and len(namespace) <= MAX_NAMESPACE_CHARS
+    if namespace and not fits:
+        raise BadAgent(
+            f"namespace {namespace!r}: use lower case words joined by dots, such as 'shop.eu', "
+            f"at most {MAX_NAMESPACE_CHARS} characters"
+        )
+
+
+def namespace_of(full: str) -> str:
+    """Return the namespace of a full name, empty for the default."""
+    return full.rpartition(":")[0]
+
+
+def seen_from(namespace: str, name: str) -> str:
+    """Return the full name of what somebody within this namespace calls so."""
+    if name.startswith(":"):
+        return name[1:]
+    return f"{namespace}:{name}" if namespace and ":" not in name else name
