@@ -15,7 +15,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 
-from agents.calling.choosers import Choosers, Providers, outcome_of, peers_of
+from agents.calling.choosers import Choosers, Providers, outcome_of
 from agents.calling.messages import CALL, HIGH, LOW, NORMAL
 from agents.choosing import BALANCERS, Chooser, Destination, Outcome, backoff_ms
 from agents.errors import CircuitOpen, InvalidArguments
@@ -198,9 +198,10 @@ class Asking:
             return one
         if course.failure is not None:
             raise course.unknown or course.failure
-        peers = [wishes.to] if wishes.to is not None else peers_of(chooser)
-        labels = tuple(self._peer.label(peer) for peer in peers)
-        raise CircuitOpen(capability, labels, chooser.retry_in_ms(now_ms))
+        asked = [d for d in chooser.providers if wishes.to in (None, d.peer)]
+        labels = tuple(self._peer.label(PeerId(d.peer)) for d in asked)
+        left_ms = min((d.breaker.left_ms(now_ms) for d in asked), default=0)
+        raise CircuitOpen(capability, labels, left_ms)
 
     async def attempt(
         self,

@@ -9,7 +9,6 @@ import random
 
 from agents.choosing import Chooser, Outcome
 from agents.directory import Directory
-from keys import PeerId
 from p2p import (
     Cancelled,
     Clock,
@@ -97,8 +96,3 @@ class Choosers:
         found.is_idempotent = all(terms.is_idempotent for terms in offering.values())
         found.version = self._directory.version
         return found
-
-
-def peers_of(chooser: Chooser) -> list[PeerId]:
-    """Return the peers in a chooser, by id."""
-    return [PeerId(destination.peer) for destination in chooser.providers]

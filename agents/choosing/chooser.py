@@ -151,10 +151,6 @@ class Chooser:
         if now_ms >= self._compare_at_ms:
             self._compare(now_ms)
 
-    def retry_in_ms(self, now_ms: int) -> int:
-        """Return when the first open breaker lets an attempt pass again, from now."""
-        return min((d.breaker.left_ms(now_ms) for d in self._sorted), default=0)
-
     def check_invariants(self) -> None:
         assert list(self._sorted) == sorted(self._all.values(), key=lambda d: d.peer)
         self.budget.check_invariants()

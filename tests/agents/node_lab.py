@@ -28,23 +28,27 @@ class NodeLab:
         self.nodes: dict[str, Node] = {}
         self.worlds: dict[str, MemoryWorld] = {}
 
-    def _keystore(self, name: str) -> Keystore:
+    def _keystore(self, name: str, namespaces: Iterable[str]) -> Keystore:
         home = self._directory / name
         if not self.nodes:
             return Keystore.create_network(home, "lab", name, self._voters, now_ms=WALL_MS)
         issuer = next(iter(self.nodes.values())).keystore.issuer
         assert issuer is not None
-        ticket = issuer.invite(WALL_MS, addresses=(DoorAddress("127.0.0.1", 4747),))
+        ticket = issuer.invite(
+            WALL_MS, addresses=(DoorAddress("127.0.0.1", 4747),), namespaces=namespaces
+        )
         identity = Keystore.pending_identity(home)
         request = make_join_request(ticket, identity, name, TRANSCRIPT, WALL_MS)
         grant = issuer.redeem(request, TRANSCRIPT, WALL_MS)
         joined: JoinedNetwork = accept_grant(ticket, identity, grant, WALL_MS)
         return Keystore.create_joined(home, identity, name, joined)
 
-    async def up(self, name: str, agents: Iterable[Agent] = ()) -> Node:
+    async def up(
+        self, name: str, agents: Iterable[Agent] = (), *, namespaces: Iterable[str] = ("*",)
+    ) -> Node:
         self._seed += 1
         world = MemoryWorld(self.network, self._seed)
-        node = Node(self._keystore(name), world, agents, local_door=False)
+        node = Node(self._keystore(name, namespaces), world, agents, local_door=False)
         self.nodes[name], self.worlds[name] = node, world
         await node.__aenter__()
         return node
