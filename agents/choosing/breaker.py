@@ -194,8 +194,8 @@ class Breaker:
     def _open(self, now_ms: int) -> None:
         settings = self._settings
         open_ms = min(settings.open_ms << min(self._trips, 20), settings.open_most_ms)
-        kept_percent = 100 - self._rng.randint(0, settings.jitter_percent)
-        self._until_ms = now_ms + max(1, open_ms * kept_percent // 100)
+        jitter_ms = self._rng.randint(0, open_ms * settings.jitter_percent // 100)
+        self._until_ms = now_ms + max(1, open_ms - jitter_ms)
         self._has_probe = False
         self._bits = self._count = 0
         self._trips += 1
