@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--json FILE]`."""
+"""`python -m benchmarks [NAME ...] [--quick] [--json FILE] [--plot FILE.png]`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.figures import Figure, registered, significant
+from benchmarks import pace, plotting
+from benchmarks.figures import Figure, registered
+from benchmarks.table import print_table
 
 RESULTS = Path(__file__).with_name("results.json")
-HEAD = ("FIGURE", "MEASURED", "SPREAD", "TARGET", "FLOOR", "RATIO", "MET")
 
 
 def main() -> int:
@@ -20,47 +21,41 @@ def main() -> int:
     known = registered()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(known)}")
+    parser.add_argument("--quick", action="store_true", help="shorter runs: three minutes")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where to write")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture, as .png or .svg")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in known:
             parser.error(f"there is no measurement {name!r}; there are: {', '.join(known)}")
-    figures: list[Figure] = []
+    if arguments.quick:
+        pace.choose(pace.QUICK)
+    groups: dict[str, Sequence[Figure]] = {}
     for name in arguments.names or known:
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
         began = time.monotonic()
-        figures.extend(known[name]())
+        groups[name] = list(known[name]())
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    print_table(figures)
-    text = json.dumps([figure.as_json() for figure in figures], indent=2, ensure_ascii=False)
-    arguments.json.write_text(text + "\n")
-    print(f"\nwritten to {arguments.json}")
+    print_table(groups)
+    _write(groups, arguments.json)
+    if arguments.plot is not None:
+        _plot(groups, arguments.plot)
     return 0
 
 
-def print_table(figures: Sequence[Figure]) -> None:
-    """Print the figures in columns that line up."""
-    rows = [HEAD, *(_row(figure) for figure in figures)]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(HEAD))]
-    for row in rows:
-        print("  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip())
+def _write(groups: Mapping[str, Sequence[Figure]], file: Path) -> None:
+    rows = [{"group": name, **f.as_json()} for name, figures in groups.items() for f in figures]
+    file.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    print(f"\nwritten to {file}")
 
 
-def _row(figure: Figure) -> tuple[str, ...]:
-    sign = ">=" if figure.more_is_better else "<="
-    return (
-        figure.name,
-        f"{_text(figure.measured)} {figure.unit}",
-        " .. ".join(_text(value) for value in figure.spread),
-        f"{sign} {_text(figure.target)}" if figure.target is not None else "",
-        _text(figure.floor) if figure.floor is not None else "",
-        f"{figure.ratio:.2f}" if figure.ratio is not None else "",
-        {True: "yes", False: "NO", None: ""}[figure.met],
-    )
-
-
-def _text(value: float) -> str:
-    return f"{significant(value):,.0f}" if value >= 1000 else f"{significant(value):g}"
+def _plot(groups: Mapping[str, Sequence[Figure]], file: Path) -> None:
+    try:
+        plotting.plot(groups, file)
+    except ImportError:
+        print("no picture: matplotlib is not installed")
+    else:
+        print(f"drawn to {file}")
 
 
 sys.exit(main())

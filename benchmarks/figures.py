@@ -14,13 +14,47 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """The same by other means, measured in turn with a figure.
+
+    Attributes:
+        ratio: ours by theirs; the median of the rounds' ratios.
+        target: the promised ratio; a minimum where more is better, a limit otherwise.
+    """
+
+    name: str
+    measured: float
+    ratio: float
+    target: float | None
+    met: bool | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "measured": significant(self.measured),
+            "ratio": significant(self.ratio),
+            "target": self.target,
+            "met": self.met,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What a figure is to be held against: the runs of another contender, one for each of ours."""
+
+    name: str
+    runs: Sequence[float]
+    target: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One number, and what it is to be held against.
 
     Attributes:
         spread: the least and the greatest of the runs; `measured` is their median.
         target: the promise; a limit for costs, a minimum where `more_is_better`.
-        floor: the same by the plainest means there are, measured in the same run.
+        beside: floors (the plainest means there are) and rivals, measured in the same run.
         how: what exactly was measured, for those who want to repeat it.
     """
 
@@ -30,22 +64,19 @@ class Figure:
     unit: str
     how: str
     target: float | None = None
-    floor: float | None = None
+    beside: tuple[Beside, ...] = ()
     more_is_better: bool = False
 
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None where there is none."""
-        if self.target is None:
-            return None
-        if self.more_is_better:
-            return self.measured >= self.target
-        return self.measured <= self.target
+        return _met(self.measured, self.target, self.more_is_better)
 
     @property
-    def ratio(self) -> float | None:
-        """The measured share of the floor."""
-        return self.measured / self.floor if self.floor else None
+    def all_met(self) -> bool | None:
+        """Whether the target and those of all ratios are met; None where there are none."""
+        known = [met for met in (self.met, *(b.met for b in self.beside)) if met is not None]
+        return all(known) if known else None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -53,9 +84,9 @@ class Figure:
             "measured": significant(self.measured),
             "unit": self.unit,
             "target": self.target,
-            "floor": significant(self.floor) if self.floor is not None else None,
-            "ratio": significant(self.ratio) if self.ratio is not None else None,
-            "met": self.met,
+            "more_is_better": self.more_is_better,
+            "beside": [beside.as_json() for beside in self.beside],
+            "met": self.all_met,
             "how": self.how,
             "spread": [significant(value) for value in self.spread],
         }
@@ -68,10 +99,15 @@ def median_of(
     how: str,
     *,
     target: float | None = None,
-    floor: float | None = None,
+    against: Iterable[Against] = (),
     more_is_better: bool = False,
 ) -> Figure:
-    """Return the figure that several runs of the same measurement make."""
+    """Return the figure that several runs of the same measurement make.
+
+    Args:
+        against: contenders whose runs alternated with these.
+    """
+    beside = tuple(_beside(runs, other, more_is_better) for other in against if other.runs)
     return Figure(
         name,
         statistics.median(runs),
@@ -79,9 +115,25 @@ def median_of(
         unit,
         f"median of {len(runs)}: {how}" if len(runs) > 1 else how,
         target,
-        floor,
+        beside,
         more_is_better,
     )
+
+
+def _beside(runs: Sequence[float], other: Against, more_is_better: bool) -> Beside:
+    measured = statistics.median(other.runs)
+    if len(runs) == len(other.runs):  # rounds: a machine that changes its pace changes both
+        ratio = statistics.median(a / b for a, b in zip(runs, other.runs, strict=True))
+    else:
+        ratio = statistics.median(runs) / measured
+    met = _met(ratio, other.target, more_is_better)
+    return Beside(other.name, measured, ratio, other.target, met)
+
+
+def _met(value: float, target: float | None, more_is_better: bool) -> bool | None:
+    if target is None:
+        return None
+    return value >= target if more_is_better else value <= target
 
 
 def significant(value: float) -> float:

@@ -13,7 +13,7 @@ import gc
 import json
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 Words = dict[str, Any]
@@ -30,6 +30,18 @@ async def obey(ready: Mapping[str, Any], orders: Mapping[str, Order]) -> None:
             _say(await orders[words.pop("do")](**words))
         except Exception:  # noqa: BLE001 - whatever went wrong is the answer
             _say({"failed": traceback.format_exc()})
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run a contender on the quickest loop there is, and import nothing else for it."""
+    sys.setswitchinterval(0.0005)
+    if sys.platform == "win32":
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(main)
+        return
+    import uvloop
+
+    uvloop.run(main)
 
 
 def obey_blocking(ready: Mapping[str, Any], orders: Mapping[str, Callable[..., Words]]) -> None:

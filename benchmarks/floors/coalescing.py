@@ -19,25 +19,24 @@ from typing import Any
 
 import zmq
 
-from agents.running import run_loop
+from benchmarks.counting import Count
 from benchmarks.floors.curve import dialler, listener
 from benchmarks.floors.reader import Reader
 from benchmarks.loads import closed_loop, open_loop
-from benchmarks.orders import obey
+from benchmarks.orders import obey, run_loop
 
 Words = dict[str, Any]
 
 HIGH_WATER = 1000
 AT_MOST = 64
 TOPIC = b"bench\0"
-SILENCE_S = 5.0
 BURST = 64  # one-way messages between two looks at whether there is room
 
 
 async def echo_server(at_most: str) -> None:
     """Send back what asks for it (id > 0), count what does not (id 0)."""
     socket, endpoint, key = listener(zmq.ROUTER, HIGH_WATER)
-    count = _Count()
+    count = Count()
 
     def on_envelope(sender: bytes, number: int, payload: bytes) -> None:
         if number:
@@ -85,7 +84,7 @@ async def echo_client(at_most: str, endpoint: str, key: str) -> None:
 async def publisher() -> None:
     """Publications of one turn of the loop, at most 64, in one message."""
     socket, endpoint, key = listener(zmq.XPUB, HIGH_WATER)
-    subscribed = _Count()
+    subscribed = Count()
     reader = Reader(socket, lambda *_: None, at_most=AT_MOST, prefix=TOPIC)
     reader.on_raw = lambda _: subscribed.one()
 
@@ -101,7 +100,7 @@ async def publisher() -> None:
 
 async def subscriber(endpoint: str, key: str) -> None:
     """Count what comes."""
-    count = _Count()
+    count = Count()
     socket = dialler(zmq.SUB, HIGH_WATER, endpoint, key, TOPIC)
     Reader(socket, lambda *_: count.one(), at_most=AT_MOST, prefix=TOPIC)
     await obey({}, {"take": count.take})
@@ -115,31 +114,6 @@ async def _pour(reader: Reader, payload: bytes, count: int) -> Words:
         if reader.waiting:
             await reader.room()
     return {"began_s": began_s}
-
-
-class _Count:
-    """How many came, and when the last of those that were expected did."""
-
-    def __init__(self) -> None:
-        self._got = 0
-        self._wanted = sys.maxsize
-        self._done: asyncio.Future[None] | None = None
-
-    def one(self) -> None:
-        self._got += 1
-        if self._got == self._wanted and self._done is not None and not self._done.done():
-            self._done.set_result(None)
-
-    async def take(self, count: int) -> Words:
-        """Wait for so many, or until nothing more comes."""
-        self._done = asyncio.get_running_loop().create_future()
-        self._wanted = count
-        seen = -1
-        while self._got < count and seen != self._got:
-            seen = self._got
-            await asyncio.wait({self._done}, timeout=SILENCE_S)
-        got, self._got, self._wanted = self._got, 0, sys.maxsize
-        return {"got": got, "lost": count - got, "ended_s": time.monotonic()}
 
 
 ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {

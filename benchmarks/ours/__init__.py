@@ -1,0 +1,1 @@
+"""Our own side of every comparison: peers, and nodes with agents, each in a process of its own."""

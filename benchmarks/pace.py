@@ -1,0 +1,48 @@
+"""How long and how often is measured: all of it in ten minutes, or a quick look in three.
+
+What this module does not know: what is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Rounds and lengths.
+
+    Attributes:
+        rounds: how often a figure and what it is held against are measured in turn.
+        run_s: of one load.
+        messages: publications and notices in one run, for the quickest contender.
+        stream_bytes: of one stream.
+        overload_s: how long five times too much is offered.
+        repeats: of measurements that bring whole networks up and down.
+    """
+
+    rounds: int = 3
+    run_s: float = 1.0
+    messages: int = 600_000
+    stream_bytes: int = 1024 * MIB
+    overload_s: float = 60.0
+    repeats: int = 3
+
+
+FULL = Pace()
+QUICK = Pace(run_s=0.4, messages=200_000, stream_bytes=256 * MIB, overload_s=15.0, repeats=1)
+
+_chosen = FULL
+
+
+def pace() -> Pace:
+    """Return how this run is to be paced."""
+    return _chosen
+
+
+def choose(chosen: Pace) -> None:
+    """Say it, before anything is measured."""
+    global _chosen
+    _chosen = chosen
