@@ -79,9 +79,10 @@ class Messaging:
             DeadlineExceeded, ConnectionLost: it may have been done.
             PermissionDenied, Overloaded, PeerUnreachable, CircuitOpen: it was not done.
         """
+        capability = seen_from(self._namespace, capability)
         params: dict[str, Any] = {
-            "capability": seen_from(self._namespace, capability),
-            "arguments": to_bytes([args, kwargs]),
+            "capability": capability,
+            "message": to_bytes([capability, args, kwargs]),
             "timeout_s": deadline,
             "peer": peer,
         }
@@ -210,11 +211,9 @@ class Messaging:
     def _message(
         self, capability: str, args: tuple[Any, ...], kwargs: dict[str, Any], **more: Any
     ) -> dict[str, Any]:
-        return {
-            "capability": seen_from(self._namespace, capability),
-            "arguments": to_bytes([args, kwargs]),
-            **more,
-        }
+        capability = seen_from(self._namespace, capability)
+        message = to_bytes([capability, args, kwargs])
+        return {"capability": capability, "message": message, **more}
 
     async def wait_for(self, capability: str, timeout: float = DEFAULT_DEADLINE_S) -> None:
         """Return as soon as somebody offers the capability.

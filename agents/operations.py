@@ -61,31 +61,31 @@ class Operations:
     async def _call(self, params: Mapping[str, Any]) -> bytes:
         return await self._node.calling.call(
             str(params["capability"]),
-            params["arguments"],
+            params["message"],
             float(params["timeout_s"]),
             self._wishes(params),
         )
 
     async def _notify(self, params: Mapping[str, Any]) -> None:
         capability = str(params["capability"])
-        self._node.calling.notify(capability, params["arguments"], self._wishes(params))
+        self._node.calling.notify(capability, params["message"], self._wishes(params))
 
     async def _send(self, params: Mapping[str, Any]) -> None:
         await self._node.calling.send(
             str(params["capability"]),
-            params["arguments"],
+            params["message"],
             float(params["timeout_s"]),
             self._wishes(params),
         )
 
     async def _broadcast(self, params: Mapping[str, Any]) -> Any:
         calling, capability = self._node.calling, str(params["capability"])
-        arguments, everyone = params["arguments"], bool(params["everyone"])
+        message, everyone = params["message"], bool(params["everyone"])
         priority = _priority(capability, params)
         if not params["ack"]:
-            return calling.notify_all(capability, arguments, priority, everyone=everyone)
+            return calling.notify_all(capability, message, priority, everyone=everyone)
         outcomes = await calling.send_all(
-            capability, arguments, float(params["timeout_s"]), priority, everyone=everyone
+            capability, message, float(params["timeout_s"]), priority, everyone=everyone
         )
         return [
             [peer_id, self._node.peer.label(peer_id), error and describe_error(error)]

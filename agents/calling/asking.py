@@ -19,7 +19,7 @@ from agents.calling.choosers import Choosers, Providers, outcome_of
 from agents.calling.messages import CALL, HIGH, LOW, NORMAL
 from agents.choosing import BALANCERS, Chooser, Destination, Outcome, backoff_ms
 from agents.errors import CircuitOpen, InvalidArguments
-from agents.hosting import handler_deadline_ms, to_bytes
+from agents.hosting import handler_deadline_ms
 from keys import PeerId
 from p2p import (
     Clock,
@@ -122,10 +122,9 @@ class Asking:
         return deadline_ms if above_ms is None else min(deadline_ms, above_ms)
 
     async def call(
-        self, capability: str, arguments: bytes, deadline_ms: int, wishes: Wishes
+        self, capability: str, message: bytes, deadline_ms: int, wishes: Wishes
     ) -> bytes:
         """Ask a provider and return its encoded answer; see `Net.call` for what it raises."""
-        payload = to_bytes([capability, arguments])
         course = Course()
         while True:
             providers = self._choosers.of(capability)
@@ -139,7 +138,7 @@ class Asking:
                 return await self._peer.request(
                     wishes.to,
                     CALL,
-                    payload,
+                    message,
                     timeout_s=left_s,
                     what=capability,
                     priority=wishes.priority,
@@ -152,7 +151,14 @@ class Asking:
                 left_s = min(left_s, wishes.attempt_s)
             try:
                 return await self.attempt(
-                    providers.chooser, one, CALL, payload, left_s, capability, wishes.priority
+                    providers.chooser,
+                    one,
+                    CALL,
+                    message,
+                    left_s,
+                    capability,
+                    wishes.priority,
+                    now_ms,
                 )
             except NEXT_MAY_DO as error:
                 course.failure = error
@@ -212,11 +218,12 @@ class Asking:
         timeout_s: float,
         what: str,
         priority: int,
+        now_ms: int,
     ) -> bytes:
         """Ask one provider, and remember how it did."""
         time = asyncio.get_running_loop().time
         began_s = time()
-        is_probe = chooser.begin(one, self._now_ms())
+        is_probe = chooser.begin(one, now_ms)
         outcome = Outcome.ABANDONED
         try:
             answer = await self._peer.request(
@@ -236,16 +243,14 @@ class Asking:
             raise
         finally:
             took_us = int((time() - began_s) * 1_000_000)
-            chooser.end(one, is_probe, outcome, took_us, self._now_ms())
+            chooser.end(one, is_probe, outcome, took_us, now_ms + took_us // 1000)
 
     def _left_s(self, capability: str, deadline_ms: int, now_ms: int, course: Course) -> float:
         if deadline_ms > now_ms:
             return (deadline_ms - now_ms) / 1000
         if course.failure is not None:
             raise course.unknown or course.failure
-        error = DeadlineExceeded("nobody yet", capability, 0)
-        error.definite = True  # nobody was asked
-        raise error
+        raise nobody_was_asked(capability)
 
     async def _may_repeat(self, providers: Providers, course: Course, deadline_ms: int) -> bool:
         """Wait and return True where doing it twice is harmless and can be paid for."""
@@ -258,3 +263,10 @@ class Asking:
             return False
         await asyncio.sleep(wait_ms / 1000)
         return True
+
+
+def nobody_was_asked(capability: str) -> DeadlineExceeded:
+    """Return the error for a deadline that passed before anybody was asked."""
+    error = DeadlineExceeded("nobody yet", capability, 0)
+    error.definite = True
+    return error

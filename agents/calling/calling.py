@@ -43,40 +43,36 @@ class Calling:
         self._waiting: list[tuple[str, asyncio.Event]] = []
 
     async def call(
-        self, capability: str, arguments: bytes, timeout_s: float, wishes: Wishes
+        self, capability: str, message: bytes, timeout_s: float, wishes: Wishes
     ) -> bytes:
         """Ask a provider and return its encoded answer; see `Net.call` for what it raises."""
         wishes.check(capability)
         deadline_ms = self._asking.deadline_ms(timeout_s)
         if wishes.to is None and not self._directory.offering(capability):
             await self.wait_for(capability, min(timeout_s, PROVIDER_WAIT_S))
-        return await self._asking.call(capability, arguments, deadline_ms, wishes)
+        return await self._asking.call(capability, message, deadline_ms, wishes)
 
-    def notify(self, capability: str, arguments: bytes, wishes: Wishes) -> None:
+    def notify(self, capability: str, message: bytes, wishes: Wishes) -> None:
         """Send a notice to a provider; see `Net.notify`."""
         wishes.check(capability)
-        if not self._sending.notify(capability, arguments, wishes):
+        if not self._sending.notify(capability, message, wishes):
             raise self._nobody(capability)
 
-    async def send(
-        self, capability: str, arguments: bytes, timeout_s: float, wishes: Wishes
-    ) -> None:
+    async def send(self, capability: str, message: bytes, timeout_s: float, wishes: Wishes) -> None:
         """Have a provider accept a message; see `Net.send`."""
         wishes.check(capability)
         deadline_ms = self._asking.deadline_ms(timeout_s)
         if wishes.to is None and not self._directory.offering(capability):
             await self.wait_for(capability, min(timeout_s, PROVIDER_WAIT_S))
-        if not await self._sending.send(capability, arguments, deadline_ms, wishes):
+        if not await self._sending.send(capability, message, deadline_ms, wishes):
             raise self._nobody(capability)
 
-    def notify_all(
-        self, capability: str, arguments: bytes, priority: int, *, everyone: bool
-    ) -> int:
+    def notify_all(self, capability: str, message: bytes, priority: int, *, everyone: bool) -> int:
         """Send a notice to each provider, or each living member; return to how many it was sent."""
         count = 0
         for peer in self._audience(capability, everyone=everyone):
             try:
-                self.notify(capability, arguments, Wishes(peer, priority=priority))
+                self.notify(capability, message, Wishes(peer, priority=priority))
             except P2PError:
                 self._serving.counts["broadcast_unsent"] += 1
             else:
@@ -86,7 +82,7 @@ class Calling:
     async def send_all(
         self,
         capability: str,
-        arguments: bytes,
+        message: bytes,
         timeout_s: float,
         priority: int,
         *,
@@ -100,7 +96,7 @@ class Calling:
         async def one(peer: PeerId) -> None:
             async with places:
                 try:
-                    await self._sending.deliver(peer, capability, arguments, deadline_ms, priority)
+                    await self._sending.deliver(peer, capability, message, deadline_ms, priority)
                 except P2PError as error:
                     outcomes[peer] = error
                 else:

@@ -1,9 +1,12 @@
 """What travels for calls, notices and sends: msgpack lists, read with suspicion.
 
-    agents.call    request  [capability, arguments]                     -> the result
-    agents.notify  notice   [capability, arguments, priority]
-    agents.send    request  [capability, arguments, start, number, floor, for start, is repeat]
+    the message             [capability, [positional, ...], {name: value}]
+    agents.call    request  the message                                    -> the result
+    agents.notify  notice   [priority, the message's bytes]
+    agents.send    request  [start, number, floor, for start, the message's bytes]
             -> ["accepted"] | ["refused", code, detail] | ["restarted"] | ["settled"]
+
+A message is packed once, where the program hands it over, and unpacked once, where it is bound.
 
 What this module does not know: who sends, what becomes of it.
 """
@@ -45,41 +48,40 @@ class Sent(NamedTuple):
     Attributes:
         start: which of its starts the sender is in.
         number, floor: see `Window`.
-        for_start: the start of the receiver that the sender means.
-        is_repeat: an earlier copy may have arrived.
+        for_start: the start of the receiver that the sender means; 0 for any.
     """
 
-    capability: str
-    arguments: bytes
     start: int
     number: int
     floor: int
     for_start: int
-    is_repeat: bool
+    message: bytes
 
 
-def read_call(payload: bytes, where: str) -> tuple[str, bytes]:
-    """Return the capability and the arguments of a call.
+def read_message(message: bytes, where: str) -> tuple[str, list[Any], dict[Any, Any]]:
+    """Return the capability and the arguments of a message.
 
     Raises:
         BadRequest: it is none.
     """
-    fields = _fields(payload, where, CALL)
-    if len(fields) >= 2 and type(fields[0]) is str and type(fields[1]) is bytes:
-        return fields[0], fields[1]
-    raise BadRequest(where, CALL, "a call is [capability, arguments]")
+    fields = _fields(message, where, CALL)
+    if len(fields) >= 3:
+        capability, args, kwargs = fields[:3]
+        if type(capability) is str and type(args) is list and type(kwargs) is dict:
+            return capability, args, kwargs
+    raise BadRequest(where, CALL, "a message is [capability, positional, by name]")
 
 
-def read_notice(payload: bytes, where: str) -> tuple[str, bytes, int]:
-    """Return the capability, the arguments and the priority of a notice.
+def read_notice(payload: bytes, where: str) -> tuple[int, bytes]:
+    """Return the priority and the message of a notice.
 
     Raises:
         BadRequest: it is none.
     """
     fields = _fields(payload, where, NOTIFY)
-    if [type(f) for f in fields[:3]] == [str, bytes, int]:
-        return fields[0], fields[1], fields[2]
-    raise BadRequest(where, NOTIFY, "a notice is [capability, arguments, priority]")
+    if [type(f) for f in fields[:2]] == [int, bytes]:
+        return fields[0], fields[1]
+    raise BadRequest(where, NOTIFY, "a notice is [priority, message]")
 
 
 def read_sent(payload: bytes, where: str) -> Sent:
@@ -89,9 +91,9 @@ def read_sent(payload: bytes, where: str) -> Sent:
         BadRequest: it is none.
     """
     fields = _fields(payload, where, SEND)
-    if [type(f) for f in fields[:7]] == [str, bytes, int, int, int, int, bool]:
-        return Sent(*fields[:7])
-    raise BadRequest(where, SEND, "a message has another form")
+    if [type(f) for f in fields[:5]] == [int, int, int, int, bytes]:
+        return Sent(*fields[:5])
+    raise BadRequest(where, SEND, "it is no numbered message")
 
 
 def refusal(error: RemoteError) -> bytes:

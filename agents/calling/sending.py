@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from agents.calling.asking import NEXT_MAY_DO, Asking, Course, Wishes
+from agents.calling.asking import NEXT_MAY_DO, Asking, Course, Wishes, nobody_was_asked
 from agents.calling.choosers import Choosers
 from agents.calling.messages import (
     ACCEPTED,
@@ -65,13 +65,13 @@ class Sending:
         self._rng = rng
         self._numbers: dict[PeerId, Numbers] = {}
 
-    def notify(self, capability: str, arguments: bytes, wishes: Wishes) -> bool:
+    def notify(self, capability: str, message: bytes, wishes: Wishes) -> bool:
         """Send a notice to one provider; False where nobody offers the capability.
 
         Raises:
             CircuitOpen, PeerUnreachable, QueueFull, PayloadTooLarge: it was not sent.
         """
-        payload = to_bytes([capability, arguments, wishes.priority])
+        payload = to_bytes([wishes.priority, message])
         course = Course()
         while True:
             providers = self._choosers.of(capability)
@@ -93,9 +93,7 @@ class Sending:
             else:
                 return True
 
-    async def send(
-        self, capability: str, arguments: bytes, deadline_ms: int, wishes: Wishes
-    ) -> bool:
+    async def send(self, capability: str, message: bytes, deadline_ms: int, wishes: Wishes) -> bool:
         """Return True when a provider has accepted it; False where nobody offers the capability.
 
         Raises:
@@ -110,11 +108,11 @@ class Sending:
             if chooser is None or (wishes.to is not None and chooser.of(wishes.to) is None):
                 if wishes.to is None:
                     return False
-                await self.deliver(wishes.to, capability, arguments, deadline_ms, wishes.priority)
+                await self.deliver(wishes.to, capability, message, deadline_ms, wishes.priority)
                 return True
             one = self._asking.next(capability, chooser, wishes, course, self._now_ms())
             try:
-                await self._deliver(chooser, one, capability, arguments, deadline_ms, wishes)
+                await self._deliver(chooser, one, capability, message, deadline_ms, wishes)
             except NEXT_MAY_DO as error:
                 course.failure = error
                 course.refused.append(one)
@@ -122,7 +120,7 @@ class Sending:
                 return True
 
     async def deliver(
-        self, to: PeerId, capability: str, arguments: bytes, deadline_ms: int, priority: int
+        self, to: PeerId, capability: str, message: bytes, deadline_ms: int, priority: int
     ) -> None:
         """Have one peer accept it, whether or not it says that it offers the capability."""
         self._check(capability, deadline_ms)
@@ -135,46 +133,47 @@ class Sending:
             chooser = Chooser(self._rng, self._now_ms())
             chooser.set_providers({to: 1}, "")
             one = chooser.providers[0]
-        await self._deliver(chooser, one, capability, arguments, deadline_ms, wishes)
+        await self._deliver(chooser, one, capability, message, deadline_ms, wishes)
 
     async def _deliver(
         self,
         chooser: Chooser,
         one: Destination,
         capability: str,
-        arguments: bytes,
+        message: bytes,
         deadline_ms: int,
         wishes: Wishes,
     ) -> None:
         to = PeerId(one.peer)
         numbers = self._numbers.setdefault(to, Numbers())
         number = numbers.begin()
-        sent = Sent(
-            capability,
-            arguments,
-            self._peer.incarnation,
-            number,
-            numbers.floor,
-            self._directory.start_of(to),
-            False,
-        )
+        start = self._peer.incarnation
+        sent = Sent(start, number, numbers.floor, self._directory.start_of(to), message)
         try:
-            await self._until_accepted(chooser, one, sent, deadline_ms, wishes.priority)
+            await self._until_accepted(chooser, one, capability, sent, deadline_ms, wishes.priority)
         finally:
             numbers.settle(number)
 
     async def _until_accepted(
-        self, chooser: Chooser, one: Destination, sent: Sent, deadline_ms: int, priority: int
+        self,
+        chooser: Chooser,
+        one: Destination,
+        what: str,
+        sent: Sent,
+        deadline_ms: int,
+        priority: int,
     ) -> None:
         attempt_s, unknown, repeats = FIRST_ATTEMPT_S, None, 0
+        payload = to_bytes(sent)
         while True:
-            left_s = (deadline_ms - self._now_ms()) / 1000
+            now_ms = self._now_ms()
+            left_s = (deadline_ms - now_ms) / 1000
             if left_s <= 0:
-                raise unknown or _not_sent(sent)
+                raise unknown or nobody_was_asked(what)
             try:
                 timeout_s = min(attempt_s, left_s) if sent.for_start else left_s
                 answer = await self._asking.attempt(
-                    chooser, one, SEND, to_bytes(sent), timeout_s, sent.capability, priority
+                    chooser, one, SEND, payload, timeout_s, what, priority, now_ms
                 )
             except (ConnectionLost, DeadlineExceeded) as error:
                 unknown = error
@@ -185,32 +184,25 @@ class Sending:
                 if unknown is None:
                     raise
             else:
-                self._take(answer, one, sent, unknown)
+                self._take(answer, one, what, unknown)
                 return
             repeats += 1
             attempt_s = min(attempt_s * 2, LONGEST_ATTEMPT_S)
-            sent = sent._replace(is_repeat=True)
             await asyncio.sleep(backoff_ms(repeats, self._rng) / 1000)
 
-    def _take(self, answer: bytes, one: Destination, sent: Sent, unknown: P2PError | None) -> None:
+    def _take(self, answer: bytes, one: Destination, what: str, unknown: P2PError | None) -> None:
         """Return where it was accepted; raise what the receiver says otherwise."""
         label = self._peer.label(PeerId(one.peer))
-        verdict = read_verdict(answer, label, sent.capability)
+        verdict = read_verdict(answer, label, what)
         if verdict == ACCEPTED:
             return
         if isinstance(verdict, RemoteError):
             raise verdict
         if verdict == RESTARTED and unknown is None:
             raise PeerUnreachable(label, "it was started again, and its news are under way")
-        raise unknown or ConnectionLost(label, sent.capability, f"the message is {verdict}")
+        raise unknown or ConnectionLost(label, what, f"the message is {verdict}")
 
     def _check(self, capability: str, deadline_ms: int) -> None:
         if deadline_ms - self._now_ms() > MAX_DEADLINE_MS:
             limit_s = MAX_DEADLINE_MS // 1000
             raise InvalidArguments(capability, f"a send has a deadline of at most {limit_s} s")
-
-
-def _not_sent(sent: Sent) -> DeadlineExceeded:
-    error = DeadlineExceeded("nobody yet", sent.capability, 0)
-    error.definite = True  # nobody was asked
-    return error

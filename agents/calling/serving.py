@@ -21,7 +21,7 @@ from agents.calling.messages import (
     SEND,
     SETTLED,
     Sent,
-    read_call,
+    read_message,
     read_notice,
     read_sent,
     refusal,
@@ -79,8 +79,8 @@ class Serving:
         await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _call(self, incoming: Incoming, payload: bytes) -> bytes:
-        capability, arguments = read_call(payload, self._peer.name)
-        return await self._host.run_call(capability, arguments, incoming, self._make_context)
+        capability, args, kwargs = read_message(payload, self._peer.name)
+        return await self._host.run_call(capability, args, kwargs, incoming, self._make_context)
 
     def _notice(self, peer_id: PeerId, payload: bytes) -> None:
         caller = self._principal_of(peer_id)
@@ -88,9 +88,9 @@ class Serving:
             self.counts["notice_dropped_stranger"] += 1
             return
         try:
-            capability, arguments, priority = read_notice(payload, self._peer.name)
+            priority, message = read_notice(payload, self._peer.name)
             incoming = Incoming(caller, NOTIFY, None, b"", priority)
-            accepted = self._host.accept(capability, arguments, incoming)
+            accepted = self._host.accept(*read_message(message, self._peer.name), incoming)
         except RemoteError as error:
             self.counts[f"notice_dropped_{_REASONS.get(type(error), 'refused')}"] += 1
             return
@@ -117,9 +117,9 @@ class Serving:
             return _ACCEPTED
         if verdict is Verdict.REFUSED:
             said = "an earlier copy of this message was refused"
-            return refusal(Overloaded(self._peer.name, sent.capability, said))
+            return refusal(Overloaded(self._peer.name, SEND, said))
         if verdict is Verdict.FULL:
-            raise Overloaded(self._peer.name, sent.capability, "too many messages are under way")
+            raise Overloaded(self._peer.name, SEND, "too many messages are under way")
         return _SETTLED
 
     def _judge(self, sent: Sent, incoming: Incoming) -> bytes:
@@ -127,7 +127,7 @@ class Serving:
         caller, priority = incoming.caller, incoming.priority
         unhurried = Incoming(caller, SEND, None, incoming.raw_trace, priority)
         try:
-            accepted = self._host.accept(sent.capability, sent.arguments, unhurried)
+            accepted = self._host.accept(*read_message(sent.message, self._peer.name), unhurried)
         except RemoteError as error:
             self._window.judge(caller.peer_id, sent.number, False)
             return refusal(error)

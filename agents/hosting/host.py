@@ -95,7 +95,9 @@ class AgentHost:
     def running(self) -> int:
         return sum(hosted.running for hosted in self._hosted.values())
 
-    def accept(self, capability: str, payload: bytes, incoming: Incoming) -> Accepted:
+    def accept(
+        self, capability: str, args: list[Any], kwargs: dict[Any, Any], incoming: Incoming
+    ) -> Accepted:
         """Check a call and give it a place, which `run` gives back.
 
         Raises:
@@ -106,7 +108,7 @@ class AgentHost:
             raise NoSuchMethod(self._node_name, capability, "it is not offered here any more")
         if hosted.mask != _CALL:  # that one was asked for where the call came in
             self._check_permission(hosted, incoming)
-        arguments = self._bind(hosted, payload)
+        arguments = self._bind(hosted, args, kwargs)
         priority = incoming.priority
         places = hosted.places[priority if 0 <= priority <= HIGH else 1]
         if hosted.running >= places:
@@ -130,7 +132,12 @@ class AgentHost:
             hosted.running -= 1
 
     async def run_call(
-        self, capability: str, payload: bytes, incoming: Incoming, make_context: MakeContext
+        self,
+        capability: str,
+        args: list[Any],
+        kwargs: dict[Any, Any],
+        incoming: Incoming,
+        make_context: MakeContext,
     ) -> bytes:
         """Run a call and return its encoded result.
 
@@ -138,7 +145,7 @@ class AgentHost:
             NoSuchMethod, PermissionDenied, BadRequest, Overloaded: nothing was run.
             Exception: whatever the handler raises, or `PayloadError` when its result cannot travel.
         """
-        accepted = self.accept(capability, payload, incoming)
+        accepted = self.accept(capability, args, kwargs, incoming)
         return _encoded(await self.run(accepted, make_context), capability)
 
     async def run_task(self, skill: str, payload: bytes, context: Context) -> bytes:
@@ -151,7 +158,7 @@ class AgentHost:
         hosted = self._hosted.get(skill)
         if hosted is None:
             raise NoSuchMethod(self._node_name, skill, "it is not offered here any more")
-        arguments = self._bind(hosted, payload)
+        arguments = self._bind(hosted, *read_arguments(payload, self._node_name, skill))
         hosted.running += 1
         try:
             result = await self._run(hosted, arguments, context, context.deadline_ms)
@@ -173,14 +180,12 @@ class AgentHost:
                 f"{incoming.caller.name} lacks the permission {missing.name}",
             )
 
-    def _bind(self, hosted: Hosted, payload: bytes) -> dict[str, Any]:
-        capability = hosted.handler.capability
-        args, kwargs = read_arguments(payload, self._node_name, capability)
+    def _bind(self, hosted: Hosted, args: list[Any], kwargs: dict[Any, Any]) -> dict[str, Any]:
         try:
             return hosted.handler.bind(args, kwargs)
         except InvalidArguments as error:
             self.counts["invalid_arguments"] += 1
-            raise BadRequest(self._node_name, capability, str(error)) from None
+            raise BadRequest(self._node_name, hosted.handler.capability, str(error)) from None
 
     async def _run(
         self,
@@ -199,8 +204,8 @@ class AgentHost:
             running_leash.reset(token)
 
 
-def read_arguments(payload: bytes, where: str, what: str) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments in a payload: `[positional, by name]`.
+def read_arguments(payload: bytes, where: str, what: str) -> tuple[list[Any], dict[Any, Any]]:
+    """Return the arguments in a task's payload: `[positional, by name]`.
 
     Raises:
         BadRequest: it holds something else.

@@ -65,11 +65,18 @@ def incoming(permissions: Permission = CALLERS, priority: int = 1) -> Incoming:
     return Incoming(bob, "agents.call", None, b"", priority)
 
 
-async def call_raw(host: AgentHost, capability: str, payload: bytes, asked: Incoming) -> bytes:
-    return await host.run_call(capability, payload, asked, lambda _, name: context(name))
+async def call_as(
+    asked: Incoming, host: AgentHost, capability: str, *args: Any, **named: Any
+) -> Any:
+    """Call as this peer; returns plain data."""
+    plain_args, plain_named = from_bytes(to_bytes([args, named]))
+    return from_bytes(
+        await host.run_call(
+            capability, plain_args, plain_named, asked, lambda _, name: context(name)
+        )
+    )
 
 
-async def call(host: AgentHost, capability: str, *args: Any, **kwargs: Any) -> Any:
+async def call(host: AgentHost, capability: str, *args: Any, **named: Any) -> Any:
     """Call as a peer may; returns plain data."""
-    payload = to_bytes([args, kwargs])
-    return from_bytes(await call_raw(host, capability, payload, incoming()))
+    return await call_as(incoming(), host, capability, *args, **named)

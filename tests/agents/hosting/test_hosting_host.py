@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 import pytest
-from hosting_lab import CALLER, CALLERS, call, call_raw, context, hosting, incoming, run
+from hosting_lab import CALLER, CALLERS, call, call_as, context, hosting, incoming, run
 
 from agents import Agent, BadAgent, Context, GiveUp
 from agents.hosting import TaskGrant, from_bytes, to_bytes
@@ -150,7 +150,7 @@ def test_a_caller_without_the_permission_runs_nothing() -> None:
             with pytest.raises(PermissionDenied, match="bob lacks the permission NODE_DRAIN"):
                 await call(host, "lab.drain")
             allowed = incoming(CALLERS | Permission.NODE_DRAIN)
-            await call_raw(host, "lab.drain", to_bytes([[], {}]), allowed)
+            await call_as(allowed, host, "lab.drain")
 
     run(main())
     assert ran == [1]
@@ -186,7 +186,7 @@ def test_bytes_that_are_no_arguments_are_a_bad_request(payload: bytes) -> None:
 
     async def main() -> None:
         with hosting(agent) as host, pytest.raises(BadRequest):
-            await call_raw(host, "lab.add", payload, incoming())
+            await host.run_task("lab.add", payload, context("lab.add"))
 
     run(main())
 
