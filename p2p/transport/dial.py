@@ -13,6 +13,7 @@ from typing import Protocol
 import zmq
 
 from keys import TransportKey
+from p2p.links import Lane
 from p2p.transport.flushing import Flusher
 from p2p.transport.monitors import Monitors
 from p2p.transport.outbox import Body
@@ -98,7 +99,7 @@ class Dial:
             self.socket,
             take=lambda: owner.dial_message(self),
             settled=exchange.flusher.room,
-            batch=exchange.settings.drain_frames,
+            batch=exchange.settings.drain_frames_of(Lane.BULK if bulk else Lane.DATA),
         )
         self._token = exchange.monitors.watch(self.socket, _EVENTS, self._on_event)
         try:

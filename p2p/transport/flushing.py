@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from p2p.transport.reading import SocketReader
+from p2p.transport.reading import Room, SocketReader
 
 _RETRY_S = 0.02
 
@@ -24,8 +24,9 @@ class Flushable(Protocol):
     def reader(self) -> SocketReader | None:
         """Of the socket that `flush` sends on, to be looked at after every send."""
 
-    def flush(self) -> bool:
-        """Send what can be sent; True when something must wait for room."""
+    def flush(self) -> Room:
+        """Send what can be sent. UNWANTED when nothing is left that must wait for room; otherwise
+        whether some of it has left."""
 
 
 class Flusher:
@@ -45,14 +46,19 @@ class Flusher:
             self._loop.call_soon(self._turn)
         self._dirty.append(item)
 
-    def room(self, reader: SocketReader) -> bool:
-        """That socket may have room again; True when anything was tried."""
+    def room(self, reader: SocketReader) -> Room:
+        """That socket may have room again."""
         if not self._stalled:
-            return False
-        waiting = [item for item in self._stalled if item.reader is reader]
-        for item in waiting:
-            self._flush(item)
-        return bool(waiting)
+            return Room.UNWANTED
+        found = Room.UNWANTED
+        for item in [item for item in self._stalled if item.reader is reader]:
+            # Whoever has nothing left to send has sent it just now.
+            found = (
+                Room.NONE
+                if self._flush(item) is Room.NONE and found is not Room.USED
+                else Room.USED
+            )
+        return found
 
     def close(self) -> None:
         self._closed = True
@@ -73,13 +79,15 @@ class Flusher:
         for reader in readers:
             reader.drain()
 
-    def _flush(self, item: Flushable) -> None:
-        if not item.flush():
+    def _flush(self, item: Flushable) -> Room:
+        left = item.flush()
+        if left is Room.UNWANTED:
             self._stalled.pop(item, None)
-            return
+            return left
         self._stalled[item] = None
         if self._timer is None and not self._closed:
             self._timer = self._loop.call_later(_RETRY_S, self._retry)
+        return left
 
     def _retry(self) -> None:
         self._timer = None

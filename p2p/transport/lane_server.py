@@ -112,7 +112,7 @@ class LaneServer:
             self.socket,
             take=self._take,
             settled=exchange.flusher.room,
-            batch=self._settings.drain_frames,
+            batch=self._settings.drain_frames_of(lane),
         )
         self._connections = Connections(0)
 

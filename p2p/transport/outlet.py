@@ -27,7 +27,7 @@ from p2p.transport.dialler import Dialler
 from p2p.transport.lane_server import Route
 from p2p.transport.outbox import QUEUED, REFUSED, Body, Outbox
 from p2p.transport.parts import read_body, skip_rest
-from p2p.transport.reading import SocketReader
+from p2p.transport.reading import Room, SocketReader
 
 Path = Dial | Route
 
@@ -93,31 +93,30 @@ class Outlet:
         if not self.dirty:
             self._flusher.mark(self)
 
-    def flush(self) -> bool:
-        """Hand over what waits, as far as the connection takes it; dial when there is none.
-
-        True when the connection is full.
-        """
+    def flush(self) -> Room:
+        """Hand over what waits, as far as the connection takes it; dial when there is none."""
         outbox = self._outbox
+        moved = Room.NONE
         outbox.seal()
         while (frame := outbox.first()) is not None:
             path = self._path
             if path is None:
                 self._open_window()
-                return False
+                return Room.UNWANTED
             payload, envelopes, body, size_bytes = frame
             sent = path.send(payload, body)
             if sent is Sent.FULL:
-                return True
+                return moved
             if sent is Sent.GONE:
                 self._lose(path, "the connection is gone")
                 continue
             outbox.pop()
+            moved = Room.USED
             for flow in (self._flow, self._mine):
                 flow.frames_out += 1
                 flow.bytes_out += size_bytes
                 flow.envelopes_out += envelopes
-        return False
+        return Room.UNWANTED
 
     @property
     def reader(self) -> SocketReader | None:

@@ -12,9 +12,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any
 
 import zmq
+
+
+class Room(Enum):
+    """What those who wait for room on a socket made of an offer."""
+
+    UNWANTED = auto()  # nobody waits
+    USED = auto()  # something was sent
+    NONE = auto()  # they tried in vain
 
 
 class SocketReader:
@@ -24,11 +33,11 @@ class SocketReader:
         socket: zmq.Socket[bytes],
         *,
         take: Callable[[], None],
-        settled: Callable[[SocketReader], bool],
+        settled: Callable[[SocketReader], Room],
         batch: int,
     ) -> None:
         """`take` reads one message. `settled` runs after each drain, since there may be room to
-        send, and says whether it sent anything."""
+        send."""
         self._loop = loop
         # Bound once: it is called for every frame. Its type says `int | bytes`.
         self._option: Callable[[int], Any] = socket.getsockopt
@@ -82,10 +91,25 @@ class SocketReader:
                 self._take()
                 if self.closed:
                     return
-            more = self._settled(self) or more
+            more = self._offer_room(more)
         finally:
             if more:
                 self._schedule()
+
+    def _offer_room(self, more: bool) -> bool:
+        """Let those send who wait for room; returns whether there is something to read.
+
+        A send may swallow the signal of a message, and a look for messages that of room. So they
+        take turns until two sends in a row were in vain: the second, a moment after the first,
+        swallows nothing, since libzmq looks for signals in a send only once in a while.
+        """
+        in_vain = 0
+        while (room := self._settled(self)) is not Room.UNWANTED:
+            in_vain = in_vain + 1 if room is Room.NONE else 0
+            if more or in_vain == 2:
+                break
+            more = bool(self._option(zmq.EVENTS) & zmq.POLLIN)
+        return more
 
     def _schedule(self) -> None:
         if not self._scheduled and not self.closed:

@@ -35,8 +35,9 @@ class TransportSettings:
     batch_envelopes: int = 64  # measured: more in one frame makes both sides wait for each other
     batch_bytes: int = 32 * 1024
     drain_frames: int = 16  # read from one socket before others get their turn
+    bulk_drain_frames: int = 4
     high_water_frames: int = 64  # inside libzmq, per connection and direction; more gains nothing
-    bulk_high_water_frames: int = 8  # of up to 1 MiB each
+    bulk_high_water_frames: int = 16  # of up to 1 MiB each
     routes_per_peer: int = 4  # live incoming connections of one peer on one lane
     subscriptions_per_peer: int = 4096  # of one subscriber, per connection
     topic_bytes: int = 255
@@ -62,6 +63,9 @@ class TransportSettings:
     def bulk_message_bytes(self) -> int:
         """The largest part of a message on the bulk lane, as seen by libzmq."""
         return MAX_BODY_BYTES + CURVE_SLACK_BYTES
+
+    def drain_frames_of(self, lane: Lane) -> int:
+        return self.bulk_drain_frames if lane is Lane.BULK else self.drain_frames
 
     def port_of(self, lane: Lane) -> int:
         return (self.control_port, self.data_port, self.bulk_port)[lane]

@@ -25,7 +25,7 @@ from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Exchange
 from p2p.transport.lane_server import SERVER_EVENTS
 from p2p.transport.parts import skip_rest, source_fd, user_id_of
-from p2p.transport.reading import SocketReader
+from p2p.transport.reading import Room, SocketReader
 from p2p.transport.sockets import bind
 from p2p.transport.subscriptions import Subscriptions
 
@@ -124,14 +124,17 @@ class TopicServer:
         if not self.dirty:
             self._exchange.flusher.mark(self)
 
-    def flush(self) -> bool:
-        """Hand over what waits, as far as the subscribers take it; True when some have no room."""
+    def flush(self) -> Room:
+        """Hand over what waits, as far as the subscribers take it."""
         opened, self._open = self._open, []
         for batch in opened:
             if batch.envelopes:
                 self._seal(batch)
+        waiting = len(self._frames)
         self._send()
-        return bool(self._frames)
+        if not self._frames:
+            return Room.UNWANTED
+        return Room.USED if len(self._frames) < waiting else Room.NONE
 
     def subscribers(self, topic: str) -> frozenset[PeerId]:
         """Whose living connection hears this topic."""
