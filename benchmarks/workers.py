@@ -37,6 +37,7 @@ class Worker:
     """One process that obeys: `with Worker("benchmarks.floors.blocking", "echo") as server`."""
 
     def __init__(self, module: str, *words: str) -> None:
+        self.module, self.words = module, words
         self.name = f"{module.removeprefix('benchmarks.')} {words[0] if words else ''}".strip()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self.spawned_s = time.perf_counter()

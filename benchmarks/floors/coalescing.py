@@ -78,7 +78,11 @@ async def echo_client(at_most: str, endpoint: str, key: str) -> None:
     async def notify(bytes_: int, count: int) -> Words:
         return await _pour(reader, bytes(bytes_), count)
 
-    await obey({}, {"echo": echo, "offer": offer, "notify": notify})
+    async def first() -> Words:
+        await ask(b"first")
+        return {}
+
+    await obey({}, {"echo": echo, "offer": offer, "notify": notify, "first": first})
 
 
 async def publisher() -> None:

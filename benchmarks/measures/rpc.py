@@ -112,7 +112,7 @@ def _crowded(pairs: dict[str, Pair], in_flight: int) -> Iterator[Figure]:
         more_is_better=True,
     )
     yield median_of(
-        f"its P99, {in_flight} in flight",
+        f"RPC 64 B, {in_flight} in flight, P99",
         _of(runs, OURS, "p99_us"),
         "us",
         "the same runs",

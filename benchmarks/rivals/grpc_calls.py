@@ -77,7 +77,11 @@ async def call(pems: Path, port: str) -> None:
             assert got_bytes == total_bytes, f"{got_bytes:,} of {total_bytes:,} bytes came"
             return {"mb_s": total_bytes / 1e6 / (time.perf_counter() - began)}
 
-        await obey({}, {"echo": echo, "stream": stream})
+        async def first() -> Words:
+            await ask(b"first")
+            return {}
+
+        await obey({}, {"echo": echo, "stream": stream, "first": first})
 
 
 def _read(pems: Path, name: str) -> bytes:
