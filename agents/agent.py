@@ -113,7 +113,7 @@ class Agent:
             idempotent: running it twice for one call does no harm. Where all who offer it say so,
                 a call that was lost under way is made again.
             balance: how callers choose among those who offer it, unless they say themselves; see
-                `agents.choosing.BALANCERS`.
+                `agents.choosing.BALANCERS`. `consistent_hash` is for calls that give a key.
             weight: 1 to 1000; the share of calls that this one wants, for `weighted`.
 
         Raises:

@@ -5,6 +5,7 @@ What this module does not know: how the node chooses a provider, topics, tasks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -52,14 +53,14 @@ class Messaging:
         key: str | None = None,
         priority: str = "normal",
         attempt: float | None = None,
+        named: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Ask whoever offers a capability, and return the answer.
 
         It is done at most once, unless all who offer it declare it idempotent: where the first
         choice refuses before it begins or is unreachable, another is asked; where a connection
-        breaks under way, only an idempotent one is asked again. A parameter of the handler that is
-        called like one of these options is given by position.
+        breaks under way, only an idempotent one is asked again.
 
         Args:
             deadline: seconds for everything; the handler is cancelled when they have passed.
@@ -71,6 +72,8 @@ class Messaging:
             key: with `consistent_hash`, the same key finds the same provider.
             priority: `low` leaves half of a handler's places free, `high` may take the last.
             attempt: seconds after which an idempotent capability is asked elsewhere.
+            named: more arguments by name, for a handler whose parameters are called like these
+                options: `named={"key": 1}`.
 
         Raises:
             NoProvider: nobody offers it.
@@ -82,7 +85,7 @@ class Messaging:
         capability = seen_from(self._namespace, capability)
         params: dict[str, Any] = {
             "capability": capability,
-            "message": to_bytes([capability, args, kwargs]),
+            "message": to_bytes([capability, args, {**kwargs, **named} if named else kwargs]),
             "timeout_s": deadline,
             "peer": peer,
         }
@@ -104,6 +107,7 @@ class Messaging:
         balance: str = "",
         key: str | None = None,
         priority: str = "normal",
+        named: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Hand a message over and wait for nothing; it arrives at most once, or not at all.
@@ -115,7 +119,7 @@ class Messaging:
             NoProvider, CircuitOpen, PeerUnreachable, QueueFull: it was not sent.
         """
         options = {"balance": balance, "key": key, "priority": priority}
-        params = self._message(capability, args, kwargs, peer=peer, options=options)
+        params = self._message(capability, args, kwargs, named, peer=peer, options=options)
         await self._gate.request("notify", params)
 
     async def send(
@@ -128,6 +132,7 @@ class Messaging:
         balance: str = "",
         key: str | None = None,
         priority: str = "normal",
+        named: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Hand a message over and return when a provider has accepted it.
@@ -148,7 +153,7 @@ class Messaging:
             DeadlineExceeded, ConnectionLost: it may have been accepted.
         """
         options = {"balance": balance, "key": key, "priority": priority}
-        params = self._message(capability, args, kwargs, peer=peer, options=options)
+        params = self._message(capability, args, kwargs, named, peer=peer, options=options)
         params["timeout_s"] = deadline
         await self._gate.request("send" if ack else "notify", params)
 
@@ -161,6 +166,7 @@ class Messaging:
         ack: Literal[False] = ...,
         deadline: float = ...,
         priority: str = ...,
+        named: Mapping[str, Any] | None = ...,
         **kwargs: Any,
     ) -> int: ...
 
@@ -173,6 +179,7 @@ class Messaging:
         ack: Literal[True],
         deadline: float = ...,
         priority: str = ...,
+        named: Mapping[str, Any] | None = ...,
         **kwargs: Any,
     ) -> list[Delivery]: ...
 
@@ -184,6 +191,7 @@ class Messaging:
         ack: bool = False,
         deadline: float = DEFAULT_DEADLINE_S,
         priority: str = "normal",
+        named: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> int | list[Delivery]:
         """Hand a message to all who offer a capability, this node among them.
@@ -197,7 +205,7 @@ class Messaging:
             NoProvider: nobody offers it; not with `everyone`.
         """
         params = self._message(
-            capability, args, kwargs, everyone=everyone, ack=ack, priority=priority
+            capability, args, kwargs, named, everyone=everyone, ack=ack, priority=priority
         )
         params["timeout_s"] = deadline
         said = await self._gate.request("broadcast", params)
@@ -209,10 +217,15 @@ class Messaging:
         ]
 
     def _message(
-        self, capability: str, args: tuple[Any, ...], kwargs: dict[str, Any], **more: Any
+        self,
+        capability: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        named: Mapping[str, Any] | None,
+        **more: Any,
     ) -> dict[str, Any]:
         capability = seen_from(self._namespace, capability)
-        message = to_bytes([capability, args, kwargs])
+        message = to_bytes([capability, args, {**kwargs, **(named or {})}])
         return {"capability": capability, "message": message, **more}
 
     async def wait_for(self, capability: str, timeout: float = DEFAULT_DEADLINE_S) -> None:

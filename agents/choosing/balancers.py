@@ -120,7 +120,9 @@ class ConsistentHash:
         pass
 
     def pick(self, candidates: Sequence[Destination], key: str | None, now_ms: int) -> Destination:
-        mark = int.from_bytes(blake2b((key or "").encode(), digest_size=8).digest(), "big")
+        mark = int.from_bytes(
+            blake2b((key or "").encode(errors="surrogatepass"), digest_size=8).digest(), "big"
+        )
         return max(candidates, key=lambda destination: _mixed(destination.place ^ mark))
 
 

@@ -99,7 +99,7 @@ class Chooser:
 
         Args:
             balance: a name of `BALANCERS`, or empty for what the providers declare.
-            key: for `consistent_hash`.
+            key: for `consistent_hash`; what has none is balanced by default.
             tried: whom this call has asked already.
             is_urgent: may pass a breaker that is open only because its destination is busy.
         """
@@ -109,6 +109,8 @@ class Chooser:
         if not candidates:
             return None
         name = balance or self._declared
+        if key is None and name == "consistent_hash":
+            name = DEFAULT_BALANCE  # one place for all that have no key would be no balance
         balancer = self._balancers.get(name)
         if balancer is None:
             balancer = self._balancers[name] = BALANCERS[name](self._rng)

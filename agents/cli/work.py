@@ -41,7 +41,7 @@ def _call(arguments: argparse.Namespace) -> None:
             *args,
             deadline=arguments.deadline,
             peer=arguments.peer,
-            **kwargs,
+            named=kwargs,
         )
 
     _print(ask_node(arguments, ask), arguments.json)

@@ -208,6 +208,28 @@ def test_a_message_to_who_may_not_send_it_is_refused(tmp_path: Path) -> None:
     in_lab(tmp_path, scenario)
 
 
+def test_arguments_that_are_called_like_options_travel_by_name(tmp_path: Path) -> None:
+    agent = Agent("store")
+    got: list[tuple[str, int]] = []
+
+    @agent.serve("store.put")
+    async def put(key: str, priority: int) -> str:
+        got.append((key, priority))
+        return key
+
+    async def scenario(lab: NodeLab) -> None:
+        net = (await lab.up("a", [agent])).net
+        assert (
+            await net.call("store.put", priority="high", named={"key": "k", "priority": 1}) == "k"
+        )
+        await net.send("store.put", "s", named={"priority": 2})
+        await net.notify("store.put", named={"key": "n", "priority": 3})
+        assert await net.broadcast("store.put", named={"key": "b", "priority": 4}) == 1
+        await until(lambda: sorted(got) == [("b", 4), ("k", 1), ("n", 3), ("s", 2)])
+
+    in_lab(tmp_path, scenario, voters=1)
+
+
 def test_a_send_ends_with_its_deadline(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         caller = await lab.up("caller")

@@ -115,7 +115,7 @@ def test_a_deadline_ends_the_call_and_the_handler(bob: Node, tmp_path: Path) -> 
     file = tmp_path / "marks"
 
     async def ask(net: Net) -> None:
-        await net.call("lab.mark", path=str(file), key="k", hold_s=60, deadline=0.3)
+        await net.call("lab.mark", str(file), "k", 60, deadline=0.3)
 
     with pytest.raises(DeadlineExceeded, match=r"lab\.mark at ada"):
         entered(bob, ask)
@@ -162,7 +162,7 @@ def test_a_node_killed_under_a_call_is_one_clear_line(tmp_path: Path) -> None:
         file = tmp_path / "marks"
 
         async def ask(net: Net) -> None:
-            await net.call("lab.mark", path=str(file), key="k", hold_s=60, deadline=60)
+            await net.call("lab.mark", str(file), "k", 60, deadline=60)
 
         async def main() -> None:
             async with connect(eve.home) as net:

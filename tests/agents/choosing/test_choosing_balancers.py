@@ -107,6 +107,13 @@ def test_when_a_provider_goes_only_its_own_keys_move(
     assert owners() == before
 
 
+def test_calls_without_a_key_do_not_all_go_to_one_place() -> None:
+    chooser = chooser_of(4)
+    chooser.set_providers({d.peer: 1 for d in chooser.providers}, "consistent_hash")
+    assert len(set(picks(chooser, "", 100))) == 4
+    assert len(set(picks(chooser, "", 100, key="k"))) == 1
+
+
 def test_keys_spread_evenly_and_those_of_one_that_goes_too() -> None:
     chooser = chooser_of(10)
     owner = {}
