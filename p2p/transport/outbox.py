@@ -23,7 +23,7 @@ Body = bytes | memoryview
 Frame = tuple[bytes, int, Body | None, int]  # payload, envelopes in it, body, bytes of both
 
 LOW, NORMAL, HIGH = 0, 1, 2
-QUEUED, FULL, REFUSED = 0, 1, 2  # what `push` says
+QUEUED, FULL, REFUSED, TOO_LARGE = 0, 1, 2, 3  # what `push` says
 
 
 class _Queue:
@@ -51,6 +51,7 @@ class Outbox:
         "_batch_envelopes",
         "_budget_bytes",
         "_frame_limit_bytes",
+        "_half_bytes",
         "_queues",
         "_refused_from_bytes",
         "_waiting",
@@ -61,6 +62,7 @@ class Outbox:
         self, *, budget_bytes: int, batch_envelopes: int, batch_bytes: int, frame_limit_bytes: int
     ) -> None:
         self._budget_bytes = budget_bytes
+        self._half_bytes = budget_bytes // 2  # below it nothing is refused
         self._refused_from_bytes = (budget_bytes // 2, budget_bytes * 9 // 10, budget_bytes)
         self._batch_envelopes = batch_envelopes
         self._batch_bytes = batch_bytes
@@ -79,31 +81,28 @@ class Outbox:
             len(queue.open) + sum(frame[1] for frame in queue.sealed) for queue in self._queues
         )
 
-    def push(self, envelope: bytes, priority: int = NORMAL, body: Body | None = None) -> int:
+    def push(self, envelope: bytes, priority: int = NORMAL) -> int:
         """Add one envelope.
 
         Returns:
-            REFUSED: there is no room for one of this priority. FULL: a frame is complete and
-            worth sending at once. QUEUED: it waits for the end of the turn.
+            REFUSED: there is no room for one of this priority. TOO_LARGE: no frame holds it.
+            FULL: a frame is complete and worth sending at once. QUEUED: it waits for the end of
+            the turn.
         """
-        size_bytes = len(envelope)
-        queued_bytes = self.queued_bytes
         queue = self._queues[priority]
-        if body is not None:
-            return self._push_with_body(queue, envelope, priority, body)
-        if (
-            queued_bytes >= self._refused_from_bytes[priority]
-            or queued_bytes + size_bytes > self._budget_bytes
-        ):
+        size_bytes = len(envelope)
+        total_bytes = self.queued_bytes + size_bytes
+        if total_bytes > self._half_bytes and self._refuses(size_bytes, priority):
             return REFUSED
-        assert size_bytes <= self._frame_limit_bytes, "the sender checks the size"
-        self.queued_bytes = queued_bytes + size_bytes
-        filled_bytes = queue.open_bytes + size_bytes
         said = QUEUED
+        filled_bytes = queue.open_bytes + size_bytes
         if filled_bytes > self._frame_limit_bytes:
+            if size_bytes > self._frame_limit_bytes:
+                return TOO_LARGE
             queue.seal()
             filled_bytes = size_bytes
             said = FULL
+        self.queued_bytes = total_bytes
         opened = queue.open
         opened.append(envelope)
         queue.open_bytes = filled_bytes
@@ -111,6 +110,19 @@ class Outbox:
             queue.seal()
             return FULL
         return said
+
+    def push_with_body(self, envelope: bytes, priority: int, body: Body) -> int:
+        """Add an envelope that travels alone, beside its body; says the same as `push`."""
+        if len(envelope) > self._frame_limit_bytes:
+            return TOO_LARGE
+        size_bytes = len(envelope) + bytes_of(body)
+        if self._refuses(size_bytes, priority):
+            return REFUSED
+        queue = self._queues[priority]
+        queue.seal()
+        queue.sealed.append((envelope, 1, body, size_bytes))
+        self.queued_bytes += size_bytes
+        return FULL
 
     def seal(self) -> None:
         """Close the frames that are being filled; the turn of the loop is over."""
@@ -152,17 +164,11 @@ class Outbox:
                 total_bytes += size_bytes
         assert self.queued_bytes == total_bytes <= self._budget_bytes
 
-    def _push_with_body(self, queue: _Queue, envelope: bytes, priority: int, body: Body) -> int:
-        size_bytes = len(envelope) + bytes_of(body)
-        if (
+    def _refuses(self, size_bytes: int, priority: int) -> bool:
+        return (
             self.queued_bytes >= self._refused_from_bytes[priority]
             or self.queued_bytes + size_bytes > self._budget_bytes
-        ):
-            return REFUSED
-        queue.seal()
-        queue.sealed.append((envelope, 1, body, size_bytes))
-        self.queued_bytes += size_bytes
-        return FULL
+        )
 
 
 def bytes_of(body: Body | None) -> int:

@@ -19,13 +19,13 @@ from collections.abc import Sequence
 import zmq
 
 from keys import PeerId
-from p2p.errors import QueueFull
+from p2p.errors import PayloadTooLarge, QueueFull
 from p2p.links import Lane, LaneFigures, LinkChanged, LinkState, OnFrame, OnLink
 from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Dial, Exchange, Sent
 from p2p.transport.dialler import Dialler
 from p2p.transport.lane_server import Route
-from p2p.transport.outbox import QUEUED, REFUSED, Body, Outbox
+from p2p.transport.outbox import FULL, REFUSED, TOO_LARGE, Outbox
 from p2p.transport.parts import read_body, skip_rest
 from p2p.transport.reading import Room, SocketReader
 
@@ -49,6 +49,7 @@ class Outlet:
         self.lane = lane
         self.dirty = False
         self._loop = exchange.loop
+        self._limit_bytes = settings.frame_limit_bytes
         self._window_s = settings.connect_timeout_ms / 1000
         self._counters = counters
         self._flow = counters.of(lane)
@@ -58,7 +59,7 @@ class Outlet:
         self._report = report
         self._flusher = exchange.flusher
         self._on_frame = on_frame
-        self._outbox = Outbox(
+        self.outbox = Outbox(
             budget_bytes=settings.budget_of(lane),
             batch_envelopes=settings.batch_envelopes,
             batch_bytes=settings.batch_bytes,
@@ -78,24 +79,27 @@ class Outlet:
         self._path: Path | None = None
         self._window: asyncio.TimerHandle | None = None
 
-    def push(self, envelope: bytes, priority: int, body: Body | None) -> None:
-        """Queue one envelope.
+    def pushed(self, said: int, size_bytes: int) -> None:
+        """The sender has pushed into `outbox`, and this is what the outbox said.
 
         Raises:
             QueueFull: too much is waiting already.
+            PayloadTooLarge: no frame holds an envelope of this size.
         """
-        said = self._outbox.push(envelope, priority, body)
-        if said != QUEUED:
-            if said == REFUSED:
-                self._refuse()
-            if self._path is not None:
-                self.flush()
+        if said == REFUSED:
+            self._refused += 1
+            self._counters.refused_queue_full += 1
+            raise QueueFull(self.peer_id, self.lane.name.lower(), self.outbox.queued_bytes)
+        if said == TOO_LARGE:
+            raise PayloadTooLarge(size_bytes, self._limit_bytes, "envelope")
+        if said == FULL and self._path is not None:
+            self.flush()
         if not self.dirty:
             self._flusher.mark(self)
 
     def flush(self) -> Room:
         """Hand over what waits, as far as the connection takes it; dial when there is none."""
-        outbox = self._outbox
+        outbox = self.outbox
         moved = Room.NONE
         outbox.seal()
         while (frame := outbox.first()) is not None:
@@ -145,7 +149,7 @@ class Outlet:
         if self._path is not None:
             self._counters.links_open -= 1
             self._path = None
-        return self._outbox.clear()
+        return self.outbox.clear()
 
     @property
     def up(self) -> bool:
@@ -153,14 +157,14 @@ class Outlet:
 
     @property
     def queued_bytes(self) -> int:
-        return self._outbox.queued_bytes
+        return self.outbox.queued_bytes
 
     def figures(self) -> LaneFigures:
         state = "up" if self._path else "dialling" if self._window else "idle"
         mine = self._mine
         return LaneFigures(
             state=state,
-            queued_bytes=self._outbox.queued_bytes,
+            queued_bytes=self.outbox.queued_bytes,
             frames_out=mine.frames_out,
             bytes_out=mine.bytes_out,
             envelopes_out=mine.envelopes_out,
@@ -218,17 +222,12 @@ class Outlet:
             flow.bytes_in += size_bytes
         self._on_frame(self.peer_id, self.lane, payload, body)
 
-    def _refuse(self) -> None:
-        self._refused += 1
-        self._counters.refused_queue_full += 1
-        raise QueueFull(self.peer_id, self.lane.name.lower(), self._outbox.queued_bytes)
-
     def _take(self, path: Path) -> None:
         self._path = path
         self._close_window()
         self._counters.links_open += 1
         self._tell(LinkState.UP)
-        if self._outbox:
+        if self.outbox:
             self._flusher.mark(self)
 
     def _lose(self, path: Path, reason: str) -> None:
@@ -241,7 +240,7 @@ class Outlet:
         spare = self._dialler.dial or (self._routes[-1] if self._routes else None)
         if spare is not None:
             self._take(spare)
-        elif self._outbox:
+        elif self.outbox:
             self._open_window()
 
     def _open_window(self) -> None:
@@ -257,7 +256,7 @@ class Outlet:
     def _give_up(self) -> None:
         self._window = None
         self._dialler.stop()
-        given_up = self._outbox.clear()
+        given_up = self.outbox.clear()
         self._given_up += given_up
         self._counters.dropped_unreachable += given_up
         self._tell(LinkState.UNREACHABLE, self._dialler.why)

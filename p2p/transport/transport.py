@@ -62,7 +62,6 @@ class ZmqTransport:
         self.settings = settings
         self.ports: Mapping[str, int] = {}
         self._key = key
-        self._limit_bytes = settings.frame_limit_bytes
         self._counters = TransportCounters()
         self._contacts: dict[PeerId, Contact] = {}
         self._peers: dict[str, PeerId] = {}  # user id, as ZAP gives it to a key, to peer
@@ -208,15 +207,17 @@ class ZmqTransport:
             PayloadTooLarge: the envelope is over the limit of one frame, or the body over its own.
             MisuseError: a body on a lane that carries none.
         """
-        if len(envelope) > self._limit_bytes:
-            raise PayloadTooLarge(len(envelope), self._limit_bytes, "envelope")
-        if body is not None:
-            _check_body(lane, body)
         outlet = self._outlets[lane].get(to)
         if outlet is None:
             self._opened()
             raise PeerUnreachable(to, "it is not admitted: introduce it first")
-        outlet.push(envelope, priority, body)
+        if body is None:
+            said = outlet.outbox.push(envelope, priority)
+        else:
+            _check_body(lane, body)
+            said = outlet.outbox.push_with_body(envelope, priority, body)
+        if said or not outlet.dirty:
+            outlet.pushed(said, len(envelope))
 
     def queued_bytes(self, to: PeerId, lane: Lane) -> int:
         """What waits here for this peer; 0 for a peer that is not admitted."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.transport.outbox import FULL, HIGH, LOW, NORMAL, QUEUED, REFUSED, Body, Outbox
+from p2p.transport.outbox import FULL, HIGH, LOW, NORMAL, QUEUED, REFUSED, TOO_LARGE, Body, Outbox
 
 PRIORITIES = (LOW, NORMAL, HIGH)
 
@@ -64,16 +63,18 @@ def test_the_budget_counts_what_waits() -> None:
     assert outbox.push(b"x" * 10) == QUEUED
 
 
-def test_an_envelope_over_the_limit_is_a_bug_of_the_caller() -> None:
-    with pytest.raises(AssertionError):
-        an_outbox().push(b"x" * 31)
+def test_an_envelope_over_the_limit_of_a_frame_is_not_taken() -> None:
+    outbox = an_outbox()
+    assert outbox.push(b"x" * 31) == TOO_LARGE
+    assert outbox.push_with_body(b"x" * 31, NORMAL, b"y") == TOO_LARGE
+    assert not outbox
 
 
 def test_clearing_tells_how_many_envelopes_are_lost() -> None:
     outbox = an_outbox()
     for priority in PRIORITIES * 2:
         outbox.push(b"x", priority)
-    outbox.push(b"x", body=b"xyz")
+    outbox.push_with_body(b"x", NORMAL, b"xyz")
     assert outbox.clear() == 7
     assert outbox.queued_bytes == 0
     assert outbox.first() is None
@@ -100,7 +101,7 @@ def test_a_body_travels_beside_its_envelope_alone_and_in_its_place() -> None:
     outbox = an_outbox()
     outbox.push(b"before")
     body = memoryview(b"12345678").cast("I")
-    assert outbox.push(b"with", body=body) == FULL
+    assert outbox.push_with_body(b"with", NORMAL, body) == FULL
     outbox.push(b"after")
     outbox.seal()
     assert outbox.queued_bytes == len(b"beforewithafter") + 8
@@ -129,7 +130,11 @@ def test_nothing_is_lost_or_reordered_whatever_is_done(
         if isinstance(action, tuple):
             envelope, priority, body = action
             envelope = bytes([priority]) + envelope[1:]
-            if outbox.push(envelope, priority, body) != REFUSED:
+            if body is None:
+                said = outbox.push(envelope, priority)
+            else:
+                said = outbox.push_with_body(envelope, priority, body)
+            if said != REFUSED:
                 waiting[priority] += envelope + bytes(body or b"")
         elif action == "seal":
             outbox.seal()
