@@ -21,6 +21,8 @@ class Pace:
         stream_bytes: of one stream.
         overload_s: how long five times too much is offered.
         repeats: of measurements that bring whole networks up and down.
+        starts: of one process.
+        watch_s: how long idle nodes are looked at.
     """
 
     rounds: int = 3
@@ -29,10 +31,20 @@ class Pace:
     stream_bytes: int = 1024 * MIB
     overload_s: float = 60.0
     repeats: int = 3
+    starts: int = 5
+    watch_s: float = 10.0
 
 
 FULL = Pace()
-QUICK = Pace(run_s=0.4, messages=200_000, stream_bytes=256 * MIB, overload_s=15.0, repeats=1)
+QUICK = Pace(
+    run_s=0.4,
+    messages=200_000,
+    stream_bytes=256 * MIB,
+    overload_s=15.0,
+    repeats=1,
+    starts=3,
+    watch_s=4.0,
+)
 
 _chosen = FULL
 

@@ -96,7 +96,10 @@ def publisher() -> None:
             socket.send(message)
         return {"began_s": began_s}
 
-    orders = {"wait_subscribers": wait_subscribers, "publish": publish}
+    orders: dict[str, Callable[..., Words]] = {
+        "wait_subscribers": wait_subscribers,
+        "publish": publish,
+    }
     obey_blocking({"endpoint": endpoint, "key": key}, orders)
 
 

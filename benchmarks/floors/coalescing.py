@@ -23,7 +23,7 @@ from benchmarks.counting import Count
 from benchmarks.floors.curve import dialler, listener
 from benchmarks.floors.reader import Reader
 from benchmarks.loads import closed_loop, open_loop
-from benchmarks.orders import obey, run_loop
+from benchmarks.orders import Order, obey, run_loop
 
 Words = dict[str, Any]
 
@@ -98,7 +98,7 @@ async def publisher() -> None:
     async def publish(count: int, bytes_: int) -> Words:
         return await _pour(reader, bytes(bytes_), count)
 
-    orders = {"wait_subscribers": wait_subscribers, "publish": publish}
+    orders: dict[str, Order] = {"wait_subscribers": wait_subscribers, "publish": publish}
     await obey({"endpoint": endpoint, "key": key}, orders)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from agents.running import run_loop
 from benchmarks.figures import Against, Figure, measures, median_of
 from benchmarks.nodes import TIMEOUT_S
+from benchmarks.pace import pace
 from consensus import Config, Entry, Role, Runner, SqliteStorage
 
 VOTERS = ("a", "b", "c")
 PAYLOAD = bytes(256)
 IN_FLIGHT = (1, 64)
-RUNS = 3
 RUN_S = 1.5
 WARM_UP_S = 0.3
 
@@ -28,7 +28,7 @@ def commits() -> Iterator[Figure]:
     """256 bytes to commit, with 1 and with 64 proposals on the way."""
     rates: dict[int, list[float]] = {n: [] for n in IN_FLIGHT}
     floors: dict[int, list[float]] = {n: [] for n in IN_FLIGHT}
-    for _ in range(RUNS):
+    for _ in range(pace().repeats):
         with tempfile.TemporaryDirectory(prefix="conclave-bench-") as directory:
             for in_flight, rate in run_loop(_cluster_rates(Path(directory))).items():
                 rates[in_flight].append(rate)

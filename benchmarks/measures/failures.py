@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, measures, median_of
 from benchmarks.nodes import TIMEOUT_S, Network, Node, attached_to, network
+from benchmarks.pace import pace
 
-ROUNDS = 3
 TASKS = 12
 
 _Times = dict[str, list[float]]
@@ -22,7 +22,7 @@ _Times = dict[str, list[float]]
 def failures() -> Iterator[Figure]:
     """Bring three voters up, kill a worker, bring it back, kill the leader; some rounds of it."""
     times: _Times = defaultdict(list)
-    for _ in range(ROUNDS):
+    for _ in range(pace().repeats):
         asyncio.run(_round(times))
     yield median_of(
         "first leader",

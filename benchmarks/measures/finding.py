@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.figures import Figure, measures, median_of
 from benchmarks.nodes import Node, network
-
-RUNS = 5
+from benchmarks.pace import pace
 
 
 @measures("finding")
@@ -20,7 +19,9 @@ def finding() -> Iterator[Figure]:
 
 async def _meet_by_mdns() -> list[tuple[float, float]]:
     runs = []
-    for _ in range(RUNS):  # new members each time: nobody has met anybody in an earlier run
+    for _ in range(
+        pace().repeats
+    ):  # new members each time: nobody has met anybody in an earlier run
         async with network(2) as members:
             first, second = members.nodes
             first.up()
@@ -33,7 +34,7 @@ async def _meet_by_mdns() -> list[tuple[float, float]]:
 
 async def _meet_by_seed() -> list[tuple[float, float]]:
     runs = []
-    for _ in range(RUNS):
+    for _ in range(pace().repeats):
         async with network(2) as members:
             first, second = members.nodes
             first.up("--no-mdns")

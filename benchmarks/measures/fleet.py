@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from benchmarks.contenders import homes_of
 from benchmarks.figures import Figure, measures, median_of
@@ -71,7 +72,7 @@ def _nodes(stack: ExitStack, homes: list[Path]) -> list[Worker]:
     return [first, *(worker(number, first.ready["door"]) for number in range(1, NODES))]
 
 
-def _all(nodes: list[Worker], do: str, **words: object) -> list[dict[str, object]]:
+def _all(nodes: list[Worker], do: str, **words: Any) -> list[dict[str, Any]]:
     """Order all nodes at once, and wait for all."""
     for node in nodes:
         node.order(do, **words)

@@ -9,17 +9,17 @@ import psutil
 
 from benchmarks.figures import Figure, measures, median_of
 from benchmarks.nodes import network
+from benchmarks.pace import pace
 
 SETTLE_S = 3.0
-WATCH_S = 10.0
 MB = 1_000_000
 
 
 @measures("idle")
 def idle() -> Iterator[Figure]:
-    """Memory and CPU of the leader and of the followers over ten seconds."""
+    """Memory and CPU of the leader and of the followers over some seconds."""
     memory_mb, leader, followers = asyncio.run(_watch())
-    how = f"over {WATCH_S:g} s in a network of three with one agent each"
+    how = f"over {pace().watch_s:g} s in a network of three with one agent each"
     yield median_of("idle memory", memory_mb, "MB", f"RSS of each node; {how}", target=60)
     yield median_of("idle CPU, leader", [leader], "%", f"of one core; {how}", target=2)
     yield median_of("idle CPU, follower", followers, "%", f"of one core; {how}", target=2)
@@ -32,9 +32,9 @@ async def _watch() -> tuple[list[float], float, list[float]]:
         leader = members.leader()
         processes = {node.name: psutil.Process(node.pid) for node in members.nodes}
         before = {name: _cpu_s(process) for name, process in processes.items()}
-        await asyncio.sleep(WATCH_S)
+        await asyncio.sleep(pace().watch_s)
         percent = {
-            name: 100 * (_cpu_s(process) - before[name]) / WATCH_S
+            name: 100 * (_cpu_s(process) - before[name]) / pace().watch_s
             for name, process in processes.items()
         }
         memory = [process.memory_info().rss / MB for process in processes.values()]

@@ -69,7 +69,8 @@ def _late_growth_bytes(memory: Memory) -> float:
     """Return how much either process grew from the second quarter of the time to the last."""
     each = list(zip(*memory.samples, strict=True))
     quarter = len(memory.samples) // 4
-    return max(
-        statistics.mean(rss[-quarter:]) - statistics.mean(rss[quarter : 2 * quarter])
+    grown = (
+        statistics.fmean(rss[-quarter:]) - statistics.fmean(rss[quarter : 2 * quarter])
         for rss in each
     )
+    return max(grown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from benchmarks.contenders import (
@@ -46,8 +47,8 @@ def rpc() -> Iterator[Figure]:
             stack,
             {
                 OURS: our_pair,
-                CAPPED: lambda s: reader_pair(s, AT_MOST),
-                BARE: lambda s: reader_pair(s, 1),
+                CAPPED: partial(reader_pair, at_most=AT_MOST),
+                BARE: partial(reader_pair, at_most=1),
                 GRPC: grpc_pair,
                 NATS: nats_pair,
             },
@@ -69,7 +70,7 @@ def calls() -> Iterator[Figure]:
         client = stack.enter_context(Worker(module, str(homes[1]), "asking", "1", door))
         client.ask("know", capabilities=["served.n0"])
         for in_flight in (1, 16, 256):
-            runs = alternate({OURS: lambda n=in_flight: _call(client, n)})[OURS]
+            runs = alternate({OURS: partial(_call, client, in_flight)})[OURS]
             yield median_of(
                 f"net.call, {in_flight} in flight",
                 [run["rate"] for run in runs],
@@ -88,7 +89,7 @@ def _echo(pairs: dict[str, Pair], in_flight: int) -> _Runs:
     def run(pair: Pair) -> dict[str, Any]:
         return pair.ask("echo", bytes_=BYTES, in_flight=in_flight, seconds=pace().run_s)
 
-    return alternate({name: lambda p=pair: run(p) for name, pair in pairs.items()})
+    return alternate({name: partial(run, pair) for name, pair in pairs.items()})
 
 
 def _of(runs: _Runs, name: str, what: str) -> list[float]:
@@ -142,7 +143,7 @@ def _on_schedule(pairs: dict[str, Pair]) -> Iterator[Figure]:
         return pair.ask("offer", bytes_=BYTES, rate=OPEN_RATE, seconds=seconds)
 
     able = {name: pairs[name] for name in (OURS, CAPPED)}
-    runs = alternate({name: lambda p=pair: run(p) for name, pair in able.items()})
+    runs = alternate({name: partial(run, pair) for name, pair in able.items()})
     for run_ in runs[OURS]:
         assert run_["unanswered"] == 0, run_
         assert not run_["errors"], run_

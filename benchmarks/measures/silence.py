@@ -9,14 +9,13 @@ from collections.abc import Iterator
 
 from benchmarks.figures import Figure, measures, median_of
 from benchmarks.nodes import network
-
-ROUNDS = 3
+from benchmarks.pace import pace
 
 
 @measures("silence")
 def silence() -> Iterator[Figure]:
     """SIGSTOP the leader of three: no connection breaks, only time tells."""
-    rounds = [asyncio.run(_round()) for _ in range(ROUNDS)]
+    rounds = [asyncio.run(_round()) for _ in range(pace().repeats)]
     yield median_of(
         "new leader, the old one silent",
         [new_leader_s for new_leader_s, _ in rounds],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 from benchmarks.contenders import (
     CAPPED,
@@ -24,7 +25,6 @@ from benchmarks.figures import Against, Figure, measures, median_of
 from benchmarks.pace import pace
 from benchmarks.workers import Worker
 
-ROUNDS = 5
 SETTLE_S = 1.0
 FIRST_REPLY_S = 0.45
 IDLE_MB = 45.0
@@ -41,13 +41,13 @@ def starting() -> Iterator[Figure]:
         homes = stack.enter_context(homes_of(2))
         server = stack.enter_context(Worker(MEMBERS, str(homes[0])))
         ours = (str(homes[1]), server.ready["door"], server.ready["peer"])
-        others = present(stack, {CAPPED: lambda s: reader_pair(s, 64), GRPC: grpc_pair})
+        others = present(stack, {CAPPED: partial(reader_pair, at_most=64), GRPC: grpc_pair})
         runs = alternate(
             {
-                OURS: lambda: _peer_once(*ours),
-                **{name: lambda p=pair: _client_once(p) for name, pair in others.items()},
+                OURS: partial(_peer_once, *ours),
+                **{name: partial(_client_once, pair) for name, pair in others.items()},
             },
-            rounds=ROUNDS,
+            rounds=pace().starts,
         )
     yield median_of(
         "start to first reply",

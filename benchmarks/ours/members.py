@@ -64,10 +64,21 @@ class Member:
             peer.serve_stream("bench.sink", self._sink, permission=Permission.CALL)
 
     def orders(self) -> dict[str, Order]:
-        done = (self.meet, self.echo, self.offer, self.overload, self.notify, self.take_notices)
-        done += (self.wait_subscribers, self.publish, self.subscribe, self.take, self.stream)
-        done += (self.window, self.changes)
-        return {order.__name__: order for order in done}
+        return {
+            "meet": self.meet,
+            "changes": self.changes,
+            "echo": self.echo,
+            "offer": self.offer,
+            "overload": self.overload,
+            "notify": self.notify,
+            "take_notices": self.take_notices,
+            "wait_subscribers": self.wait_subscribers,
+            "publish": self.publish,
+            "subscribe": self.subscribe,
+            "take": self.take,
+            "stream": self.stream,
+            "window": self.window,
+        }
 
     # -- what it serves ------------------------------------------------------------------------
 
