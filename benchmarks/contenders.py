@@ -122,6 +122,9 @@ def reader_pair(stack: ExitStack, at_most: int) -> Pair:
     return _curve_pair(stack, _COALESCING, ("echo-server", "echo-client"), str(at_most))
 
 
+MakePair = Callable[[ExitStack], Pair]
+
+
 def blocking_pair(stack: ExitStack, server: str, client: str) -> Pair:
     return _curve_pair(stack, _BLOCKING, (server, client))
 

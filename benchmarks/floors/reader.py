@@ -51,7 +51,8 @@ class Reader:
         self._retry: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
         self.on_raw: Callable[[bytes], None] | None = None  # of an XPUB: subscriptions
-        self._loop.add_reader(self._events(zmq.FD), self.drain)
+        descriptor: Any = socket.getsockopt(zmq.FD)
+        self._loop.add_reader(descriptor, self.drain)
         self._loop.call_soon(self.drain)
 
     def send(self, to: bytes, number: int, payload: bytes) -> None:

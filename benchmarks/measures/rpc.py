@@ -14,6 +14,7 @@ from benchmarks.contenders import (
     GRPC,
     NATS,
     OURS,
+    MakePair,
     Pair,
     alternate,
     grpc_pair,
@@ -36,6 +37,13 @@ TIMES_GRPC = 12.0
 TIMES_NATS = 2.5
 P99_US = 10_000.0
 
+_PAIRS: dict[str, MakePair] = {
+    OURS: our_pair,
+    CAPPED: partial(reader_pair, at_most=AT_MOST),
+    BARE: partial(reader_pair, at_most=1),
+    GRPC: grpc_pair,
+    NATS: nats_pair,
+}
 _Runs = dict[str, list[dict[str, Any]]]
 
 
@@ -43,16 +51,7 @@ _Runs = dict[str, list[dict[str, Any]]]
 def rpc() -> Iterator[Figure]:
     """64 bytes there and back: closed loops of 256, 16 and 1, and 10,000 a second offered."""
     with ExitStack() as stack:
-        pairs = present(
-            stack,
-            {
-                OURS: our_pair,
-                CAPPED: partial(reader_pair, at_most=AT_MOST),
-                BARE: partial(reader_pair, at_most=1),
-                GRPC: grpc_pair,
-                NATS: nats_pair,
-            },
-        )
+        pairs = present(stack, _PAIRS)
         yield from _crowded(pairs, 256)
         yield from _crowded(pairs, 16)
         yield from _alone(pairs)

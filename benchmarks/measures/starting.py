@@ -13,6 +13,7 @@ from benchmarks.contenders import (
     MEMBERS,
     OURS,
     RAW,
+    MakePair,
     Pair,
     alternate,
     blocking_pair,
@@ -41,7 +42,8 @@ def starting() -> Iterator[Figure]:
         homes = stack.enter_context(homes_of(2))
         server = stack.enter_context(Worker(MEMBERS, str(homes[0])))
         ours = (str(homes[1]), server.ready["door"], server.ready["peer"])
-        others = present(stack, {CAPPED: partial(reader_pair, at_most=64), GRPC: grpc_pair})
+        made: dict[str, MakePair] = {CAPPED: partial(reader_pair, at_most=64), GRPC: grpc_pair}
+        others = present(stack, made)
         runs = alternate(
             {
                 OURS: partial(_peer_once, *ours),
