@@ -1,6 +1,6 @@
 """Calls, notices and acknowledged messages between the agents of different nodes."""
 
-from agents.calling.asking import Wishes
+from agents.calling.caller import Wishes
 from agents.calling.calling import Calling
 from agents.calling.messages import PRIORITIES
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from agents.calling.asking import Asking, Wishes
+from agents.calling.caller import Caller, Wishes
 from agents.calling.choosers import Choosers
 from agents.calling.sending import Sending
 from agents.calling.serving import Serving
@@ -34,11 +34,12 @@ class Calling:
         make_context: MakeContext,
     ) -> None:
         clock, rng = world.clock, world.rng
+        self._now_ms = clock.now_ms
         self._peer = peer
         self._directory = directory
         self._choosers = Choosers(directory, clock, rng)
-        self._asking = Asking(peer, self._choosers, clock, rng, self._nobody)
-        self._sending = Sending(peer, self._asking, self._choosers, directory, clock, rng)
+        self._caller = Caller(peer, self._choosers, clock, rng, self._nobody)
+        self._sending = Sending(peer, self._caller, self._choosers, directory, clock, rng)
         self._serving = Serving(peer, host, clock, make_context)
         self._waiting: list[tuple[str, asyncio.Event]] = []
 
@@ -47,10 +48,10 @@ class Calling:
     ) -> bytes:
         """Ask a provider and return its encoded answer; see `Net.call` for what it raises."""
         wishes.check(capability)
-        deadline_ms = self._asking.deadline_ms(timeout_s)
+        deadline_ms = self._caller.deadline_ms(timeout_s)
         if wishes.to is None and not self._directory.offering(capability):
-            await self.wait_for(capability, min(timeout_s, PROVIDER_WAIT_S))
-        return await self._asking.call(capability, message, deadline_ms, wishes)
+            await self._wait_shortly(capability, deadline_ms)
+        return await self._caller.call(capability, message, deadline_ms, wishes)
 
     def notify(self, capability: str, message: bytes, wishes: Wishes) -> None:
         """Send a notice to a provider; see `Net.notify`."""
@@ -61,9 +62,9 @@ class Calling:
     async def send(self, capability: str, message: bytes, timeout_s: float, wishes: Wishes) -> None:
         """Have a provider accept a message; see `Net.send`."""
         wishes.check(capability)
-        deadline_ms = self._asking.deadline_ms(timeout_s)
+        deadline_ms = self._caller.deadline_ms(timeout_s)
         if wishes.to is None and not self._directory.offering(capability):
-            await self.wait_for(capability, min(timeout_s, PROVIDER_WAIT_S))
+            await self._wait_shortly(capability, deadline_ms)
         if not await self._sending.send(capability, message, deadline_ms, wishes):
             raise self._nobody(capability)
 
@@ -72,7 +73,7 @@ class Calling:
         count = 0
         for peer in self._audience(capability, everyone=everyone):
             try:
-                self.notify(capability, message, Wishes(peer, priority=priority))
+                self._sending.notify_peer(peer, message, priority)
             except P2PError:
                 self._serving.counts["broadcast_unsent"] += 1
             else:
@@ -89,7 +90,7 @@ class Calling:
         everyone: bool,
     ) -> dict[PeerId, Exception | None]:
         """Have each provider, or each living member, accept it; return what came of each."""
-        deadline_ms = self._asking.deadline_ms(timeout_s)
+        deadline_ms = self._caller.deadline_ms(timeout_s)
         places = asyncio.Semaphore(AT_ONCE)
         outcomes: dict[PeerId, Exception | None] = {}
 
@@ -137,6 +138,10 @@ class Calling:
 
     async def close(self) -> None:
         await self._serving.close()
+
+    async def _wait_shortly(self, capability: str, deadline_ms: int) -> None:
+        left_s = (deadline_ms - self._now_ms()) / 1000
+        await self.wait_for(capability, min(max(0.0, left_s), PROVIDER_WAIT_S))
 
     def _audience(self, capability: str, *, everyone: bool) -> list[PeerId]:
         """Return whom a broadcast is for.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from agents.calling.asking import NEXT_MAY_DO, Asking, Course, Wishes, nobody_was_asked
+from agents.calling.caller import NEXT_MAY_DO, Caller, Course, Wishes, nobody_was_asked
 from agents.calling.choosers import Choosers
 from agents.calling.messages import (
     ACCEPTED,
@@ -51,14 +51,14 @@ class Sending:
     def __init__(
         self,
         peer: Peer,
-        asking: Asking,
+        caller: Caller,
         choosers: Choosers,
         directory: Directory,
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self._peer = peer
-        self._asking = asking
+        self._caller = caller
         self._choosers = choosers
         self._directory = directory
         self._now_ms = clock.now_ms
@@ -71,7 +71,6 @@ class Sending:
         Raises:
             CircuitOpen, PeerUnreachable, QueueFull, PayloadTooLarge: it was not sent.
         """
-        payload = to_bytes([wishes.priority, message])
         course = Course()
         while True:
             providers = self._choosers.of(capability)
@@ -79,12 +78,12 @@ class Sending:
             if chooser is None or (wishes.to is not None and chooser.of(wishes.to) is None):
                 if wishes.to is None:
                     return False
-                self._peer.notify(wishes.to, NOTIFY, payload, priority=wishes.priority)
+                self.notify_peer(wishes.to, message, wishes.priority)
                 return True
             now_ms = self._now_ms()
-            one = self._asking.next(capability, chooser, wishes, course, now_ms)
+            one = self._caller.next(capability, chooser, wishes, course, now_ms)
             try:
-                self._peer.notify(PeerId(one.peer), NOTIFY, payload, priority=wishes.priority)
+                self.notify_peer(PeerId(one.peer), message, wishes.priority)
             except (PeerUnreachable, QueueFull) as error:
                 is_probe = chooser.begin(one, now_ms)
                 chooser.end(one, is_probe, Outcome.FAILED, 0, now_ms)
@@ -92,6 +91,14 @@ class Sending:
                 course.refused.append(one)
             else:
                 return True
+
+    def notify_peer(self, to: PeerId, message: bytes, priority: int) -> None:
+        """Send a notice to one peer, whatever is known of it.
+
+        Raises:
+            PeerUnreachable, QueueFull, PayloadTooLarge: it was not sent.
+        """
+        self._peer.notify(to, NOTIFY, to_bytes([priority, message]), priority=priority)
 
     async def send(self, capability: str, message: bytes, deadline_ms: int, wishes: Wishes) -> bool:
         """Return True when a provider has accepted it; False where nobody offers the capability.
@@ -110,7 +117,7 @@ class Sending:
                     return False
                 await self.deliver(wishes.to, capability, message, deadline_ms, wishes.priority)
                 return True
-            one = self._asking.next(capability, chooser, wishes, course, self._now_ms())
+            one = self._caller.next(capability, chooser, wishes, course, self._now_ms())
             try:
                 await self._deliver(chooser, one, capability, message, deadline_ms, wishes)
             except NEXT_MAY_DO as error:
@@ -172,7 +179,7 @@ class Sending:
                 raise unknown or nobody_was_asked(what)
             try:
                 timeout_s = min(attempt_s, left_s) if sent.for_start else left_s
-                answer = await self._asking.attempt(
+                answer = await self._caller.attempt(
                     chooser, one, SEND, payload, timeout_s, what, priority, now_ms
                 )
             except (ConnectionLost, DeadlineExceeded) as error:

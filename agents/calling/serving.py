@@ -44,6 +44,7 @@ from p2p import (
 log = logging.getLogger("conclave.agents.calling")
 
 MAX_RUNNING = 16_384
+GRACE_S = 0.3
 _ACCEPTED, _RESTARTED, _SETTLED = (to_bytes([word]) for word in (ACCEPTED, RESTARTED, SETTLED))
 _REASONS: dict[type[RemoteError], str] = {
     BadRequest: "bad_request",
@@ -73,7 +74,9 @@ class Serving:
         peer.serve_notice(NOTIFY, self._notice, permission=Permission.CALL)
 
     async def close(self) -> None:
-        """Stop what runs in the background."""
+        """Let what runs in the background end soon, or stop it."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=GRACE_S)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)

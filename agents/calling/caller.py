@@ -94,7 +94,7 @@ class Course:
         self.repeats = 0
 
 
-class Asking:
+class Caller:
     """Makes the calls of one node.
 
     Args:
@@ -237,13 +237,21 @@ class Asking:
             outcome = Outcome.ANSWERED
             return answer
         except P2PError as error:
-            # Places are kept from low priority on purpose: its refusals are no bad sign.
-            if priority != LOW or not isinstance(error, Overloaded):
+            if self._tells(error, one, priority):
                 outcome = outcome_of(error)
             raise
         finally:
             took_us = int((time() - began_s) * 1_000_000)
             chooser.end(one, is_probe, outcome, took_us, now_ms + took_us // 1000)
+
+    def _tells(self, error: P2PError, one: Destination, priority: int) -> bool:
+        """Whether an error says anything of the provider."""
+        if not isinstance(error, (Overloaded, QueueFull)):
+            return True
+        if priority == LOW:
+            return False  # room is kept from it on purpose
+        # An error in our own name: our own table is full, and nothing left this node.
+        return error.peer != self._peer.name or one.peer == self._peer.peer_id
 
     def _left_s(self, capability: str, deadline_ms: int, now_ms: int, course: Course) -> float:
         if deadline_ms > now_ms:
