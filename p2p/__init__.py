@@ -37,6 +37,7 @@ from p2p.errors import (
     PortInUse,
     QueueFull,
     RemoteError,
+    StreamAborted,
     TransportFailed,
     WorldError,
 )
@@ -46,6 +47,7 @@ from p2p.membership import MembershipSettings, MemberState
 from p2p.peer import Papers, Peer
 from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, PresenceEvent
 from p2p.rpc import Incoming
+from p2p.streams import Stream, StreamHandler
 from p2p.topics import Publication, Subscription
 from p2p.transport import zmq_version
 from p2p.wire import (
@@ -100,6 +102,9 @@ __all__ = [
     "QueueFull",
     "RemoteError",
     "Session",
+    "Stream",
+    "StreamAborted",
+    "StreamHandler",
     "Subscription",
     "SystemClock",
     "TraceContext",

@@ -10,7 +10,8 @@
     |   |-- Overloaded               definite
     |   |-- BadRequest               definite
     |   |-- HandlerFailed            definite: the handler ran and raised
-    |   `-- Cancelled                indefinite
+    |   |-- Cancelled                indefinite
+    |   `-- StreamAborted            indefinite
     `-- WorldError                   the network or the machine failed
         |-- PeerUnreachable          definite
         |-- QueueFull                definite
@@ -91,6 +92,12 @@ class HandlerFailed(RemoteError):
 
 class Cancelled(RemoteError):
     """The handler was cancelled before it finished; it may have done part of its work."""
+
+    definite = False
+
+
+class StreamAborted(RemoteError):
+    """One side gave the stream up; some chunks may have been received, and in order."""
 
     definite = False
 

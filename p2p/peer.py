@@ -33,6 +33,7 @@ from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
+from p2p.streams import Stream, StreamHandler, Streams
 from p2p.topics import Subscription, Topics
 from p2p.wire import BadFrame, Priority, decode_frame
 from p2p.world import World
@@ -112,6 +113,15 @@ class Peer:
             self._principal_of,
             self.label,
         )
+        self._streams = Streams(
+            self.principal,
+            self._transport,
+            world.clock,
+            world.rng,
+            self._principal_of,
+            self.label,
+            self.incarnation,
+        )
         self._topics = Topics(self.peer_id, self._transport)
         self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
         self._presence = Presence(
@@ -156,6 +166,7 @@ class Peer:
         if self._papers_check is not None:
             self._papers_check.cancel()
         await self._presence.close()
+        await self._streams.close()
         await self._exchange.close()
         self._topics.close()
         await self._gathering.close()
@@ -175,7 +186,39 @@ class Peer:
 
     def declared(self) -> Mapping[str, Permission]:
         """Return every served method with the permission it asks for."""
-        return self._exchange.declared()
+        return {**self._exchange.declared(), **self._streams.declared()}
+
+    def serve_stream(
+        self, method: str, handler: StreamHandler, *, permission: Permission, limit: int = 256
+    ) -> None:
+        """Take streams for `method` of callers who hold the permission.
+
+        `async handler(incoming, payload, stream)`: when it returns, what it wrote is finished and
+        what it left unread is thrown away; what it raises ends the stream at both sides.
+        """
+        self._streams.serve(method, handler, permission, limit)
+
+    async def open_stream(
+        self,
+        to: PeerId,
+        method: str,
+        payload: bytes = b"",
+        *,
+        timeout_s: float = 10.0,
+        deadline_s: float | None = None,
+        window_bytes: int | None = None,
+        what: str = "",
+    ) -> Stream:
+        """Open a stream to a peer; see `Streams.open`."""
+        return await self._streams.open(
+            to,
+            method,
+            payload,
+            timeout_s=timeout_s,
+            deadline_s=deadline_s,
+            window_bytes=window_bytes,
+            what=what,
+        )
 
     async def request(
         self,
@@ -249,6 +292,7 @@ class Peer:
             **{f"membership_{k}": v for k, v in self._presence.counters().items()},
             **{f"rpc_{k}": v for k, v in self._exchange.counts.items()},
             **{f"peer_{k}": v for k, v in self.counts.items()},
+            **{f"streams_{k}": v for k, v in self._streams.figures().items()},
             "rpc_pending": self._exchange.pending,
             "rpc_running": self._exchange.running,
         }
@@ -289,6 +333,7 @@ class Peer:
         log.warning("%s is cut off: %s", self.label(peer_id), reason)
         self._strikes.pop(peer_id, None)
         self._exchange.lose(peer_id, reason)
+        self._streams.lose(peer_id, reason)
         self._gathering.expel(peer_id)
         self._presence.expelled(peer_id)
 
@@ -302,6 +347,7 @@ class Peer:
         incarnation = session.sequence - session.sequence % SEQUENCES_PER_START
         if outcome is Admitted.REPLACED:
             self._exchange.lose(session.peer_id, "it was started again")
+            self._streams.lose(session.peer_id, "it was started again")
         self._presence.admitted(session.peer_id, incarnation)
 
     def _on_dial_failed(self, peer_id: PeerId) -> None:
@@ -318,6 +364,10 @@ class Peer:
             )
             if event.after in (MemberState.DEAD, MemberState.LEFT):
                 self._exchange.lose(event.peer_id, event.reason)
+                if event.after is MemberState.LEFT:
+                    self._streams.lose(event.peer_id, event.reason)
+                else:
+                    self._streams.doubt(event.peer_id)  # the dead may come back
                 self._gathering.gone(event.peer_id)
                 self._strikes.pop(event.peer_id, None)
 
@@ -336,7 +386,10 @@ class Peer:
                 self._strike(peer_id)
                 return
             envelopes = [one._replace(payload=body) for one in envelopes]
-        self._exchange.on_envelopes(peer_id, lane, envelopes)
+        if lane is Lane.BULK:
+            self._streams.on_envelopes(peer_id, envelopes)
+        else:
+            self._exchange.on_envelopes(peer_id, lane, envelopes)
 
     def _strike(self, peer_id: PeerId) -> None:
         """A member that keeps sending garbage is cut off; it may introduce itself again."""
@@ -346,6 +399,7 @@ class Peer:
 
     def _on_link(self, change: LinkChanged) -> None:
         self._exchange.on_link(change)
+        self._streams.on_link(change)
         if change.state is LinkState.UP:
             return
         if change.state is LinkState.REFUSED:

@@ -17,6 +17,7 @@ from p2p.errors import (
     Overloaded,
     PermissionDenied,
     RemoteError,
+    StreamAborted,
 )
 from p2p.wire.payload import PayloadError, decode_payload, encode_payload
 
@@ -28,6 +29,7 @@ CODES: dict[str, type[RemoteError]] = {
     "bad_request": BadRequest,
     "handler_failed": HandlerFailed,
     "cancelled": Cancelled,
+    "aborted": StreamAborted,
 }
 _NAMES = {error: code for code, error in CODES.items()}
 
