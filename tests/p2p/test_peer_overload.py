@@ -145,18 +145,10 @@ def test_deeply_nested_payloads_are_an_error_of_their_sender_and_harm_nobody() -
 
         ben.serve("read", read, permission=Permission.CALL)
         ada, _ = await lab.up("ada", "ben")
-        for payload in (
-            b"\x91" * 500_000,
-            b"\xdd\xff\xff\xff\xff",
-            b"\x81" * 100_000,
-            b"\xc1",
-            b"",
-        ):
-            try:
+        deep, long, odd = b"\x91" * 500_000, b"\xdd\xff\xff\xff\xff", b"\xc1"
+        for payload in (deep, long, b"\x81" * 100_000, odd, b""):
+            with pytest.raises(BadRequest, match="payload"):
                 await ada.request(ben.peer_id, "read", payload)
-                raise AssertionError("it was read")
-            except BadRequest as error:
-                assert "payload" in str(error)
         assert await ada.request(ben.peer_id, "read", encode_payload([1, 2])) == encode_payload(2)
 
     in_lab(scenario)
