@@ -58,9 +58,8 @@ class Messaging:
     ) -> Any:
         """Ask whoever offers a capability, and return the answer.
 
-        It is done at most once, unless all who offer it declare it idempotent: where the first
-        choice refuses before it begins or is unreachable, another is asked; where a connection
-        breaks under way, only an idempotent one is asked again.
+        It is done at most once, unless all who offer it declare it idempotent: who refuses or is
+        unreachable is passed over, but a call lost under way is made again only if idempotent.
 
         Args:
             deadline: seconds for everything; the handler is cancelled when they have passed.
@@ -72,8 +71,7 @@ class Messaging:
             key: with `consistent_hash`, the same key finds the same provider.
             priority: `low` leaves half of a handler's places free, `high` may take the last.
             attempt: seconds after which an idempotent capability is asked elsewhere.
-            named: more arguments by name, for a handler whose parameters are called like these
-                options: `named={"key": 1}`.
+            named: more arguments by name, where the handler calls them like one of these options.
 
         Raises:
             NoProvider: nobody offers it.
@@ -90,12 +88,8 @@ class Messaging:
             "peer": peer,
         }
         if balance or key is not None or priority != "normal" or attempt is not None:
-            params["options"] = {
-                "balance": balance,
-                "key": key,
-                "priority": priority,
-                "attempt_s": attempt,
-            }
+            options = {"balance": balance, "key": key, "priority": priority, "attempt_s": attempt}
+            params["options"] = options
         value = from_bytes(await self._gate.request("call", params))
         return value if returns is None else as_type(value, returns)
 
