@@ -17,6 +17,7 @@ from p2p.links import Lane
 from p2p.transport.flushing import Flusher
 from p2p.transport.monitors import Monitors
 from p2p.transport.outbox import Body
+from p2p.transport.parts import SHARE_FROM_BYTES
 from p2p.transport.reading import SocketReader
 from p2p.transport.settings import TransportSettings
 from p2p.transport.sockets import Sockets
@@ -114,7 +115,7 @@ class Dial:
                 self.socket.send(payload, zmq.NOBLOCK)
             else:
                 self.socket.send(payload, zmq.NOBLOCK | zmq.SNDMORE)
-                self.socket.send(body, zmq.NOBLOCK, copy=False)
+                self.socket.send(body, zmq.NOBLOCK, copy=len(body) < SHARE_FROM_BYTES)
         except zmq.Again:
             return Sent.FULL
         return Sent.YES

@@ -21,7 +21,13 @@ from p2p.transport.connections import Connection, Connections
 from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Exchange, Sent
 from p2p.transport.outbox import Body
-from p2p.transport.parts import read_body, skip_rest, source_fd, user_id_of
+from p2p.transport.parts import (
+    SHARE_FROM_BYTES,
+    read_body,
+    skip_rest,
+    source_fd,
+    user_id_of,
+)
 from p2p.transport.reading import SocketReader
 from p2p.transport.sockets import bind
 
@@ -66,7 +72,7 @@ class Route:
                 socket.send(payload, zmq.NOBLOCK)
             else:
                 socket.send(payload, zmq.NOBLOCK | zmq.SNDMORE)
-                socket.send(body, zmq.NOBLOCK, copy=False)
+                socket.send(body, zmq.NOBLOCK, copy=len(body) < SHARE_FROM_BYTES)
         except zmq.Again:
             return Sent.FULL
         except zmq.ZMQError as error:

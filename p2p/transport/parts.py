@@ -9,6 +9,9 @@ import zmq
 
 from p2p.links import MAX_BODY_BYTES
 
+# Below this a copy is cheaper than telling another thread when libzmq has done with the original.
+SHARE_FROM_BYTES = 256 * 1024
+
 
 def source_fd(frame: zmq.Frame) -> int:
     """The descriptor of the connection that a message came over; -1 when there is none."""
