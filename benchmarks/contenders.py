@@ -117,6 +117,14 @@ def our_pair(stack: ExitStack) -> Pair:
     return Pair(server, client, {"to": server.ready["peer"]})
 
 
+def our_stream_pair(stack: ExitStack) -> Pair:
+    """Raises NotThere while there are no streams."""
+    pair = our_pair(stack)
+    if "serve_stream" not in pair.client.ready["able"]:
+        raise NotThere("there are no streams yet")
+    return pair
+
+
 def reader_pair(stack: ExitStack, at_most: int) -> Pair:
     """The bare reader; `at_most` envelopes in a message."""
     return _curve_pair(stack, _COALESCING, ("echo-server", "echo-client"), str(at_most))

@@ -133,11 +133,9 @@ class Memory:
     def sample(self) -> None:
         self.samples.append(tuple(int(p.memory_info().rss) for p in self._processes))
 
-    @property
-    def growth_bytes(self) -> int:
-        """The most that any one of them grew above where it began."""
-        first = self.samples[0]
-        return max(max(s[n] - first[n] for s in self.samples) for n in range(len(first)))
+    def above_bytes(self, idle: tuple[int, ...]) -> int:
+        """Return the most that any one of them held above this."""
+        return max(max(s[n] - idle[n] for s in self.samples) for n in range(len(idle)))
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from benchmarks.contenders import OURS, Pair, alternate, present
+from benchmarks.contenders import OURS, Pair, alternate, our_stream_pair, present
 from benchmarks.figures import Against, Figure, measures, median_of
-from benchmarks.measures.streams import our_stream_pair
 from benchmarks.pace import MIB, pace
 
 RATE = 1_000
@@ -53,7 +52,11 @@ def _length_s(pair: Pair) -> float:
 
 
 def _window(pair: Pair, length_s: float, stream_bytes: int) -> dict[str, Any]:
-    return pair.ask("window", rate=RATE, seconds=length_s, stream_bytes=stream_bytes)
+    window = pair.ask("window", rate=RATE, seconds=length_s, stream_bytes=stream_bytes)
+    for what in ("calls", "pings"):
+        assert not window[what]["errors"], window[what]
+        assert window[what]["unanswered"] == 0, window[what]
+    return window
 
 
 def _suspected(changes: dict[str, Any]) -> int:
