@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from agents.calling.choosers import Choosers, Providers, outcome_of
-from agents.calling.messages import CALL, HIGH, LOW, NORMAL
+from agents.calling.messages import CALL, LOW, NORMAL
 from agents.choosing import BALANCERS, Chooser, Destination, Outcome, backoff_ms
 from agents.errors import CircuitOpen, InvalidArguments
 from agents.hosting import handler_deadline_ms
@@ -183,23 +183,18 @@ class Caller:
             P2PError: nobody is left, and this is why.
             CircuitOpen: nobody was asked and nobody may be.
         """
-        urgent = wishes.priority == HIGH
         one: Destination | None
         if wishes.to is not None:
             one = chooser.of(wishes.to)
-            if one in course.refused or (
-                one is not None and not chooser.may_pass(one, now_ms, is_urgent=urgent)
-            ):
+            if one in course.refused or (one is not None and not chooser.may_pass(one, now_ms)):
                 one = None
         else:
             tried: Sequence[Destination] = course.refused
             if course.unsure:
                 tried = [*course.refused, *course.unsure]
-            one = chooser.choose(wishes.balance, wishes.key, now_ms, tried, is_urgent=urgent)
+            one = chooser.choose(wishes.balance, wishes.key, now_ms, tried)
             if one is None and course.unsure:
-                one = chooser.choose(
-                    wishes.balance, wishes.key, now_ms, course.refused, is_urgent=urgent
-                )
+                one = chooser.choose(wishes.balance, wishes.key, now_ms, course.refused)
         if one is not None:
             return one
         if course.failure is not None:

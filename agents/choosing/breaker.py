@@ -14,6 +14,9 @@ What this module does not know: clocks, peers, errors (see `Outcome`), how many 
 Invariants: at most one probe is under way, and only in HALF_OPEN; an OPEN breaker has a time at
 which it ends.
 
+Who refuses because it is busy is alive, and refusing is cheap: a breaker that opened for it would
+leave a busy provider idle, and a flood of one kind of calls would shut out all others.
+
 Source: M. Nygard, "Release It!", chapter 5. The jitter is small, because a probe that comes early
 may cost its caller a deadline.
 """
@@ -95,8 +98,6 @@ class Breaker:
 
     Attributes:
         opened: how often it opened.
-        is_busy: it is open because the destination refused as overloaded; one that is merely busy
-            keeps places for urgent calls, which may pass.
     """
 
     __slots__ = (
@@ -109,7 +110,6 @@ class Breaker:
         "_settings",
         "_trips",
         "_until_ms",
-        "is_busy",
         "opened",
         "state",
     )
@@ -125,7 +125,6 @@ class Breaker:
         self._trips = 0
         self._has_probe = False
         self.state = State.CLOSED
-        self.is_busy = False
         self.opened = 0
 
     def may_pass(self, now_ms: int) -> bool:
@@ -149,10 +148,7 @@ class Breaker:
             if is_probe:
                 self._apply(E.PROBE_ABANDONED, now_ms)
             return
-        failed = outcome >= Outcome.OVERLOADED
-        if failed:
-            busy = outcome is Outcome.OVERLOADED
-            self.is_busy = busy if self.state is S.CLOSED or is_probe else self.is_busy
+        failed = outcome is Outcome.FAILED
         if is_probe:
             self._apply(E.PROBE_FAILURE if failed else E.PROBE_SUCCESS, now_ms)
         elif self.state is S.CLOSED:

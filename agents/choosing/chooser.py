@@ -92,8 +92,6 @@ class Chooser:
         key: str | None,
         now_ms: int,
         tried: Collection[Destination] = (),
-        *,
-        is_urgent: bool = False,
     ) -> Destination | None:
         """Return whom to ask, or None when nobody is left who may be asked.
 
@@ -101,11 +99,10 @@ class Chooser:
             balance: a name of `BALANCERS`, or empty for what the providers declare.
             key: for `consistent_hash`; what has none is balanced by default.
             tried: whom this call has asked already.
-            is_urgent: may pass a breaker that is open only because its destination is busy.
         """
         candidates: Sequence[Destination] = self._sorted
         if tried or not self._is_calm:
-            candidates = self._candidates(tried, now_ms, is_urgent)
+            candidates = self._candidates(tried, now_ms)
         if not candidates:
             return None
         name = balance or self._declared
@@ -117,10 +114,9 @@ class Chooser:
             self._times = self._times or name == "fastest"
         return balancer.pick(candidates, key, now_ms)
 
-    def may_pass(self, destination: Destination, now_ms: int, *, is_urgent: bool = False) -> bool:
+    def may_pass(self, destination: Destination, now_ms: int) -> bool:
         """Whether one provider may be asked now."""
-        breaker = destination.breaker
-        return breaker.may_pass(now_ms) or (is_urgent and breaker.is_busy)
+        return destination.breaker.may_pass(now_ms)
 
     def begin(self, destination: Destination, now_ms: int) -> bool:
         """An attempt begins; return whether it is a breaker's probe, for `end`."""
@@ -161,18 +157,12 @@ class Chooser:
         if self._is_calm:
             assert all(d.breaker.state is State.CLOSED for d in self._sorted)
 
-    def _candidates(
-        self, tried: Collection[Destination], now_ms: int, is_urgent: bool
-    ) -> list[Destination]:
+    def _candidates(self, tried: Collection[Destination], now_ms: int) -> list[Destination]:
         if not self._is_calm:
             self._is_calm = all(
                 d.breaker.state is State.CLOSED and d.out_until_ms <= now_ms for d in self._sorted
             )
-        passing = [
-            d
-            for d in self._sorted
-            if d not in tried and self.may_pass(d, now_ms, is_urgent=is_urgent)
-        ]
+        passing = [d for d in self._sorted if d not in tried and self.may_pass(d, now_ms)]
         return [d for d in passing if d.out_until_ms <= now_ms] or passing
 
     def _compare(self, now_ms: int) -> None:

@@ -60,15 +60,6 @@ def test_when_all_are_open_nobody_is_asked() -> None:
     assert chooser.choose("", None, 1) is None
 
 
-def test_urgent_calls_pass_a_breaker_that_is_open_for_being_busy_only() -> None:
-    busy, dead = chooser_of(1), chooser_of(1)
-    open_breaker(busy, busy.providers[0], Outcome.OVERLOADED)
-    open_breaker(dead, dead.providers[0], Outcome.FAILED)
-    assert busy.choose("", None, 1) is None
-    assert busy.choose("", None, 1, is_urgent=True) is busy.providers[0]
-    assert dead.choose("", None, 1, is_urgent=True) is None
-
-
 def tally(chooser: Chooser, destination: Destination, outcome: Outcome, us: int = 1_000) -> None:
     for _ in range(OutlierSettings().least):
         finish(chooser, destination, outcome, 0, us)
@@ -175,9 +166,9 @@ class Story(RuleBasedStateMachine):
     def wait(self, wait_ms: int) -> None:
         self.now_ms += wait_ms
 
-    @rule(balance=st.sampled_from(["", *BALANCERS]), urgent=st.booleans())
-    def begin(self, balance: str, urgent: bool) -> None:
-        one = self.chooser.choose(balance, "k", self.now_ms, is_urgent=urgent)
+    @rule(balance=st.sampled_from(["", *BALANCERS]))
+    def begin(self, balance: str) -> None:
+        one = self.chooser.choose(balance, "k", self.now_ms)
         if one is not None:
             self.under_way.append((one, self.chooser.begin(one, self.now_ms)))
 
