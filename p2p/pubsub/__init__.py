@@ -1,0 +1,1 @@
+"""Topics: publications in order, what was lost of them, and getting it back."""
