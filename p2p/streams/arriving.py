@@ -1,7 +1,8 @@
 """One direction of a stream, at the side that receives: what is expected, what waits to be read.
 
 Credit is given back as the program reads, so a slow reader slows the writer, and what waits here
-never exceeds the window. A chunk that comes twice is dropped, one that comes too early is not
+never exceeds the window. Grants lag by up to a quarter of the window, so a chunk must not cost more
+than the rest. A chunk that comes twice is dropped, one that comes too early is not
 taken: something was lost, and is to be asked for.
 
 What this module does not know: connections, time, programs.

@@ -7,14 +7,13 @@ its whole cost is granted, so what is kept here never exceeds the other side's w
 
 What this module does not know: connections, time, programs.
 
-Invariants: acknowledged <= next number to send <= number after the last; the cost of what was
-taken never exceeds the credit.
+Invariants: acknowledged <= next number to send <= number after the last; what is acknowledged was
+sent; the cost of what was taken never exceeds the credit.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 
 Chunk = bytes | bytearray | memoryview
 
@@ -40,7 +39,8 @@ class Outgoing:
         self.sent_bytes = 0
         self.acknowledged_bytes = 0
         self._kept: deque[Chunk | None] = deque()  # from `acknowledged` on; None is the end
-        self._unsent = 0  # how many at the end of `_kept` are to be sent
+        self._unsent = 0  # how many at the end of `_kept` are to be sent, or sent again
+        self._ever_sent = 0  # the number after the last that was ever sent
         self._cost = 0
         self._is_finished = False
 
@@ -87,28 +87,29 @@ class Outgoing:
 
     def sent(self) -> None:
         """That one has been handed over."""
+        number = self.acknowledged + len(self._kept) - self._unsent
         chunk = self._kept[-self._unsent]
         self._unsent -= 1
-        if chunk is not None:
-            self.sent_bytes += len(chunk)
+        if number >= self._ever_sent:
+            self._ever_sent = number + 1
+            if chunk is not None:
+                self.sent_bytes += len(chunk)
 
     def acknowledge(self, expected: int, credit: int) -> bool:
         """The other side has everything before `expected`; False when that cannot be."""
-        under_way = len(self._kept) - self._unsent
-        if expected > self.acknowledged + under_way:
+        if expected > self._ever_sent:
             return False
         while self.acknowledged < expected:
             chunk = self._kept.popleft()
             self.acknowledged += 1
             if chunk is not None:
                 self.acknowledged_bytes += len(chunk)
+        self._unsent = min(self._unsent, len(self._kept))
         self.credit = max(self.credit, credit)
         return True
 
     def rewind(self) -> None:
         """Send again whatever is not acknowledged."""
-        under_way = len(self._kept) - self._unsent
-        self.sent_bytes -= sum(len(c) for c in islice(self._kept, under_way) if c is not None)
         self._unsent = len(self._kept)
 
     def forget(self) -> None:
@@ -119,6 +120,7 @@ class Outgoing:
 
     def check_invariants(self) -> None:
         assert 0 <= self._unsent <= len(self._kept)
+        assert self.acknowledged <= self._ever_sent
         assert self.acknowledged_bytes <= self.sent_bytes
         assert None not in list(self._kept)[:-1]
         assert self._cost <= self.credit or not self._cost

@@ -10,9 +10,11 @@ What this module does not know: requests, what chunks hold, why a connection bro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from keys import PeerId, Permission, Principal
 from p2p.clock import Clock
@@ -36,9 +38,11 @@ from p2p.streams.messages import (
     read_credit,
     read_open,
 )
+from p2p.streams.opening import Opening
 from p2p.streams.past import Past
 from p2p.streams.serving import Desk, StreamHandler
 from p2p.streams.stream import Stream, StreamCalls
+from p2p.streams.table import Table
 from p2p.streams.timers import Timers
 from p2p.wire import Envelope, decode_fault, encode_fault, encode_payload, next_span, running_trace
 
@@ -76,12 +80,11 @@ class Streams:
         self._last_number = first_number
         self._settings = settings or StreamSettings()
         self._desk = Desk(clock, own.name)
-        self._streams: dict[Key, Stream] = {}
-        self._opening: dict[Key, tuple[bytes, int, bytes, asyncio.Future[None]]] = {}
+        self._table = Table()
+        self._opening: dict[Key, Opening] = {}
         self._past = Past(own.name)
         self._stalled: dict[Stream, None] = {}
         self._timers = Timers()
-        self._ended_bytes: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self._carrier = Carrier(own.peer_id, transport, self.on_envelopes, self.counts)
 
@@ -96,17 +99,9 @@ class Streams:
         return self._desk.declared()
 
     def figures(self) -> dict[str, int]:
-        """Return plain counters; bytes are those of streams that are over and of those that are
-        not."""
-        live = list(self._streams.values())
-        return {
-            **self.counts,
-            "open": len(live),
-            "sent_bytes": self._ended_bytes["sent"] + sum(s.sent_bytes for s in live),
-            "received_bytes": self._ended_bytes["received"] + sum(s.received_bytes for s in live),
-            "doubtful": sum(s.core.is_doubtful for s in live),
-            "waiting_to_send": len(self._stalled),
-        }
+        """Return plain counters."""
+        waiting = {"waiting_to_send": len(self._stalled)}
+        return {**self.counts, **self._table.figures(), **waiting}
 
     async def open(
         self,
@@ -133,29 +128,29 @@ class Streams:
         """
         self._last_number += 1
         key = Key(to, self._last_number, True)
-        if sum(k.peer_id == to and k.is_opener for k in self._streams) >= PER_PEER:
+        if self._table.count(to, is_opener=True) >= PER_PEER:
             raise Overloaded(self._own.name, method, f"{PER_PEER} streams to {self._label(to)}")
         window = max(MIN_WINDOW, window_bytes or self._settings.window)
-        core = StreamCore(self._with(window), self._clock.now_ms(), is_opener=True)
+        core = StreamCore(
+            replace(self._settings, window=window), self._clock.now_ms(), is_opener=True
+        )
         stream = self._add(key, what or method, core)
-        budget_ms = 0 if deadline_s is None else max(1, int(deadline_s * 1000))
-        asks = open_payload(method, payload, core.arriving.credit)
-        trace = next_span(running_trace.get(), self._rng)
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._opening[key] = (asks, budget_ms, trace, answered)
+        opening = self._opening[key] = Opening(
+            open_payload(method, payload, core.arriving.credit),
+            0 if deadline_s is None else max(1, int(deadline_s * 1000)),
+            next_span(running_trace.get(), self._rng),
+        )
         try:
-            self._carrier.send(key, Verb.OPEN, asks, budget_ms=budget_ms, trace=trace)
+            opening.ask(self._carrier, key)
             async with asyncio.timeout(timeout_s):
-                await answered
+                await opening.answered
         except TimeoutError:
             error = DeadlineExceeded(self._label(to), stream.what, timeout_s)
             self._abort(stream, error)
             raise error from None
         except BaseException as error:
-            if not stream.is_over:
-                reason = error if isinstance(error, P2PError) else None
-                gone = reason or StreamAborted(self._own.name, stream.what, "it was given up")
-                self._abort(stream, gone)
+            gone = StreamAborted(self._own.name, stream.what, "it was given up")
+            self._abort(stream, error if isinstance(error, P2PError) else gone)
             raise
         finally:
             del self._opening[key]
@@ -168,7 +163,7 @@ class Streams:
         now_ms = self._clock.now_ms()
         for _, ident, sequence, target, budget_ms, _, trace, payload in envelopes:
             key = Key(peer, ident >> 1, not ident & 1)
-            stream = self._streams.get(key)
+            stream = self._table.get(key)
             if target == Verb.OPEN:
                 self._on_open(key, stream, budget_ms, trace, payload)
             elif stream is None:
@@ -183,7 +178,7 @@ class Streams:
         if change.lane is not Lane.BULK or change.state is LinkState.REFUSED:
             return
         now_ms = self._clock.now_ms()
-        for key, stream in self._of(change.peer_id):
+        for key, stream in self._table.of(change.peer_id):
             if change.state is LinkState.UP:
                 self._say(key, stream, stream.core.link_up(now_ms))
             elif change.state is LinkState.UNREACHABLE and stream.core.state is State.OPENING:
@@ -194,21 +189,19 @@ class Streams:
 
     def doubt(self, peer: PeerId) -> None:
         """A peer is called dead: its streams end unless it answers in time."""
-        for _, stream in self._of(peer):
+        for _, stream in self._table.of(peer):
             stream.core.link_down(self._clock.now_ms())
 
     def lose(self, peer: PeerId, reason: str) -> None:
         """A peer is gone for good: it was started again, or cut off."""
-        for key, stream in self._of(peer):
+        for key, stream in self._table.of(peer):
             self._end(key, stream, ConnectionLost(self._label(peer), stream.what, reason))
         self._past.forget(peer)
 
     async def close(self) -> None:
         """Abort everything, and return when the handlers have ended."""
-        for key, stream in list(self._streams.items()):
-            gone = StreamAborted(self._own.name, stream.what, "this peer is stopping")
-            self._abort(stream, gone)
-            self._streams.pop(key, None)
+        for _, stream in self._table:
+            stream.abort("this peer is stopping")
         self._timers.close()
         await self._desk.close()
 
@@ -233,7 +226,7 @@ class Streams:
             self.counts["malformed"] += 1
             return
         method, data, credit = asked
-        theirs = sum(k.peer_id == key.peer_id and not k.is_opener for k in self._streams)
+        theirs = self._table.count(key.peer_id, is_opener=False)
         refusal = self._desk.refusal(method, caller)
         if refusal is None and theirs >= PER_PEER:
             refusal = Overloaded(self._own.name, method, f"{PER_PEER} streams of one peer are open")
@@ -242,17 +235,19 @@ class Streams:
             self._carrier.say(key, Verb.REFUSE, encode_fault(refusal))
             return
         window = self._settings.window if theirs < SMALL_WINDOW_FROM else MIN_WINDOW
-        core = StreamCore(self._with(window), self._clock.now_ms(), is_opener=False)
+        core = StreamCore(
+            replace(self._settings, window=window), self._clock.now_ms(), is_opener=False
+        )
         core.outgoing.acknowledge(0, credit)
-        stream = self._add(key, method, core)
+        opened = self._add(key, method, core)
         self._carrier.say(key, Verb.ACCEPT, encode_payload(core.arriving.credit))
         deadline_ms = self._clock.now_ms() + budget_ms if budget_ms else None
         incoming = Incoming(caller, method, deadline_ms, trace)
-        self._desk.start(incoming, data, stream, self._handled)
+        self._desk.start(incoming, data, opened, self._handled)
 
     def _handled(self, stream: Stream, error: Exception | None, remote_traceback: str) -> None:
         """The handler has ended: what it left unread is thrown away, what it wrote arrives."""
-        key = self._key_of(stream)
+        key = self._table.key_of(stream)
         if key is None:
             return
         if error is not None:
@@ -314,8 +309,8 @@ class Streams:
         if verb == Verb.ACCEPT:
             core.on_accept(credit, now_ms)
             opening = self._opening.get(key)
-            if opening is not None and not opening[3].done():
-                opening[3].set_result(None)
+            if opening is not None:
+                opening.settle(None)
             return True
         good, says = core.on_resume(number, credit, now_ms, is_answer=verb == Verb.RESUMED)
         self._say(key, stream, says)
@@ -334,7 +329,7 @@ class Streams:
     def _pump(self, stream: Stream) -> None:
         """Hand over what may be sent."""
         core = stream.core
-        key = self._key_of(stream)
+        key = self._table.key_of(stream)
         if key is None:
             return
         outgoing = core.outgoing
@@ -359,7 +354,7 @@ class Streams:
 
     def _tell(self, stream: Stream) -> None:
         """The program has read a good part: let the other side go on."""
-        key = self._key_of(stream)
+        key = self._table.key_of(stream)
         if key is not None:
             arriving = stream.core.arriving
             says = [Say(Verb.CREDIT, arriving.expected, arriving.grant())]
@@ -368,10 +363,8 @@ class Streams:
     def _say(self, key: Key, stream: Stream, says: list[Say]) -> None:
         for say in says:
             if say.verb is Verb.OPEN:
-                opening = self._opening.get(key)
-                if opening is not None:
-                    asks, budget_ms, trace, _ = opening
-                    self._carrier.say(key, Verb.OPEN, asks, budget_ms=budget_ms, trace=trace)
+                with contextlib.suppress(KeyError, P2PError):  # it is said again later
+                    self._opening[key].ask(self._carrier, key)
             else:
                 credit = encode_payload(say.credit)
                 if not self._carrier.say(key, say.verb, credit, sequence=say.number):
@@ -381,7 +374,7 @@ class Streams:
 
     def _abort(self, stream: Stream, error: Exception, remote_traceback: str = "") -> None:
         """End it from this side, and tell the other."""
-        key = self._key_of(stream)
+        key = self._table.key_of(stream)
         if key is None:
             return
         self.counts["aborted"] += 1
@@ -399,18 +392,16 @@ class Streams:
         self, key: Key, stream: Stream, error: P2PError | None, fault: bytes | None = None
     ) -> None:
         """Forget a stream; `error` is None when it was done."""
-        if self._streams.pop(key, None) is None:
+        if not self._table.remove(key):
             return
         self._stalled.pop(stream, None)
-        self._ended_bytes["sent"] += stream.sent_bytes
-        self._ended_bytes["received"] += stream.received_bytes
         core = stream.core
         if error is not None:
             fault = fault or encode_fault(StreamAborted(self._own.name, stream.what, str(error)))
             core.abort()
             opening = self._opening.get(key)
-            if opening is not None and not opening[3].done():
-                opening[3].set_exception(error)
+            if opening is not None:
+                opening.settle(error)
             stream.fail(error)
             self._desk.stop(stream)
         else:
@@ -423,20 +414,20 @@ class Streams:
     def _add(self, key: Key, what: str, core: StreamCore) -> Stream:
         calls = StreamCalls(self._label, self._pump, self._tell, self._abort)
         stream = Stream(key.peer_id, key.number, key.is_opener, what, core, calls)
-        self._streams[key] = stream
+        self._table.add(key, stream)
         self.counts["opened"] += 1
         self._timers.within("tick", TICK_S, self._tick)
         return stream
 
     def _tick(self) -> None:
         now_ms = self._clock.now_ms()
-        for key, stream in list(self._streams.items()):
+        for key, stream in self._table:
             self._say(key, stream, stream.core.tick(now_ms))
             if stream.core.end is End.LOST:
                 away_s = self._settings.resume_ms / 1000
                 reason = f"it did not come back within {away_s:g} s"
                 self._end(key, stream, ConnectionLost(stream.peer, stream.what, reason))
-        if self._streams:
+        if self._table:
             self._timers.within("tick", TICK_S, self._tick)
 
     def _unstall(self) -> None:
@@ -457,15 +448,3 @@ class Streams:
             self.counts["chunks_unread"] += 1
         if arriving.credit_is_due():
             self._tell(stream)
-
-    def _with(self, window: int) -> StreamSettings:
-        own = self._settings
-        return StreamSettings(window, own.resume_ms, own.retry_ms, own.silence_ms)
-
-    def _key_of(self, stream: Stream) -> Key | None:
-        """Return the key of a stream, or None when it is over."""
-        key = Key(stream.peer_id, stream.number, stream.is_opener)
-        return key if self._streams.get(key) is stream else None
-
-    def _of(self, peer: PeerId) -> list[tuple[Key, Stream]]:
-        return [(key, stream) for key, stream in self._streams.items() if key.peer_id == peer]
