@@ -113,7 +113,7 @@ class Operations:
 
     async def _subscribe(self, params: Mapping[str, Any]) -> AsyncIterator[Any]:
         peer = self._node.peer
-        subscription = peer.subscribe(str(params["topic"]), int(params["buffer"]))
+        subscription = peer.subscribe(str(params["topic"]), buffer=int(params["buffer"]))
         try:
             yield "subscribed"
             async for message in subscription:

@@ -20,10 +20,13 @@ from p2p.discovery import (
     usable_interfaces,
 )
 from p2p.errors import (
+    BadFileName,
     BadRequest,
     Cancelled,
     ConnectionLost,
     DeadlineExceeded,
+    FileDamaged,
+    FileNotStored,
     HandlerFailed,
     IntroductionFailed,
     MisuseError,
@@ -46,9 +49,15 @@ from p2p.links import Lane
 from p2p.membership import MembershipSettings, MemberState
 from p2p.peer import Papers, Peer
 from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, PresenceEvent
+from p2p.pubsub import (
+    BadTopic,
+    NotEnoughSubscribers,
+    Publication,
+    SubscriberTooSlow,
+    Subscription,
+)
 from p2p.rpc import Incoming
-from p2p.streams import Stream, StreamHandler
-from p2p.topics import Publication, Subscription
+from p2p.streams import ReceivedFile, Stream, StreamHandler, receive_file, send_file
 from p2p.transport import zmq_version
 from p2p.wire import (
     PayloadError,
@@ -65,13 +74,17 @@ __all__ = [
     "Address",
     "AdvertSeen",
     "Alarm",
+    "BadFileName",
     "BadRequest",
     "BadSeed",
+    "BadTopic",
     "Cancelled",
     "CandidateReport",
     "Clock",
     "ConnectionLost",
     "DeadlineExceeded",
+    "FileDamaged",
+    "FileNotStored",
     "HandlerFailed",
     "HeartbeatSeen",
     "Incoming",
@@ -87,6 +100,7 @@ __all__ = [
     "MisuseError",
     "NoMulticast",
     "NoSuchMethod",
+    "NotEnoughSubscribers",
     "NotRunning",
     "Overloaded",
     "P2PError",
@@ -100,11 +114,13 @@ __all__ = [
     "PresenceEvent",
     "Publication",
     "QueueFull",
+    "ReceivedFile",
     "RemoteError",
     "Session",
     "Stream",
     "StreamAborted",
     "StreamHandler",
+    "SubscriberTooSlow",
     "Subscription",
     "SystemClock",
     "TraceContext",
@@ -120,6 +136,8 @@ __all__ = [
     "join",
     "multicast_problem",
     "parse_seed",
+    "receive_file",
+    "send_file",
     "survey_interfaces",
     "usable_interfaces",
     "use_trace",

@@ -32,9 +32,9 @@ from p2p.gathering import Gathering
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
+from p2p.pubsub import Topics
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
 from p2p.streams import Stream, StreamHandler, Streams
-from p2p.topics import Subscription, Topics
 from p2p.wire import BadFrame, Priority, decode_frame
 from p2p.world import World
 
@@ -122,7 +122,18 @@ class Peer:
             self.label,
             self.incarnation,
         )
-        self._topics = Topics(self.peer_id, self._transport)
+        self._topics = Topics(
+            self.principal,
+            self.incarnation,
+            self._transport,
+            self._exchange,
+            self._principal_of,
+        )
+        self.publish = self._topics.publish
+        self.room_to_publish = self._topics.room_to_publish
+        self.wait_subscribers = self._topics.wait_subscribers
+        self.keep_history = self._topics.keep_history
+        self.subscribe = self._topics.subscribe
         self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
         self._presence = Presence(
             Membership(self.peer_id, settings or MembershipSettings(), world.rng),
@@ -165,10 +176,10 @@ class Peer:
     async def _close(self) -> None:
         if self._papers_check is not None:
             self._papers_check.cancel()
+        await self._topics.close()
         await self._presence.close()
         await self._streams.close()
         await self._exchange.close()
-        self._topics.close()
         await self._gathering.close()
         await self._transport.close()
 
@@ -248,14 +259,6 @@ class Peer:
         """Send without an answer, at most once; see `Exchange.notify`."""
         self._exchange.notify(to, method, payload, lane=lane, priority=priority)
 
-    def publish(self, topic: str, payload: bytes) -> int:
-        """Send to all who subscribe to this topic; see `Topics.publish`."""
-        return self._topics.publish(topic, payload)
-
-    def subscribe(self, topic: str, limit: int = 1000) -> Subscription:
-        """Receive a topic from every member, ourselves among them."""
-        return self._topics.subscribe(topic, limit)
-
     # -- who is there --------------------------------------------------------------------------
 
     @property
@@ -291,6 +294,7 @@ class Peer:
             **{f"admission_{k}": v for k, v in self._gathering.counters().items()},
             **{f"membership_{k}": v for k, v in self._presence.counters().items()},
             **{f"rpc_{k}": v for k, v in self._exchange.counts.items()},
+            **{f"topics_{k}": v for k, v in self._topics.counters().items()},
             **{f"peer_{k}": v for k, v in self.counts.items()},
             **{f"streams_{k}": v for k, v in self._streams.figures().items()},
             "rpc_pending": self._exchange.pending,
@@ -362,7 +366,10 @@ class Peer:
                 event.reason,
                 extra={"peer": event.peer_id},
             )
+            if event.after is MemberState.ALIVE:
+                self._topics.is_present(event.peer_id, event.incarnation)
             if event.after in (MemberState.DEAD, MemberState.LEFT):
+                self._topics.is_gone(event.peer_id)
                 self._exchange.lose(event.peer_id, event.reason)
                 if event.after is MemberState.LEFT:
                     self._streams.lose(event.peer_id, event.reason)

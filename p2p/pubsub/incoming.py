@@ -32,9 +32,20 @@ class Line:
         head: the last number that the publisher is known to have reached.
         asked: what is wanted from the publisher: the first and the last number.
         is_replaying: what was published before is under way and comes first.
+        restricted: epoch and number of the last restricted message, which comes another way.
     """
 
-    __slots__ = ("asked", "epoch", "head", "held", "is_replaying", "lost", "next", "topic")
+    __slots__ = (
+        "asked",
+        "epoch",
+        "head",
+        "held",
+        "is_replaying",
+        "lost",
+        "next",
+        "restricted",
+        "topic",
+    )
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -42,6 +53,7 @@ class Line:
         self.next = 0
         self.head = 0
         self.lost = 0
+        self.restricted = (0, 0)
         self.asked: tuple[int, int] | None = None
         self.is_replaying = False
         self.held: list[tuple[int, Items]] = []
@@ -73,7 +85,7 @@ class Incoming:
         held_bytes: int = 4 * 1024 * 1024,
         lines: int = 16_384,
     ) -> None:
-        self._repair = repair
+        self.repair = repair
         self._held_messages = held_messages
         self._held_bytes = held_bytes
         self._lines_limit = lines
@@ -122,10 +134,18 @@ class Incoming:
         if first != line.next:
             if not line.next:
                 line.next = line.head + 1 if 0 < line.head < first else first
-            if first > line.next and self._repair:
+            if first > line.next and self.repair:
                 self._ask(sender, line, first - 1)
                 return self._hold(line, first, items)
         return self._deliver(line, first, items)
+
+    def is_new_to(self, sender: PeerId, topic: str, epoch: int, sequence: int) -> bool:
+        """Whether a restricted message is heard for the first time. They come in order."""
+        line = self.line(sender, topic)
+        if (epoch, sequence) <= line.restricted:
+            return False
+        line.restricted = (epoch, sequence)
+        return True
 
     def heads(self, sender: PeerId, topic: str, epoch: int, head: int) -> Line | None:
         """Note how far a publisher has come; return the line if it has not come as far."""
@@ -139,7 +159,7 @@ class Incoming:
 
     def ask_rest(self, sender: PeerId, line: Line) -> None:
         """Want all up to the known head, if nothing else is under way."""
-        if self._repair and line.is_behind and line.asked is None and not line.is_replaying:
+        if self.repair and line.is_behind and line.asked is None and not line.is_replaying:
             self._ask(sender, line, line.head)
 
     def repaired(self, line: Line, epoch: int, first: int, items: Items) -> list[Delivered]:

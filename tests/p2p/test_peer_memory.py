@@ -266,13 +266,14 @@ def test_a_goodbye_is_heard_at_once() -> None:
 def test_publications_are_numbered_and_a_slow_reader_sees_the_gap() -> None:
     async def scenario(lab: Lab) -> None:
         a, b = await lab.up("a", "b")
-        subscription = b.subscribe("news", limit=2)
+        subscription = b.subscribe("news", buffer=2)
         for n in range(5):
             a.publish("news", b"%d" % n)
         a.publish("newspaper", b"not this")
         await asyncio.sleep(1)
         first = await anext(subscription)
         assert (first.sender, first.sequence, first.payload) == (a.peer_id, 4, b"3")
+        assert first.gap == 3
         second = await anext(subscription)
         assert (second.sequence, second.gap) == (5, 0)
         a.publish("news", b"x")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from p2p.pubsub.messages import encode_run
 from p2p.wire import (
     Envelope,
     Kind,
@@ -27,7 +28,7 @@ ENVELOPES = {
     "fault": Envelope(Kind.FAULT, 7, 44, "", 0, 1, b"", encode_fault(KeyError("x"), "")),
     "cancel": Envelope(Kind.CANCEL, 7, 45, "", 0, 1, b"", b""),
     "notify": Envelope(Kind.NOTIFY, 0, 1, "presence.heartbeat", 0, 1, b"", BEAT),
-    "publication": Envelope(Kind.PUBLICATION, 0, 3, "news", 0, 1, b"", b"\xa2hi"),
+    "publication": Envelope(Kind.PUBLICATION, 9, 3, "news", 0, 1, b"", encode_run([b"hi", None])),
 }
 
 

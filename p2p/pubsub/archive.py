@@ -1,0 +1,174 @@
+"""The publisher's word on its own history: pages of it for whoever asks, and how far it has come.
+
+A loss in the middle shows when the next message comes. For a loss at the end, the subscribers of
+a topic that has fallen silent are told its head: once soon after, and once more, because that
+notice may be lost too.
+
+What this module does not know: runs that are still being filled (its maker closes them before a
+page is read), who misses what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from keys import PeerId, Permission, Principal
+from p2p.errors import BadRequest, P2PError
+from p2p.links import Transport
+from p2p.pubsub.incoming import Items
+from p2p.pubsub.messages import (
+    MAX_HEADS,
+    MAX_ITEMS_OF_A_PAGE,
+    MAX_PAGE_BYTES,
+    Ask,
+    Entry,
+    Head,
+    Page,
+    decode_ask,
+    encode_heads,
+    encode_page,
+)
+from p2p.pubsub.publisher import Item, Publisher, Restricted
+from p2p.rpc import Exchange, Incoming
+from p2p.wire import Priority
+
+HISTORY = "topics.history"
+HEADS = "topics.heads"
+TICK_S = 0.5
+_TOLD_AT = (1, 4)  # quiet ticks
+_TOPICS_A_TICK = 512
+_MAX_FRESH = 4096
+_MAX_ENTRIES = 512
+_OVERHEAD_BYTES = 5  # of one message in a page
+
+
+class Archive:
+    """
+    Args:
+        settle: closes the runs that are being filled.
+    """
+
+    def __init__(
+        self,
+        own: Principal,
+        publisher: Publisher,
+        transport: Transport,
+        exchange: Exchange,
+        settle: Callable[[], None],
+        counts: Counter[str],
+    ) -> None:
+        self._own = own
+        self._publisher = publisher
+        self._transport = transport
+        self._exchange = exchange
+        self._settle = settle
+        self._counts = counts
+        self._fresh: dict[str, int] = {}  # topics by the number of quiet ticks
+        self._tick_due: asyncio.TimerHandle | None = None
+        exchange.serve(HISTORY, self._history, Permission.SUBSCRIBE)
+
+    def published(self, topic: str) -> None:
+        """Something was published just now."""
+        self._fresh[topic] = 0
+        if self._tick_due is None:
+            self._tick_due = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        if len(self._fresh) > _MAX_FRESH:
+            del self._fresh[next(iter(self._fresh))]
+            self._counts["heads_untold"] += 1
+
+    def close(self) -> None:
+        if self._tick_due is not None:
+            self._tick_due.cancel()
+
+    def read(self, ask: Ask, reader: Principal) -> Page:
+        """Return what a reader may have of the history that it asks for."""
+        self._settle()
+        entries: list[Entry] = []
+        room_bytes, room = MAX_PAGE_BYTES, MAX_ITEMS_OF_A_PAGE
+        for topic in self._topics(ask):
+            epoch, head = self._publisher.head(topic)
+            if not epoch:
+                continue
+            if len(entries) >= _MAX_ENTRIES or room <= 0 or room_bytes <= 0:
+                return Page(entries, entries[-1].topic)
+            first, last = ask.first, min(ask.last, head)
+            if ask.newest:
+                first, last = max(1, head - ask.newest + 1), head
+            kept, first = self._publisher.read(topic, max(1, first), last)
+            items, used_bytes = _fitting(kept[:room], room_bytes, not entries)
+            if kept and not items:
+                return Page(entries, entries[-1].topic)
+            room -= len(items)
+            room_bytes -= used_bytes + 4 * len(topic) + 32
+            readable = _for_reader(items, reader if ask.newest else None)
+            entries.append(Entry(topic, epoch, head, first, readable))
+        return Page(entries, "")
+
+    def _topics(self, ask: Ask) -> Iterator[str]:
+        if not ask.name.endswith("/"):
+            return iter((ask.name,))
+        return (topic for topic in self._publisher.below(ask.name) if topic > ask.after)
+
+    async def _history(self, incoming: Incoming, payload: bytes) -> bytes:
+        ask = decode_ask(payload)
+        if ask is None:
+            raise BadRequest(self._own.name, HISTORY, "that is no question about a history")
+        return encode_page(self.read(ask, incoming.caller))
+
+    def _tick(self) -> None:
+        self._settle()
+        due: list[str] = []
+        for topic, quiet in list(self._fresh.items()):
+            if quiet in _TOLD_AT:
+                if len(due) >= _TOPICS_A_TICK:
+                    continue
+                due.append(topic)
+            if quiet >= _TOLD_AT[-1]:
+                del self._fresh[topic]
+            else:
+                self._fresh[topic] = quiet + 1
+        self._tell(due)
+        self._tick_due = None
+        if self._fresh:
+            self._tick_due = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tell(self, topics: Iterable[str]) -> None:
+        by_peer: dict[PeerId, list[Head]] = {}
+        for topic in topics:
+            epoch, head = self._publisher.head(topic)
+            if epoch:
+                for peer_id in self._transport.subscribers(topic):
+                    by_peer.setdefault(peer_id, []).append((topic, epoch, head))
+        for peer_id, heads in by_peer.items():
+            for at in range(0, len(heads), MAX_HEADS):
+                told = encode_heads(heads[at : at + MAX_HEADS])
+                try:
+                    self._exchange.notify(peer_id, HEADS, told, priority=Priority.LOW)
+                except P2PError:
+                    self._counts["heads_untold"] += 1
+
+
+def _fitting(items: list[Item], room_bytes: int, at_least_one: bool) -> tuple[list[Item], int]:
+    """Return as many as there is room for, and their bytes."""
+    used_bytes = 0
+    for count, item in enumerate(items):
+        payload = item.payload if isinstance(item, Restricted) else item
+        size_bytes = len(payload) + _OVERHEAD_BYTES
+        if used_bytes + size_bytes > room_bytes and not (at_least_one and count == 0):
+            return items[:count], used_bytes
+        used_bytes += size_bytes
+    return items, used_bytes
+
+
+def _for_reader(items: list[Item], reader: Principal | None) -> Items:
+    """A repair leaves restricted messages out: who may read them got them on another way."""
+    return [
+        item
+        if not isinstance(item, Restricted)
+        else item.payload
+        if reader is not None and item.only(reader)
+        else None
+        for item in items
+    ]
