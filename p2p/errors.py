@@ -19,6 +19,9 @@
         |-- DeadlineExceeded         indefinite
         |-- ConnectionLost           indefinite
         |-- IntroductionFailed       definite
+        |-- FileDamaged              definite: no file was made
+        |-- FileNotStored            definite: no file was made
+        |-- BadFileName              definite: no file was made
         `-- TransportFailed          indefinite
 
 `definite` says: the request certainly had no effect, or its outcome is known to be this failure.
@@ -168,3 +171,28 @@ class TransportFailed(WorldError):
     def __init__(self, detail: str) -> None:
         super().__init__(f"the transport stopped: {detail}")
         self.detail = detail
+
+
+class FileDamaged(WorldError):
+    """What arrived is not what was sent, or what was sent is no file."""
+
+    def __init__(self, peer: str, name: str, detail: str) -> None:
+        super().__init__(f"{name} from {peer}: {detail}; nothing was stored")
+        self.peer = peer
+        self.name = name
+        self.detail = detail
+
+
+class FileNotStored(WorldError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} was not stored: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class BadFileName(WorldError):
+    def __init__(self, peer: str, name: str) -> None:
+        shown = repr(name[:80])
+        super().__init__(f"{peer} calls its file {shown}, which is no name of a file here")
+        self.peer = peer
+        self.name = name
