@@ -21,8 +21,7 @@ from p2p.pubsub.incoming import Line
 from p2p.pubsub.messages import MAX_COUNTER, Ask, Head, Page, decode_page, encode_ask
 from p2p.rpc import Exchange
 
-ATTEMPTS = 4
-TIMEOUT_S = 2.0
+TIMEOUTS_S = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the attempts: soon again, before history is gone
 PAUSE_S = 0.5
 QUIET_S = 0.5  # so long nothing came, so what is missing at the end is no longer under way
 MAX_JOBS = 16_384  # that wait for one publisher
@@ -187,9 +186,9 @@ class CatchingUp:
     async def _ask(self, sender: PeerId, ask: Ask) -> Page | None:
         """Return a page, or None after some attempts."""
         payload = encode_ask(ask)
-        for _ in range(ATTEMPTS):
+        for timeout_s in TIMEOUTS_S:
             try:
-                answer = await self._exchange.request(sender, HISTORY, payload, timeout_s=TIMEOUT_S)
+                answer = await self._exchange.request(sender, HISTORY, payload, timeout_s=timeout_s)
             except DeadlineExceeded:
                 continue
             except RemoteError:
