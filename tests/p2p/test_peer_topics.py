@@ -20,7 +20,6 @@ from p2p import (
     Subscription,
 )
 
-
 READERS: list[asyncio.Future[None]] = []
 
 
