@@ -83,6 +83,7 @@ class Topics:
         self._met: dict[PeerId, int] = {}  # the incarnation of each publisher
         self._present: set[PeerId] = set()
         self._pressed: set[Subscription] = set()
+        self._is_hold_due = False
         self._archive = Archive(own, self._publisher, transport, exchange, self._flush, self.counts)
         self._catching_up = CatchingUp(exchange, lambda: bool(self._pressed), self.counts)
         exchange.serve_notice(HEADS, self._on_heads, Permission.PUBLISH)
@@ -429,8 +430,15 @@ class Topics:
 
     def _press(self, subscription: Subscription, on: bool) -> None:
         """A subscription that waits for its reader holds all publishers, because there is one
-        connection to each."""
+        connection to each. In a turn of its own, since a transport may be reading just now and
+        would have to drop what it has in its hands."""
         (self._pressed.add if on else self._pressed.discard)(subscription)
+        if not self._is_hold_due:
+            self._is_hold_due = True
+            asyncio.get_running_loop().call_soon(self._hold_in_turn)
+
+    def _hold_in_turn(self) -> None:
+        self._is_hold_due = False
         self._transport.hold_topics(bool(self._pressed))
 
 
