@@ -83,6 +83,9 @@ class Sockets:
         socket.curve_serverkey = server_key
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        if kind == zmq.SUB:
+            # What it sends are its subscriptions, and libzmq forgets those that find no room.
+            socket.setsockopt(zmq.SNDHWM, 0)
         if kind == zmq.DEALER:
             # The first byte must not be zero: libzmq keeps those ids for itself.
             socket.setsockopt(zmq.ROUTING_ID, b"\x01" + secrets.token_bytes(15))
