@@ -32,7 +32,7 @@ from p2p.errors import (
     RemoteError,
 )
 from p2p.links import Lane
-from p2p.rpc.wheel import Wheel
+from p2p.rpc.deadlines import FirstDue
 from p2p.rpc.workers import Workers
 from p2p.wire import Priority, TraceContext, running_trace
 
@@ -176,7 +176,7 @@ class Dispatcher:
         self._requests: dict[str, Served] = {}
         self._notices: dict[str, _ServedNotice] = {}
         self._running: dict[JobKey, Job] = {}
-        self._wheel: Wheel[Job] = Wheel()
+        self._first = FirstDue()
         self._alarm = Alarm(clock, self._expire)
         self._workers: Workers[Job] = Workers(self._run)
         self.counts: Counter[str] = Counter()
@@ -234,8 +234,11 @@ class Dispatcher:
         served.holders[peer] = served.holders.get(peer, 0) + 1
         job.served = served
         self._running[key] = job
-        if job.deadline_ms is not None and self._wheel.add(job.deadline_ms, job):
-            self._alarm.set(self._wheel.due_ms)
+        deadline_ms = job.deadline_ms
+        if deadline_ms is not None:
+            due_ms = self._first.due_ms
+            if (due_ms is None or deadline_ms < due_ms) and self._first.entered(deadline_ms):
+                self._alarm.set(self._first.due_ms)
         self._workers.put(job)
 
     def cancel(self, key: JobKey) -> None:
@@ -288,14 +291,21 @@ class Dispatcher:
         else:
             del served.holders[peer]
         del self._running[job.key]
-        if job.deadline_ms is not None:
-            self._wheel.discard(job.deadline_ms, job)
 
     def _expire(self) -> None:
-        for job in self._wheel.take_due(self._clock.now_ms()):
-            self.counts["request_out_of_time"] += 1
-            self._stop(job)
-        self._alarm.set(self._wheel.due_ms)
+        now_ms = self._clock.now_ms()
+        first_ms: int | None = None
+        for job in list(self._running.values()):
+            deadline_ms = job.deadline_ms
+            if deadline_ms is None:
+                continue
+            if deadline_ms <= now_ms:
+                self.counts["request_out_of_time"] += 1
+                self._stop(job)
+            elif first_ms is None or deadline_ms < first_ms:
+                first_ms = deadline_ms
+        self._first.looked(first_ms, len(self._running), now_ms)
+        self._alarm.set(self._first.due_ms)
 
     async def _run(self, job: Job, task: asyncio.Task[None]) -> None:
         if job.is_over:

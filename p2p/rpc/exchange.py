@@ -24,7 +24,7 @@ from p2p.clock import Clock
 from p2p.errors import ConnectionLost, DeadlineExceeded, Overloaded, P2PError, PeerUnreachable
 from p2p.links import Lane, LinkChanged, LinkState, Transport
 from p2p.rpc.dispatch import Dispatcher, Job, NoticeHandler, RequestHandler
-from p2p.rpc.requests import Pending, RequestTable
+from p2p.rpc.requests import RequestTable
 from p2p.wire import (
     MAX_ENVELOPE_BYTES,
     Envelope,
@@ -153,8 +153,7 @@ class Exchange:
             self._alarms[lane].set(table.due_ms)
             return await future
         except BaseException as error:
-            abandoned = table.abandon(request_id)
-            if abandoned is not None and isinstance(error, asyncio.CancelledError):
+            if table.abandon(request_id) and isinstance(error, asyncio.CancelledError):
                 self._send_cancel(to, lane, request_id, priority)
             raise
 
@@ -190,9 +189,9 @@ class Exchange:
         now_ms = 0
         for kind, ident, _, target, budget_ms, priority, trace, payload in envelopes:
             if kind == _REPLY:
-                found = table.settle(ident, peer)
-                if found is not None and not found.token.done():
-                    found.token.set_result(payload)
+                future = table.settle(ident, peer)
+                if future is not None and not future.done():
+                    future.set_result(payload)
             elif kind == _REQUEST:
                 now_ms = now_ms or self._now_ms()
                 deadline_ms = now_ms + budget_ms if budget_ms else None
@@ -204,9 +203,10 @@ class Exchange:
             elif kind == _CANCEL:
                 dispatcher.cancel((peer, lane, ident))
             elif kind == _FAULT:
-                found = table.settle(ident, peer)
-                if found is not None:
-                    self._fail(found, decode_fault(payload, self._label(peer), found.what))
+                what = table.what(ident)
+                future = table.settle(ident, peer)
+                if future is not None:
+                    self._fail(future, decode_fault(payload, self._label(peer), what))
             else:
                 self.counts["misplaced_kind"] += 1
 
@@ -218,19 +218,19 @@ class Exchange:
         """
         if change.state is LinkState.UP or change.state is LinkState.REFUSED:
             return
-        for _, pending in self._tables[change.lane].lose(change.peer_id):
+        for pending in self._tables[change.lane].lose(change.peer_id):
             label = self._label(change.peer_id)
             if change.state is LinkState.UNREACHABLE:
-                self._fail(pending, PeerUnreachable(label, change.reason or change.state))
+                self._fail(pending.token, PeerUnreachable(label, change.reason or change.state))
             else:
                 reason = change.reason or "the connection broke"
-                self._fail(pending, ConnectionLost(label, pending.what, reason))
+                self._fail(pending.token, ConnectionLost(label, pending.what, reason))
 
     def lose(self, peer: PeerId, reason: str) -> None:
         """End everything with a peer that is gone."""
         for table in self._tables.values():
-            for _, pending in table.lose(peer):
-                self._fail(pending, ConnectionLost(self._label(peer), pending.what, reason))
+            for pending in table.lose(peer):
+                self._fail(pending.token, ConnectionLost(self._label(peer), pending.what, reason))
         self._dispatcher.forget(peer)
 
     async def close(self) -> None:
@@ -239,9 +239,9 @@ class Exchange:
             alarm.off()
         await self._dispatcher.close()
         for table in self._tables.values():
-            for _, pending in table.take_all():
+            for pending in table.take_all():
                 label = self._label(PeerId(pending.peer))
-                self._fail(pending, ConnectionLost(label, pending.what, "this peer is stopping"))
+                self._fail(pending.token, ConnectionLost(label, pending.what, "this peer is stopping"))
 
     def _answer(self, job: Job, result: bytes | Exception, remote_traceback: str) -> None:
         """Send what came of a job, or hand it over where the caller is ourselves."""
@@ -259,13 +259,14 @@ class Exchange:
             self.counts["answer_unsent"] += 1
 
     def _take_own(self, lane: Lane, ident: int, kind: int, result: bytes) -> None:
-        found = self._tables[lane].settle(ident, self._own_id)
-        if found is None or found.token.done():
+        what = self._tables[lane].what(ident)
+        future = self._tables[lane].settle(ident, self._own_id)
+        if future is None or future.done():
             return
         if kind == _REPLY:
-            found.token.set_result(result)
+            future.set_result(result)
         else:
-            self._fail(found, decode_fault(result, self._own.name, found.what))
+            self._fail(future, decode_fault(result, self._own.name, what))
 
     def _send_cancel(self, to: PeerId, lane: Lane, request_id: int, priority: int) -> None:
         """As urgent as the request, which it must not overtake."""
@@ -281,15 +282,15 @@ class Exchange:
     def _expire(self, lane: Lane) -> None:
         """Tell the callers; the other side counts the same milliseconds and stops by itself."""
         table = self._tables[lane]
-        for _, pending in table.expire(self._now_ms()):
+        for pending in table.expire(self._now_ms()):
             label = self._label(PeerId(pending.peer))
-            self._fail(pending, DeadlineExceeded(label, pending.what, pending.budget_ms / 1000))
+            self._fail(pending.token, DeadlineExceeded(label, pending.what, pending.budget_ms / 1000))
         self._alarms[lane].set(table.due_ms)
 
     @staticmethod
-    def _fail(pending: Pending[asyncio.Future[bytes]], error: P2PError) -> None:
-        if not pending.token.done():
-            pending.token.set_exception(error)
+    def _fail(future: asyncio.Future[bytes], error: P2PError) -> None:
+        if not future.done():
+            future.set_exception(error)
 
 
 def _failure_of(result: bytes | Exception) -> Exception:

@@ -6,29 +6,26 @@ path every message counts, so it offers plain methods instead of event objects.
 What it does not know: envelopes, sockets, futures (it keeps one opaque token a request).
 
 Invariants: an id is never reused; a token leaves the table exactly once; a reply settles a request
-only when it comes from the peer that was asked.
+only when it comes from the peer that was asked; no request is due before `due_ms`.
 """
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from p2p.rpc.wheel import Wheel
+from p2p.rpc.deadlines import FirstDue
 
 T = TypeVar("T")
 
 
-class Pending(Generic[T]):
+class Pending(NamedTuple, Generic[T]):
     """A request that waits."""
 
-    __slots__ = ("budget_ms", "deadline_ms", "peer", "token", "what")
-
-    def __init__(self, peer: str, what: str, deadline_ms: int, budget_ms: int, token: T) -> None:
-        self.peer = peer
-        self.what = what
-        self.deadline_ms = deadline_ms
-        self.budget_ms = budget_ms
-        self.token = token
+    token: T
+    peer: str
+    what: str
+    deadline_ms: int
+    budget_ms: int
 
 
 class RequestTable(Generic[T]):
@@ -40,8 +37,8 @@ class RequestTable(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._pending: dict[int, Pending[T]] = {}
-        self._wheel: Wheel[int] = Wheel()
+        self._pending: dict[int, tuple[T, str, str, int, int]] = {}
+        self._first = FirstDue()
         self._last_id = 0
         self.late_replies = 0
 
@@ -55,54 +52,56 @@ class RequestTable(Generic[T]):
     @property
     def due_ms(self) -> int | None:
         """When `expire` should be called next, or None when nothing waits."""
-        return self._wheel.due_ms
+        return self._first.due_ms
 
     def open(self, peer: str, what: str, now_ms: int, budget_ms: int, token: T) -> int:
         """Enter a request that may take `budget_ms` from now, and return its id."""
-        assert not self.is_full
-        deadline_ms = now_ms + budget_ms
         self._last_id = request_id = self._last_id + 1
-        self._pending[request_id] = Pending(peer, what, deadline_ms, budget_ms, token)
-        self._wheel.add(deadline_ms, request_id)
+        deadline_ms = now_ms + budget_ms
+        self._pending[request_id] = (token, peer, what, deadline_ms, budget_ms)
+        first = self._first
+        if first.due_ms is None or deadline_ms < first.due_ms:
+            first.entered(deadline_ms)
         return request_id
 
-    def settle(self, request_id: int, peer: str) -> Pending[T] | None:
-        """Take the request that this answer of `peer` is for; None (counted) if there is none."""
+    def settle(self, request_id: int, peer: str) -> T | None:
+        """Take the token that this answer of `peer` is for; None (counted) if there is none."""
         found = self._pending.get(request_id)
-        if found is None or found.peer != peer:
+        if found is None or found[1] != peer:
             self.late_replies += 1
             return None
         del self._pending[request_id]
-        self._wheel.discard(found.deadline_ms, request_id)
-        return found
+        return found[0]
 
-    def abandon(self, request_id: int) -> Pending[T] | None:
-        """Take a request whose caller no longer waits."""
-        found = self._pending.pop(request_id, None)
-        if found is not None:
-            self._wheel.discard(found.deadline_ms, request_id)
-        return found
+    def what(self, request_id: int) -> str:
+        """Return how errors call a request; empty when it is not here."""
+        found = self._pending.get(request_id)
+        return found[2] if found is not None else ""
 
-    def expire(self, now_ms: int) -> list[tuple[int, Pending[T]]]:
-        """Take all requests whose deadline has passed, up to one slot of the wheel late."""
-        due = self._wheel.take_due(now_ms)
-        return [(request_id, self._pending.pop(request_id)) for request_id in due]
+    def abandon(self, request_id: int) -> bool:
+        """Forget a request whose caller no longer waits; False when it was settled."""
+        return self._pending.pop(request_id, None) is not None
 
-    def lose(self, peer: str) -> list[tuple[int, Pending[T]]]:
+    def expire(self, now_ms: int) -> list[Pending[T]]:
+        """Take all requests whose deadline has passed."""
+        due = [n for n, pending in self._pending.items() if pending[3] <= now_ms]
+        expired = self._take(due)
+        first_ms = min((pending[3] for pending in self._pending.values()), default=None)
+        self._first.looked(first_ms, len(self._pending), now_ms)
+        return sorted(expired, key=lambda pending: pending.deadline_ms)
+
+    def lose(self, peer: str) -> list[Pending[T]]:
         """Take all requests that wait for this peer."""
-        lost = [(n, pending) for n, pending in self._pending.items() if pending.peer == peer]
-        for request_id, _ in lost:
-            self.abandon(request_id)
-        return lost
+        return self._take([n for n, pending in self._pending.items() if pending[1] == peer])
 
-    def take_all(self) -> list[tuple[int, Pending[T]]]:
+    def take_all(self) -> list[Pending[T]]:
         """Take everything: nobody waits any more."""
-        everything = list(self._pending.items())
-        for request_id, _ in everything:
-            self.abandon(request_id)
-        return everything
+        return self._take(list(self._pending))
 
     def check_invariants(self) -> None:
-        self._wheel.check_invariants()
-        assert len(self._wheel) == len(self._pending)
-        assert all(i <= self._last_id for i in self._pending)
+        assert all(number <= self._last_id for number in self._pending)
+        if self._pending:
+            assert self.due_ms is not None
+
+    def _take(self, numbers: list[int]) -> list[Pending[T]]:
+        return [Pending(*self._pending.pop(number)) for number in numbers]

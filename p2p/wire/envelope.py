@@ -17,6 +17,7 @@ import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
 WIRE_VERSION = 1
 MAX_ENVELOPE_BYTES = 1_000_000
 MAX_ENVELOPES_IN_A_FRAME = 4096
+MIN_ENVELOPE_BYTES = 2  # an array of one number, which is of another version
 MAX_TARGET_CHARS = 255
 MAX_TRACE_BYTES = 64
 MAX_COUNTER = 2**63 - 1
@@ -124,13 +125,29 @@ def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
     envelopes: list[Envelope] = []
     faults: list[FrameFault] = []
     tell = unpacker.tell
+    may_be_many = len(frame) > MAX_ENVELOPES_IN_A_FRAME * MIN_ENVELOPE_BYTES
     try:
         unpacker.feed(frame)
         read = 0
         for item in unpacker:
             read = tell()
-            if len(envelopes) + len(faults) >= MAX_ENVELOPES_IN_A_FRAME:
+            if may_be_many and len(envelopes) + len(faults) >= MAX_ENVELOPES_IN_A_FRAME:
                 raise BadFrame(FrameFault.TOO_MANY)
+            if type(item) is tuple and len(item) == SIZE:
+                version, kind, ident, sequence, target, budget_ms, priority, trace, payload = item
+                if (
+                    version == WIRE_VERSION
+                    and type(version) is type(kind) is type(ident) is type(sequence) is int
+                    and type(budget_ms) is type(priority) is int
+                    and type(target) is str
+                    and type(trace) is type(payload) is bytes
+                    and 0 <= ident | sequence | budget_ms <= MAX_COUNTER
+                    and 1 <= kind <= _LAST_KIND
+                    and len(target) <= MAX_TARGET_CHARS
+                    and len(trace) <= MAX_TRACE_BYTES
+                ):
+                    envelopes.append(_as_envelope(Envelope, item[1:]))
+                    continue
             fault = _fault_of(item)
             if fault is None:
                 envelopes.append(_as_envelope(Envelope, item[1:SIZE]))

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 SIZE_BYTES = 25
-_TRACE_ID_BITS, _SPAN_ID_BITS = 127, 63
+_NEITHER_IS_ZERO = 1 << 64 | 1  # the last bits of both ids
 _SAMPLED = b"\x01"
 
 
@@ -54,16 +54,15 @@ running_trace: ContextVar[bytes] = ContextVar("conclave_trace", default=b"")
 
 
 def begin_trace(rng: random.Random) -> bytes:
-    """Return a new trace as it travels; the first bits are set, so that no id is all zero."""
-    trace_id = rng.getrandbits(_TRACE_ID_BITS) | 1 << _TRACE_ID_BITS
-    return trace_id.to_bytes(16, "big") + _span(rng) + _SAMPLED
+    """Return a new trace as it travels."""
+    return (rng.getrandbits(192) | _NEITHER_IS_ZERO).to_bytes(24, "big") + _SAMPLED
 
 
 def next_span(trace: bytes, rng: random.Random) -> bytes:
     """Return the same trace under a new span, or a new trace where there is none."""
     if len(trace) != SIZE_BYTES:
-        return begin_trace(rng)
-    return trace[:16] + _span(rng) + trace[24:]
+        return (rng.getrandbits(192) | _NEITHER_IS_ZERO).to_bytes(24, "big") + _SAMPLED
+    return trace[:16] + (rng.getrandbits(64) | 1).to_bytes(8, "big") + trace[24:]
 
 
 def current_trace() -> TraceContext | None:
@@ -79,8 +78,3 @@ def use_trace(context: TraceContext | None) -> Iterator[None]:
         yield
     finally:
         running_trace.reset(token)
-
-
-def _span(rng: random.Random) -> bytes:
-    span = rng.getrandbits(_SPAN_ID_BITS) | 1 << _SPAN_ID_BITS
-    return span.to_bytes(8, "big")

@@ -33,7 +33,7 @@ PURE = (
     "p2p/pubsub/publisher.py",
     "p2p/pubsub/incoming.py",
     "p2p/pubsub/messages.py",
-    "p2p/rpc/wheel.py",
+    "p2p/rpc/deadlines.py",
     "p2p/streams/core.py",
     "p2p/streams/outgoing.py",
     "p2p/streams/arriving.py",
