@@ -65,6 +65,7 @@ class TopicServer:
         self._frames: deque[tuple[bytes, bytes, int]] = deque()  # name, message, envelopes
         self.queued_bytes = 0
         self._stalled_since_s: float | None = None
+        self._released_s = 0.0  # when somebody went on reading
         self._subscriptions: Subscriptions[Connection] = Subscriptions(
             limit=settings.subscriptions_per_peer, name_bytes=settings.topic_bytes
         )
@@ -208,19 +209,19 @@ class TopicServer:
         now_s = self._exchange.loop.time()
         if self._stalled_since_s is None:
             self._stalled_since_s = now_s
+        settings = self._settings
         stalled_ms = (now_s - self._stalled_since_s) * 1000
-        too_long = (
-            stalled_ms >= self._settings.topics_patience_ms and stalled_ms >= self._patience_ms()
+        unasked_ms = min(stalled_ms, (now_s - self._released_s) * 1000)
+        too_long = stalled_ms >= settings.topics_hold_patience_ms or (
+            unasked_ms >= settings.topics_patience_ms and not self._is_asked_to_wait()
         )
-        if too_long or self.queued_bytes > self._settings.topics_budget_bytes:
+        if too_long or self.queued_bytes > settings.topics_budget_bytes:
             self._leave_behind()
 
-    def _patience_ms(self) -> int:
-        """More, when one that hears the frame in question has asked for it."""
+    def _is_asked_to_wait(self) -> bool:
+        """By one that hears the frame in question, and was not left behind already."""
         asked = self._subscriptions.of(self._frames[0][0]) & self._subscriptions.holding()
-        if asked <= self._left_behind:
-            return self._settings.topics_patience_ms
-        return self._settings.topics_hold_patience_ms
+        return not asked <= self._left_behind
 
     def _leave_behind(self) -> None:
         """Send to all who have room, and let the slow ones have their gap."""
@@ -259,6 +260,7 @@ class TopicServer:
             self._subscriptions.remove(connection, name)
             if name == HOLD:
                 self._left_behind.discard(connection)
+                self._released_s = self._exchange.loop.time()  # it needs a moment to read
             return
         if connection not in self._subscriptions:
             self._make_room_for(connection)
