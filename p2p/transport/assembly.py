@@ -11,6 +11,7 @@ is left, and the loop holds no reader of ours.
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Mapping
 
@@ -57,7 +58,9 @@ class Assembly:
         monitors = Monitors(context, loop)
         monitors.start()
         self._monitors = monitors
-        self.exchange = Exchange(loop, settings, self._sockets, monitors, Flusher(loop))
+        self.exchange = Exchange(
+            loop, settings, self._sockets, monitors, Flusher(loop), random.Random()
+        )
         self.lanes = {
             lane: LaneServer(lane, self.exchange, counters, peers, route_owner, on_frame)
             for lane in Lane

@@ -6,6 +6,7 @@ Does not know: other addresses, when to try again, what travels; that is the dia
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -56,6 +57,7 @@ class Exchange:
     sockets: Sockets
     monitors: Monitors
     flusher: Flusher
+    rng: random.Random  # for jitter alone
 
 
 class DialOwner(Protocol):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import random
 import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -63,7 +62,6 @@ class Dialler:
         self._exchange = exchange
         self._settings = exchange.settings
         self._counters = counters
-        self._rng = random.Random()  # for jitter alone
         self._kind = kind
         self._owner = owner
         self._longest_pause_ms = longest_pause_ms
@@ -193,7 +191,7 @@ class Dialler:
     def _pause_s(self) -> float:
         """Doubles with every failure; jitter, so that no herd forms."""
         doubled_ms = self._settings.redial_min_ms << min(self._failures, 16)
-        return self._rng.uniform(0.5, 1.0) * min(doubled_ms, self._longest_pause_ms) / 1000
+        return self._exchange.rng.uniform(0.5, 1.0) * min(doubled_ms, self._longest_pause_ms) / 1000
 
     def _schedule(self, delay_s: float) -> None:
         self._cancel_timer()
@@ -206,13 +204,18 @@ class Dialler:
             self._timer = None
 
 
-def endpoints_of(contact: Contact, port_name: str) -> tuple[list[str], int]:
-    """The addresses to dial, best first, and how many were unfit."""
+def endpoints_of(contact: Contact, port_name: str) -> list[str]:
+    """The addresses to dial, best first; none where it has no such port."""
     port = contact.ports.get(port_name, 0)
     if not 0 < port < 65_536:
-        return [], len(contact.hosts)
-    endpoints = [f"tcp://{host}:{port}" for host in map(_literal, contact.hosts) if host]
-    return list(dict.fromkeys(endpoints)), len(contact.hosts) - len(endpoints)
+        return []
+    endpoints = (f"tcp://{host}:{port}" for host in map(_literal, contact.hosts) if host)
+    return list(dict.fromkeys(endpoints))
+
+
+def unfit_hosts(contact: Contact) -> int:
+    """How many of its addresses cannot be dialled."""
+    return sum(_literal(host) is None for host in contact.hosts)
 
 
 def _literal(host: str) -> str | None:

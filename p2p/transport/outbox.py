@@ -26,6 +26,10 @@ LOW, NORMAL, HIGH = 0, 1, 2
 QUEUED, FULL, REFUSED, TOO_LARGE = 0, 1, 2, 3  # what `push` says
 
 
+# A deque takes 600 bytes before anything is in it, and most queues of most peers never hold any.
+_NOTHING: deque[Frame] = deque(maxlen=0)
+
+
 class _Queue:
     """Of one priority."""
 
@@ -34,15 +38,20 @@ class _Queue:
     def __init__(self) -> None:
         self.open: list[bytes] = []
         self.open_bytes = 0
-        self.sealed: deque[Frame] = deque()
+        self.sealed: deque[Frame] = _NOTHING
 
     def seal(self) -> None:
         opened = self.open
         if opened:
             payload = opened[0] if len(opened) == 1 else b"".join(opened)
-            self.sealed.append((payload, len(opened), None, self.open_bytes))
+            self.append((payload, len(opened), None, self.open_bytes))
             self.open = []
             self.open_bytes = 0
+
+    def append(self, frame: Frame) -> None:
+        if self.sealed is _NOTHING:
+            self.sealed = deque()
+        self.sealed.append(frame)
 
 
 class Outbox:
@@ -120,7 +129,7 @@ class Outbox:
             return REFUSED
         queue = self._queues[priority]
         queue.seal()
-        queue.sealed.append((envelope, 1, body, size_bytes))
+        queue.append((envelope, 1, body, size_bytes))
         self.queued_bytes += size_bytes
         return FULL
 

@@ -35,6 +35,7 @@ class TopicLinks:
         self._exchange = exchange
         self._counters = counters
         self._on_publication = on_publication
+        self._targets: dict[PeerId, tuple[bytes, Sequence[str]]] = {}
         self._links: dict[PeerId, _TopicLink] = {}
         self._names: set[bytes] = set()
         self._heard: dict[bytes, str] = {}  # names that came in and are subscribed to
@@ -45,6 +46,8 @@ class TopicLinks:
         if name in self._names:
             return
         self._names.add(name)
+        for peer_id in self._targets.keys() - self._links.keys():
+            self._link(peer_id)
         for link in self._links.values():
             link.subscribe(name)
 
@@ -71,12 +74,12 @@ class TopicLinks:
         return {peer_id: (link.frames, link.size_bytes) for peer_id, link in self._links.items()}
 
     def target(self, peer_id: PeerId, server_key: bytes, endpoints: Sequence[str]) -> None:
-        link = self._links.get(peer_id)
-        if link is None:
-            link = self._links[peer_id] = _TopicLink(peer_id, self)
-        link.target(server_key, endpoints)
+        self._targets[peer_id] = (server_key, endpoints)
+        if self._names or peer_id in self._links:
+            self._link(peer_id)
 
     def forget(self, peer_id: PeerId) -> None:
+        self._targets.pop(peer_id, None)
         link = self._links.pop(peer_id, None)
         if link is not None:
             link.close()
@@ -85,6 +88,7 @@ class TopicLinks:
         for link in self._links.values():
             link.close()
         self._links.clear()
+        self._targets.clear()
 
     def new_dialler(self, link: _TopicLink) -> Dialler:
         return Dialler(
@@ -142,6 +146,12 @@ class TopicLinks:
             self._heard.clear()
         self._heard[name] = topic
         return topic
+
+    def _link(self, peer_id: PeerId) -> None:
+        link = self._links.get(peer_id)
+        if link is None:
+            link = self._links[peer_id] = _TopicLink(peer_id, self)
+        link.target(*self._targets[peer_id])
 
     def _prepare(self, socket: zmq.Socket[bytes]) -> None:
         for name in self._names:

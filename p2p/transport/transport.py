@@ -28,6 +28,7 @@ from p2p.links import (
     MAX_BODY_BYTES,
     Contact,
     Lane,
+    LaneFigures,
     LinkChanged,
     LinkFigures,
     LinkState,
@@ -38,7 +39,7 @@ from p2p.links import (
 )
 from p2p.transport.assembly import Assembly
 from p2p.transport.counters import TransportCounters
-from p2p.transport.dialler import endpoints_of
+from p2p.transport.dialler import endpoints_of, unfit_hosts
 from p2p.transport.lane_server import Route
 from p2p.transport.outbox import Body, bytes_of
 from p2p.transport.outlet import Outlet
@@ -167,10 +168,10 @@ class ZmqTransport:
             assembly.cut(before.curve_public.hex())
         for lane in Lane:
             outlet = self._outlets[lane].get(peer_id)
-            if outlet is None:
-                outlet = self._outlets[lane][peer_id] = self._new_outlet(assembly, peer_id, lane)
-            outlet.target(key, self._endpoints(contact, lane.name.lower()), new_key=new_key)
-        assembly.links.target(peer_id, key, self._endpoints(contact, "topics"))
+            if outlet is not None:
+                outlet.target(key, endpoints_of(contact, lane.name.lower()), new_key=new_key)
+        assembly.links.target(peer_id, key, endpoints_of(contact, "topics"))
+        self._counters.dropped_bad_address += unfit_hosts(contact)
 
     def expel(self, peer_id: PeerId) -> None:
         """Off the allow-list, refused per frame, and the connection cut."""
@@ -184,7 +185,9 @@ class ZmqTransport:
         assembly.cut(user_id)
         assembly.links.forget(peer_id)
         for lane in Lane:
-            outlet = self._outlets[lane].pop(peer_id)
+            outlet = self._outlets[lane].pop(peer_id, None)
+            if outlet is None:
+                continue
             was_up = outlet.up
             self._counters.dropped_expelled += outlet.close()
             if was_up:
@@ -207,9 +210,8 @@ class ZmqTransport:
             PayloadTooLarge: the envelope is over the limit of one frame, or the body over its own.
             MisuseError: a body on a lane that carries none.
         """
-        outlet = self._outlets[lane].get(to)
+        outlet = self._outlets[lane].get(to) or self._outlet_of(to, lane)
         if outlet is None:
-            self._opened()
             raise PeerUnreachable(to, "it is not admitted: introduce it first")
         if body is None:
             said = outlet.outbox.push(envelope, priority)
@@ -263,7 +265,7 @@ class ZmqTransport:
         published = assembly.links.by_peer()
         return {
             peer_id: LinkFigures(
-                {lane: self._outlets[lane][peer_id].figures() for lane in Lane},
+                {lane: self._figures(peer_id, lane) for lane in Lane},
                 *subscribed.get(peer_id, (0, False)),
                 *published.get(peer_id, (0, 0)),
             )
@@ -276,7 +278,7 @@ class ZmqTransport:
 
     def route_opened(self, lane: Lane, route: Route) -> None:
         """A peer's own connection came in."""
-        outlet = self._outlets[lane].get(route.peer_id)
+        outlet = self._outlet_of(route.peer_id, lane)
         if outlet is not None:
             outlet.route_opened(route)
 
@@ -291,21 +293,28 @@ class ZmqTransport:
             raise NotRunning("the transport")
         return self._assembly
 
-    def _new_outlet(self, assembly: Assembly, peer_id: PeerId, lane: Lane) -> Outlet:
+    def _outlet_of(self, peer_id: PeerId, lane: Lane) -> Outlet | None:
+        """Made when it is first needed: most pairs of peers never speak on most lanes."""
+        assembly = self._opened()
         assert self._receivers is not None, "started"
-        return Outlet(
-            peer_id,
-            lane,
-            assembly.exchange,
-            self._counters,
-            report=self._report,
-            on_frame=self._receivers.on_frame,
-        )
+        outlet = self._outlets[lane].get(peer_id)
+        contact = self._contacts.get(peer_id)
+        if outlet is None and contact is not None:
+            outlet = self._outlets[lane][peer_id] = Outlet(
+                peer_id,
+                lane,
+                assembly.exchange,
+                self._counters,
+                report=self._report,
+                on_frame=self._receivers.on_frame,
+            )
+            endpoints = endpoints_of(contact, lane.name.lower())
+            outlet.target(contact.curve_public, endpoints, new_key=False)
+        return outlet
 
-    def _endpoints(self, contact: Contact, port_name: str) -> list[str]:
-        endpoints, unfit = endpoints_of(contact, port_name)
-        self._counters.dropped_bad_address += unfit
-        return endpoints
+    def _figures(self, peer_id: PeerId, lane: Lane) -> LaneFigures:
+        outlet = self._outlets[lane].get(peer_id)
+        return outlet.figures() if outlet is not None else LaneFigures("idle")
 
     def _publish_allow_list(self, assembly: Assembly) -> None:
         assembly.zap.allow_only(
