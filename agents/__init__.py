@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AgentsError,
         BadAgent,
         BadSettings,
+        ChannelClosed,
         CircuitOpen,
         GiveUp,
         InvalidArguments,
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     )
     from agents.hosting import Context
     from agents.messaging import Delivery
-    from agents.net import Message, Net
+    from agents.net import Net
     from agents.node import Node
+    from agents.publishing import Message
     from agents.reduction import map_reduce
     from agents.task import Decision, Task, Tasks
 
@@ -43,13 +45,14 @@ _HOMES = {
     "AgentsError": "agents.errors",
     "BadAgent": "agents.errors",
     "BadSettings": "agents.errors",
+    "ChannelClosed": "agents.errors",
     "CircuitOpen": "agents.errors",
     "Context": "agents.hosting",
     "Decision": "agents.task",
     "Delivery": "agents.messaging",
     "GiveUp": "agents.errors",
     "InvalidArguments": "agents.errors",
-    "Message": "agents.net",
+    "Message": "agents.publishing",
     "Net": "agents.net",
     "NoProvider": "agents.errors",
     "NoQuorum": "agents.errors",
@@ -73,6 +76,7 @@ __all__ = [
     "AgentsError",
     "BadAgent",
     "BadSettings",
+    "ChannelClosed",
     "CircuitOpen",
     "Context",
     "Decision",

@@ -10,6 +10,7 @@
     |   |-- NodeNotUp             definite: no node runs here
     |   |-- NoProvider            definite: nobody offers the capability
     |   |-- CircuitOpen           definite: those who offer it failed lately, and are left alone
+    |   |-- ChannelClosed         indefinite: one side has ended it
     |   |-- NoQuorum              definite: not enough voters reach each other
     |   `-- OutcomeUnknown        indefinite: it may have been decided
     |-- GiveUp                    raised by handlers: this task fails, and no retry will help
@@ -93,6 +94,17 @@ class CircuitOpen(NetworkError):
         self.capability = capability
         self.peers = peers
         self.retry_in_ms = retry_in_ms
+
+
+class ChannelClosed(NetworkError):
+    """A channel is over; what was sent may have been read or not."""
+
+    definite = False
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: the channel is over: {reason}")
+        self.what = what
+        self.reason = reason
 
 
 class NoQuorum(NetworkError):

@@ -13,15 +13,14 @@ What this module does not know: how the node does it.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
-from agents.hosting.values import from_bytes, to_bytes
+from agents.hosting.values import to_bytes
 from agents.messaging import Messaging
 from agents.names import seen_from
+from agents.publishing import Publishing
 from agents.task import Task, Tasks
 
 SUBMIT_TIMEOUT_S = 10.0
@@ -30,24 +29,7 @@ SUBMIT_BATCH = 256
 SUBMIT_BATCH_BYTES = 512 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One publication.
-
-    Attributes:
-        sender: the authenticated peer that published it.
-        gap: how many publications of this sender on this topic were lost just before this one.
-    """
-
-    topic: str
-    sender: str
-    sender_name: str
-    sequence: int
-    gap: int
-    value: Any
-
-
-class Net(Messaging):
+class Net(Messaging, Publishing):
     """Everything that a program may ask of the network; made by `connect`.
 
     Args:
@@ -60,27 +42,6 @@ class Net(Messaging):
         Full names go on to mean what they say, and `:math.add` the default namespace.
         """
         return Net(self._gate, self.name, self.peer_id, namespace)
-
-    # -- topics --------------------------------------------------------------------------------
-
-    async def publish(self, topic: str, value: Any) -> None:
-        """Send a value to all who subscribe to exactly this topic; at most once each."""
-        await self._gate.request("publish", {"topic": topic, "value": to_bytes(value)})
-
-    @contextlib.asynccontextmanager
-    async def subscribe(
-        self, topic: str, *, buffer: int = 1000
-    ) -> AsyncGenerator[AsyncIterator[Message], None]:
-        """Receive a topic from all peers: `async with net.subscribe(t) as s: async for m in s`.
-
-        When the program reads slower than others publish, the oldest of `buffer` messages make
-        room, and the next message's `gap` says how many were lost.
-        """
-        items = self._gate.stream("subscribe", {"topic": topic, "buffer": buffer})
-        async with contextlib.aclosing(_messages(items)) as messages:
-            ready = await anext(items)
-            assert ready == "subscribed"
-            yield messages
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -228,15 +189,3 @@ def _batches(specs: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
             batch, size_bytes = [], 0
     if batch:
         yield batch
-
-
-async def _messages(items: AsyncIterator[Any]) -> AsyncGenerator[Message, None]:
-    async for item in items:
-        yield Message(
-            topic=item["topic"],
-            sender=item["sender"],
-            sender_name=item["sender_name"],
-            sequence=item["sequence"],
-            gap=item["gap"],
-            value=from_bytes(item["value"]),
-        )

@@ -98,10 +98,10 @@ class Node:
             self.working.start()
             await self.founding.begin()
             self._workers_changed()
-            self.gate = DirectGate(self.operations.requests, self.operations.streams)
+            self.gate = DirectGate(self.operations.table)
             self.net = Net(self.gate, self.peer.name, self.peer.peer_id)
             if self._has_local_door:
-                door = LocalDoor(self.home, self.operations.requests, self.operations.streams)
+                door = LocalDoor(self.home, self.operations.table)
                 await stack.enter_async_context(door)
             self._stack = stack.pop_all()
         return self

@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from agents.addressing import peer_named
 from agents.calling import PRIORITIES, Wishes
 from agents.doctoring import examine
 from agents.errors import InvalidArguments
 from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
-from agents.local import Operation, Stream, describe_error
+from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of
+from agents.operations_messaging import topic_operations
 from agents.tasking import wire
 from keys import PeerId
-from p2p import MemberState, PayloadTooLarge, PeerUnreachable
+from p2p import MemberState, PayloadTooLarge
 
 if TYPE_CHECKING:
     from agents.node_parts import NodeParts
@@ -32,7 +34,7 @@ class Operations:
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
-        self.requests: Mapping[str, Operation] = {
+        requests: Mapping[str, Operation] = {
             "agents": self._agents,
             "broadcast": self._broadcast,
             "call": self._call,
@@ -40,7 +42,6 @@ class Operations:
             "doctor": self._doctor,
             "notify": self._notify,
             "peers": self._peers,
-            "publish": self._publish,
             "retry": self._retry,
             "send": self._send,
             "status": self._status,
@@ -51,12 +52,15 @@ class Operations:
             "wait_for": self._wait_for,
             "whoami": self._whoami,
         }
-        self.streams: Mapping[str, Stream] = {
-            "subscribe": self._subscribe,
-            "watch": self._watch,
-        }
+        streams: Mapping[str, Stream] = {"watch": self._watch}
+        messaging = topic_operations(node)
+        self.table = Table(
+            {**requests, **messaging.requests},
+            {**streams, **messaging.streams},
+            messaging.channels,
+        )
 
-    # -- calls and topics ----------------------------------------------------------------------
+    # -- calls ---------------------------------------------------------------------------------
 
     async def _call(self, params: Mapping[str, Any]) -> bytes:
         return await self._node.calling.call(
@@ -95,7 +99,7 @@ class Operations:
     def _wishes(self, params: Mapping[str, Any]) -> Wishes:
         """Return how a caller wants to be served; most say nothing."""
         to = params.get("peer")
-        wishes = Wishes(self._peer_named(to) if to is not None else None)
+        wishes = Wishes(peer_named(self._node.peer, str(to)) if to is not None else None)
         if "options" in params:
             options = params["options"]
             attempt_s = options.get("attempt_s")
@@ -107,26 +111,6 @@ class Operations:
 
     async def _wait_for(self, params: Mapping[str, Any]) -> None:
         await self._node.calling.wait_for(str(params["capability"]), float(params["timeout_s"]))
-
-    async def _publish(self, params: Mapping[str, Any]) -> None:
-        self._node.peer.publish(str(params["topic"]), params["value"])
-
-    async def _subscribe(self, params: Mapping[str, Any]) -> AsyncIterator[Any]:
-        peer = self._node.peer
-        subscription = peer.subscribe(str(params["topic"]), buffer=int(params["buffer"]))
-        try:
-            yield "subscribed"
-            async for message in subscription:
-                yield {
-                    "topic": message.topic,
-                    "sender": message.sender,
-                    "sender_name": peer.label(message.sender),
-                    "sequence": message.sequence,
-                    "gap": message.gap,
-                    "value": message.payload,
-                }
-        finally:
-            subscription.close()
 
     def _watch(self, params: Mapping[str, Any]) -> AsyncIterator[Any]:
         return self._node.watching.events()
@@ -246,24 +230,6 @@ class Operations:
 
     async def _doctor(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [finding.to_wire() for finding in examine(self._node)]
-
-    def _peer_named(self, wanted: Any) -> PeerId:
-        """Find a peer by id, the start of its id, or its name.
-
-        Raises:
-            PeerUnreachable: there is none, or more than one.
-        """
-        peer = self._node.peer
-        known = {peer.peer_id: peer.name}
-        for peer_id in peer.presence.present():
-            session = peer.session_of(peer_id)
-            known[peer_id] = session.principal.name if session else ""
-        found = [p for p, name in known.items() if str(wanted) in (p, name)]
-        found = found or [p for p in known if p.startswith(str(wanted))]
-        if len(found) == 1:
-            return found[0]
-        reason = "no living peer has that id or name" if not found else "several peers are meant"
-        raise PeerUnreachable(str(wanted), reason)
 
 
 def _priority(capability: str, options: Mapping[str, Any]) -> int:

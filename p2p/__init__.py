@@ -52,6 +52,7 @@ from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, Pr
 from p2p.pubsub import (
     BadTopic,
     NotEnoughSubscribers,
+    Policy,
     Publication,
     SubscriberTooSlow,
     Subscription,
@@ -110,6 +111,7 @@ __all__ = [
     "Peer",
     "PeerUnreachable",
     "PermissionDenied",
+    "Policy",
     "PortInUse",
     "PresenceEvent",
     "Publication",

@@ -1,7 +1,7 @@
 """The other end of the local door: a gate to the node that runs in a directory.
 
-Requests share one connection. A stream has a connection of its own, so that a program that reads
-it slowly slows the stream alone, and may make requests while it holds one.
+Requests share one connection. A stream and a channel have a connection of their own, so that a
+program that reads one slowly slows it alone, and may make requests while it holds one.
 
 What this module does not know: what the operations do.
 """
@@ -15,8 +15,17 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.errors import NodeNotUp
-from agents.local.frames import frame_of, read_frame, rebuild_error
+from agents.errors import ChannelClosed, NodeNotUp
+from agents.hosting.values import from_bytes
+from agents.local.channel import MAX_ITEM_BYTES, GateChannel, Tag
+from agents.local.frames import (
+    BadLocalFrame,
+    frame_of,
+    read_channel_frame,
+    read_frame,
+    rebuild_error,
+    write_channel_frame,
+)
 
 
 class AttachedGate:
@@ -30,6 +39,7 @@ class AttachedGate:
         self._writer = writer
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
+        self._channels: set[asyncio.Task[None]] = set()
         self._task = asyncio.get_running_loop().create_task(self._receive())
 
     async def request(self, operation: str, params: Mapping[str, Any]) -> Any:
@@ -71,10 +81,49 @@ class AttachedGate:
         finally:
             writer.close()
 
+    async def open(self, operation: str, params: Mapping[str, Any]) -> GateChannel:
+        """See `Gate.open`."""
+        reader, writer = await _connect(self._home)
+        writer.write(frame_of([1, operation, dict(params)]))
+        channel = GateChannel(operation, lambda tag, body: write_channel_frame(writer, tag, body))
+        reading = asyncio.get_running_loop().create_task(self._feed(operation, channel, reader))
+        self._channels.add(reading)
+        reading.add_done_callback(self._channels.discard)
+
+        async def closed() -> None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+        channel.when_closed(closed)
+        return channel
+
+    async def _feed(
+        self, operation: str, channel: GateChannel, reader: asyncio.StreamReader
+    ) -> None:
+        """Hand over what the node says, until it says no more."""
+        gone: Exception = NodeNotUp(str(self._home))
+        try:
+            while (said := await read_channel_frame(reader, MAX_ITEM_BYTES)) is not None:
+                tag, body = said
+                if tag == Tag.ERROR:
+                    gone = rebuild_error(from_bytes(body))
+                elif tag == Tag.OVER:
+                    gone = ChannelClosed(operation, "the other side has ended")
+                elif not channel.take(tag, body):
+                    gone = BadLocalFrame(f"{operation}: the node says what it may not")
+                    return
+        finally:
+            channel.fail(gone)
+
     async def close(self) -> None:
         """Let go of the node; it stays up."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [self._task, *self._channels]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

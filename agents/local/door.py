@@ -18,13 +18,28 @@ import socket
 import struct
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.errors import AgentsError
-from agents.local.frames import LOCAL_VERSION, BadLocalFrame, describe_error, frame_of, read_frame
-from agents.local.gate import Operation, Stream
+from agents.errors import AgentsError, ChannelClosed
+from agents.hosting.values import to_bytes
+from agents.local.channel import (
+    MAX_ITEM_BYTES,
+    Duplex,
+    GateChannel,
+    Tag,
+    run_duplex,
+)
+from agents.local.frames import (
+    LOCAL_VERSION,
+    BadLocalFrame,
+    describe_error,
+    frame_of,
+    read_channel_frame,
+    read_frame,
+    write_channel_frame,
+)
+from agents.local.gate import Operation, Stream, Table
 
 log = logging.getLogger("conclave.agents.local")
 
@@ -39,15 +54,9 @@ class LocalDoor:
         home: the node's directory; `node.json` there says where the socket is.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        operations: Mapping[str, Operation],
-        streams: Mapping[str, Stream],
-    ) -> None:
+    def __init__(self, home: Path, table: Table) -> None:
         self._home = home
-        self._operations = operations
-        self._streams = streams
+        self._table = table
         self._server: asyncio.Server | None = None
         self._directory: Path | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -88,7 +97,7 @@ class LocalDoor:
             if _peer_user(writer) not in (None, os.getuid()):
                 log.warning("another user of this machine knocked at the local door")
                 return
-            await _Connection(self._operations, self._streams, reader, writer).serve()
+            await _Connection(self._table, reader, writer).serve()
         except asyncio.CancelledError:
             pass
         finally:
@@ -101,14 +110,9 @@ class _Connection:
     """One attached program."""
 
     def __init__(
-        self,
-        operations: Mapping[str, Operation],
-        streams: Mapping[str, Stream],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, table: Table, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._operations = operations
-        self._streams = streams
+        self._table = table
         self._reader = reader
         self._writer = writer
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -123,7 +127,12 @@ class _Connection:
                     return
                 if not (isinstance(message, list) and len(message) == 3):
                     return
-                self._take(message[0], message[1], message[2])
+                request_id, operation, params = message
+                is_word = isinstance(operation, str) and isinstance(params, dict)
+                if is_word and operation in self._table.channels and not self._under_way:
+                    await self._converse(operation, self._table.channels[operation], params)
+                    return
+                self._take(request_id, operation, params)
         finally:
             tasks = list(self._under_way.values())
             for task in tasks:
@@ -144,10 +153,10 @@ class _Connection:
             twice = AgentsError(f"request {request_id} is already under way on this connection")
             self._write([request_id, "error", describe_error(twice)])
             return
-        if operation in self._operations:
-            work = self._answer(request_id, self._operations[operation], params)
-        elif operation in self._streams:
-            work = self._report(request_id, self._streams[operation], params)
+        if operation in self._table.requests:
+            work = self._answer(request_id, self._table.requests[operation], params)
+        elif operation in self._table.streams:
+            work = self._report(request_id, self._table.streams[operation], params)
         else:
             unknown = AgentsError(f"this node has no operation {operation!r}; versions differ?")
             self._write([request_id, "error", describe_error(unknown)])
@@ -160,6 +169,32 @@ class _Connection:
         task = asyncio.get_running_loop().create_task(work)
         self._under_way[request_id] = task
         task.add_done_callback(lambda _: self._under_way.pop(request_id, None))
+
+    async def _converse(self, operation: str, run: Duplex, params: dict[str, Any]) -> None:
+        """This connection is a channel from now on; the program's end is the operation's."""
+        channel = GateChannel(
+            operation, lambda tag, body: write_channel_frame(self._writer, tag, body)
+        )
+        task = asyncio.get_running_loop().create_task(run_duplex(run, params, channel))
+        reading = asyncio.get_running_loop().create_task(self._feed(channel))
+        try:
+            await asyncio.wait({task, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() and not task.cancelled():
+                error = task.result()
+                said = (Tag.ERROR, to_bytes(describe_error(error))) if error else (Tag.OVER, b"")
+                write_channel_frame(self._writer, *said)
+            channel.fail(ChannelClosed(operation, "the program has gone"))
+        finally:
+            task.cancel()
+            reading.cancel()
+            await asyncio.gather(task, reading, return_exceptions=True)
+
+    async def _feed(self, channel: GateChannel) -> None:
+        """Return when the program has gone, given up, or broken the rules."""
+        with contextlib.suppress(BadLocalFrame):
+            while (said := await read_channel_frame(self._reader, MAX_ITEM_BYTES)) is not None:
+                if not channel.take(*said) or channel.aborted is not None:
+                    return
 
     async def _answer(self, request_id: int, run: Operation, params: dict[str, Any]) -> None:
         try:

@@ -2,7 +2,8 @@
 
 Requests are `[id, operation, params]`, a negative id cancels; answers are `[id, tag, value]` with
 a tag of `ok`, `item`, `end` or `error`. Errors keep their class, text and fields, so that a
-program attached to a node catches the same exceptions as the node itself.
+program attached to a node catches the same exceptions as the node itself. A request that opens a
+channel turns its connection into one: from then on a frame is length, one byte of tag, raw bytes.
 
 What this module does not know: operations, sockets' paths.
 """
@@ -22,6 +23,7 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 LOCAL_VERSION = 1
 
 _LENGTH = struct.Struct(">I")
+_CHANNEL_HEAD = struct.Struct(">IB")
 _PLAIN = (str, int, float, bool, bytes, type(None))
 
 
@@ -56,6 +58,31 @@ def frame_of(value: object) -> bytes:
     if len(body) > MAX_FRAME_BYTES:
         raise p2p.PayloadTooLarge(len(body), MAX_FRAME_BYTES, "local message")
     return _LENGTH.pack(len(body)) + body
+
+
+async def read_channel_frame(
+    reader: asyncio.StreamReader, limit_bytes: int
+) -> tuple[int, bytes] | None:
+    """Return the next tag and bytes of a channel, or None at the end.
+
+    Raises:
+        BadLocalFrame: it is over the limit.
+    """
+    try:
+        size, tag = _CHANNEL_HEAD.unpack(await reader.readexactly(_CHANNEL_HEAD.size))
+        if size > limit_bytes:
+            raise BadLocalFrame(f"a message of {size:,} bytes on a channel is over the limit")
+        return tag, await reader.readexactly(size)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def write_channel_frame(writer: asyncio.StreamWriter, tag: int, body: bytes) -> None:
+    """Write a message of a channel, unless the connection is closed."""
+    if not writer.is_closing():
+        writer.write(_CHANNEL_HEAD.pack(len(body), tag))
+        if body:
+            writer.write(body)
 
 
 def describe_error(error: Exception) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from agents import Agent, Net
 from agents.hosting import Context, TaskGrant, from_bytes, to_bytes
 from agents.hosting.host import AgentHost
-from agents.local import DirectGate
+from agents.local import DirectGate, Table
 from keys import Identity, PeerId, Permission, Principal, Role, network_id_of
 from p2p import Incoming, SystemClock
 
@@ -39,7 +39,7 @@ def hosting(*agents: Agent) -> Iterator[AgentHost]:
 def context(
     capability: str, deadline_ms: int | None = None, task: TaskGrant | None = None
 ) -> Context:
-    gate = DirectGate({}, {})
+    gate = DirectGate(Table({}, {}, {}))
     net = Net(gate, "ada", CALLER)
     clock = SystemClock()
     return Context(CALLER, "bob", capability, "bench", deadline_ms, None, net, clock, task)

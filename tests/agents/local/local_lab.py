@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.local import LocalDoor, Operation, Stream, attach
+from agents.local import Duplex, GateChannel, LocalDoor, Operation, Stream, Table, attach
 from agents.local.frames import frame_of, read_frame
 
 T = TypeVar("T")
@@ -36,13 +36,24 @@ class Desk:
         self.ended: Counter[str] = Counter()
         self.begun = asyncio.Event()
         self.error: Exception | None = None
-        self.requests: Mapping[str, Operation] = {
+        requests: Mapping[str, Operation] = {
             "echo": self._echo,
             "fail": self._fail,
             "hold": self._hold,
             "odd": self._odd,
         }
-        self.streams: Mapping[str, Stream] = {"count": self._count, "fail_late": self._fail_late}
+        streams: Mapping[str, Stream] = {"count": self._count, "fail_late": self._fail_late}
+        channels: Mapping[str, Duplex] = {
+            "double": self._double,
+            "flood": self._flood,
+            "quit": self._quit,
+            "sit": self._sit,
+        }
+        self.table = Table(requests, streams, channels)
+        self.taken_bytes = 0
+        self.given_bytes = 0
+        self.reading = asyncio.Event()
+        self.reason: str | None = None
 
     async def _echo(self, params: Mapping[str, Any]) -> Any:
         return params
@@ -73,6 +84,35 @@ class Desk:
         assert self.error is not None
         raise self.error
 
+    async def _double(self, params: Mapping[str, Any], channel: GateChannel) -> None:
+        async for item in channel:
+            await channel.send(item * 2)
+        channel.confirm()
+
+    async def _flood(self, params: Mapping[str, Any], channel: GateChannel) -> None:
+        while True:
+            await channel.send(bytes(1024))
+            self.given_bytes += 1024
+
+    async def _quit(self, params: Mapping[str, Any], channel: GateChannel) -> None:
+        await channel.send(b"last words")
+        if self.error is not None:
+            raise self.error
+
+    async def _sit(self, params: Mapping[str, Any], channel: GateChannel) -> None:
+        """Read nothing before it is told to, and count what comes then."""
+        self.begun.set()
+        try:
+            await self.reading.wait()
+            async for item in channel:
+                self.taken_bytes += len(item)
+            channel.confirm()
+        except asyncio.CancelledError:
+            self.reason = channel.aborted
+            raise
+        finally:
+            self.ended["sit"] += 1
+
     async def until_ended(self, what: str) -> None:
         while not self.ended[what]:
             await asyncio.sleep(0)
@@ -82,7 +122,7 @@ class Desk:
 async def door(home: Path) -> AsyncIterator[Desk]:
     """An open door that still answers an honest program at the end."""
     desk = Desk()
-    async with LocalDoor(home, desk.requests, desk.streams):
+    async with LocalDoor(home, desk.table):
         yield desk
         gate = await attach(home)
         assert await gate.request("echo", {"a": 1}) == {"a": 1}

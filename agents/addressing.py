@@ -1,0 +1,27 @@
+"""Which peer a person or a program means, by id, the start of an id, or a name.
+
+What this module does not know: what is asked of the peer.
+"""
+
+from __future__ import annotations
+
+from keys import PeerId
+from p2p import Peer, PeerUnreachable
+
+
+def peer_named(peer: Peer, wanted: str) -> PeerId:
+    """Find a living peer, this node's own among them.
+
+    Raises:
+        PeerUnreachable: there is none, or more than one.
+    """
+    known = {peer.peer_id: peer.name}
+    for peer_id in peer.presence.present():
+        session = peer.session_of(peer_id)
+        known[peer_id] = session.principal.name if session else ""
+    found = [p for p, name in known.items() if wanted in (p, name)]
+    found = found or [p for p in known if p.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    reason = "no living peer has that id or name" if not found else "several peers are meant"
+    raise PeerUnreachable(wanted, reason)
