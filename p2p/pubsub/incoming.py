@@ -21,6 +21,7 @@ from keys import PeerId
 Items = Sequence[bytes | None]  # None for a message that was not meant for us
 Delivered = tuple[int, int, list[bytes]]  # number of the first, how many are lost before it
 _NOTHING: list[Delivered] = []
+_MAX_ALONE = 1024
 
 
 class Line:
@@ -33,9 +34,11 @@ class Line:
         asked: what is wanted from the publisher: the first and the last number.
         is_replaying: what was published before is under way and comes first.
         restricted: epoch and number of the last restricted message, which comes another way.
+        alone: restricted messages that wait for the end of the replay.
     """
 
     __slots__ = (
+        "alone",
         "asked",
         "epoch",
         "head",
@@ -54,6 +57,7 @@ class Line:
         self.head = 0
         self.lost = 0
         self.restricted = (0, 0)
+        self.alone: list[tuple[int, int, bytes]] = []
         self.asked: tuple[int, int] | None = None
         self.is_replaying = False
         self.held: list[tuple[int, Items]] = []
@@ -139,13 +143,25 @@ class Incoming:
                 return self._hold(line, first, items)
         return self._deliver(line, first, items)
 
-    def is_new_to(self, sender: PeerId, topic: str, epoch: int, sequence: int) -> bool:
-        """Whether a restricted message is heard for the first time. They come in order."""
+    def take_restricted(
+        self, sender: PeerId, topic: str, epoch: int, sequence: int, payload: bytes
+    ) -> list[Delivered]:
+        """Take a message that came alone, because not everybody may read it.
+
+        They come in their own order. What is replayed has them too, so that they wait for it.
+        """
         line = self.line(sender, topic)
         if (epoch, sequence) <= line.restricted:
-            return False
+            self.counts["duplicates"] += 1
+            return _NOTHING
+        if line.is_replaying:
+            if len(line.alone) >= _MAX_ALONE:
+                self.counts["dropped_held"] += 1
+            else:
+                line.alone.append((epoch, sequence, payload))
+            return _NOTHING
         line.restricted = (epoch, sequence)
-        return True
+        return [(sequence, 0, [payload])]
 
     def heads(self, sender: PeerId, topic: str, epoch: int, head: int) -> Line | None:
         """Note how far a publisher has come; return the line if it has not come as far."""
@@ -177,6 +193,7 @@ class Incoming:
             self.counts["dropped_held"] += self._let_go(line)
             line.epoch, line.next, line.head = epoch, 0, 0
         line.next = line.next or first
+        line.restricted = max(line.restricted, (epoch, first + len(items) - 1))
         return self._deliver(line, first, items)
 
     def settled(self, sender: PeerId, line: Line) -> list[Delivered]:
@@ -190,7 +207,7 @@ class Incoming:
         found: list[Delivered] = []
         for first, items in held:
             found += self._take(sender, line, first, items)
-        return found
+        return found + self._end_alone(line)
 
     def forget(self, sender: PeerId) -> list[tuple[str, list[Delivered]]]:
         """A publisher is gone for good: deliver what was held for the sake of order."""
@@ -235,6 +252,15 @@ class Incoming:
         for first, items in held:
             line.next = line.next or first
             found += self._deliver(line, first, items)
+        return found + self._end_alone(line)
+
+    def _end_alone(self, line: Line) -> list[Delivered]:
+        alone, line.alone = line.alone, []
+        found: list[Delivered] = []
+        for epoch, sequence, payload in alone:
+            if (epoch, sequence) > line.restricted:
+                line.restricted = (epoch, sequence)
+                found.append((sequence, 0, [payload]))
         return found
 
     def _let_go(self, line: Line) -> int:

@@ -22,7 +22,7 @@ from p2p.errors import MisuseError, NotRunning, P2PError, PayloadTooLarge, Permi
 from p2p.links import Transport
 from p2p.pubsub.archive import HEADS, Archive
 from p2p.pubsub.catching_up import CatchingUp
-from p2p.pubsub.errors import BadTopic, NotEnoughSubscribers
+from p2p.pubsub.errors import BadTopic
 from p2p.pubsub.feed import Feed
 from p2p.pubsub.incoming import Items
 from p2p.pubsub.messages import (
@@ -35,6 +35,7 @@ from p2p.pubsub.messages import (
     encode_restricted,
     encode_run,
 )
+from p2p.pubsub.pacing import Pacing
 from p2p.pubsub.publisher import Item, Publisher, Restricted, Run
 from p2p.pubsub.subscription import Policy, Subscription
 from p2p.rpc import Exchange
@@ -44,9 +45,6 @@ from p2p.wire import Envelope, Kind, Priority, encode_envelope, running_trace
 RESTRICTED = "topics.restricted"
 MAX_PUBLICATION_BYTES = MAX_PAGE_BYTES
 RUN_BYTES = 32 * 1024
-ROOM_BYTES = 2 * 1024 * 1024  # a quarter of what may wait for the slowest subscriber
-ROOM_PATIENCE_S = 35.0  # the transport leaves a subscriber behind before that
-TURN_AFTER_MESSAGES = 512  # that a publisher may send before it lets others have a turn
 _MAX_OPEN = 1024
 _MAX_HEARD = 4096
 _PUBLICATION, _NORMAL = int(Kind.PUBLICATION), int(Priority.NORMAL)
@@ -75,7 +73,6 @@ class Topics:
         self._publisher = Publisher(epoch)
         self._open: dict[str, Run] = {}
         self._is_flush_due = False
-        self._since_turn = 0
         self._is_closed = False
         self._feeds: dict[str, list[Feed]] = {}
         self._by_topic: dict[str, tuple[Feed, ...]] = {}  # who hears what, as it comes up
@@ -85,6 +82,7 @@ class Topics:
         self._pressed: set[Subscription] = set()
         self._is_hold_due = False
         self._archive = Archive(own, self._publisher, transport, exchange, self._flush, self.counts)
+        self._pacing = Pacing(transport, self._flush, self._is_own_reader_full, self.counts)
         self._catching_up = CatchingUp(exchange, lambda: bool(self._pressed), self.counts)
         exchange.serve_notice(HEADS, self._on_heads, Permission.PUBLISH)
         exchange.serve_notice(RESTRICTED, self._on_restricted, Permission.PUBLISH)
@@ -120,26 +118,8 @@ class Topics:
         return sequence
 
     async def room_to_publish(self) -> None:
-        """Return when the slowest subscriber has room for more.
-
-        A subscriber that takes nothing for long is left behind, and then there is room.
-        """
-        if self._since_turn < TURN_AFTER_MESSAGES and not self._has_no_room():
-            return
-        self._flush()
-        self._since_turn = 0
-        await asyncio.sleep(0)
-        if not self._has_no_room():
-            return
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + ROOM_PATIENCE_S
-        pause_s = 0.001
-        while self._has_no_room():
-            if loop.time() >= until_s:
-                self.counts["room_not_found"] += 1
-                return
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 0.02)
+        """Wait until the slowest subscriber has room; see `Pacing.room_to_publish`."""
+        await self._pacing.room_to_publish()
 
     async def wait_subscribers(self, topic: str, count: int, timeout_s: float) -> None:
         """Return once so many other peers hear this topic.
@@ -147,15 +127,7 @@ class Topics:
         Raises:
             NotEnoughSubscribers: not within the timeout.
         """
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + timeout_s
-        while True:
-            found = len(self._transport.subscribers(topic))
-            if found >= count:
-                return
-            if loop.time() >= until_s:
-                raise NotEnoughSubscribers(topic, count, found, timeout_s)
-            await asyncio.sleep(min(0.02, timeout_s))
+        await self._pacing.wait_subscribers(topic, count, timeout_s)
 
     def keep_history(self, topic: str, *, messages: int = 256, bytes_: int = 1024 * 1024) -> None:
         """Keep so much of a topic of ours for those who missed it or come later."""
@@ -207,7 +179,7 @@ class Topics:
 
     def _flush_in_turn(self) -> None:
         self._is_flush_due = False
-        self._since_turn = 0
+        self._pacing.sent = 0
         self._flush()
 
     def _flush(self) -> None:
@@ -218,7 +190,7 @@ class Topics:
         """Keep a run, send it, and hand it to our own subscriptions."""
         topic, first, items = run.topic, run.first, run.items
         del self._open[topic]
-        self._since_turn += len(items)
+        self._pacing.sent += len(items)
         epoch = self._publisher.close(run)
         sent = [None if type(one) is Restricted else one for one in items]
         payload = encode_run(sent)  # type: ignore[arg-type]  # mypy does not follow `type(one) is`
@@ -255,9 +227,8 @@ class Topics:
             except P2PError:
                 self.counts["restricted_unsent"] += 1
 
-    def _has_no_room(self) -> bool:
-        if self._transport.topics_queued_bytes > ROOM_BYTES:
-            return True
+    def _is_own_reader_full(self) -> bool:
+        """Whether a subscription of this very peer waits for its reader, and hears us."""
         return bool(self._pressed) and any(
             feed.hears_us and feed.subscription in self._pressed
             for feeds in self._feeds.values()
@@ -410,8 +381,8 @@ class Topics:
             return
         topic, epoch, sequence, payload = told
         for feed in self._feeds_of(topic):
-            if feed.incoming.is_new_to(sender, topic, epoch, sequence):
-                feed.subscription.offer(topic, sender, sequence, 0, [payload])
+            found = feed.incoming.take_restricted(sender, topic, epoch, sequence, payload)
+            feed.deliver(sender, topic, found)
 
     def _closed(self, subscription: Subscription) -> None:
         topic = subscription.topic

@@ -113,6 +113,19 @@ def test_replayed_messages_come_before_what_was_published_meanwhile() -> None:
     assert numbers(incoming.settled(A, line)) == [(6, 0)]
 
 
+def test_a_restricted_message_that_is_replayed_too_comes_once() -> None:
+    incoming = Incoming()
+    assert numbers(incoming.take_restricted(A, "other", 1, 9, b"9")) == [(9, 0)]
+    assert incoming.take_restricted(A, "other", 1, 9, b"9") == []
+    incoming.replaying.add(A)
+    assert incoming.take_restricted(A, "t", 1, 2, b"2") == []
+    assert incoming.take_restricted(A, "t", 1, 4, b"4") == []
+    line = incoming.line(A, "t")
+    assert numbers(incoming.replayed(line, 1, 1, run(1, 3))) == [(1, 0), (2, 0), (3, 0)]
+    assert flat(incoming.settled(A, line)) == [(4, 0, b"4")]
+    assert numbers(incoming.take(A, "t", 1, 4, [None, b"5"])) == [(5, 0)]
+
+
 def test_what_was_not_meant_for_us_is_no_gap() -> None:
     incoming = Incoming()
     items: Items = [b"1", None, None, b"4", None]
