@@ -290,6 +290,8 @@ def _copied(lane: Lane, body: bytes | memoryview | None) -> bytes | None:
         return None
     if lane is not Lane.BULK:
         raise MisuseError(f"the {lane.name.lower()} lane carries no bodies; use the bulk lane")
+    if isinstance(body, memoryview) and not body.c_contiguous:
+        raise MisuseError("a body is one run of bytes; this view has holes in it")
     copy = bytes(body)
     if len(copy) > MAX_BODY_BYTES:
         raise PayloadTooLarge(len(copy), MAX_BODY_BYTES, "body")

@@ -350,6 +350,8 @@ class ZmqTransport:
 def _check_body(lane: Lane, body: Body) -> None:
     if lane is not Lane.BULK:
         raise MisuseError(f"the {lane.name.lower()} lane carries no bodies; use the bulk lane")
+    if isinstance(body, memoryview) and not body.c_contiguous:
+        raise MisuseError("a body is one run of bytes; this view has holes in it")
     size_bytes = bytes_of(body)
     if size_bytes > MAX_BODY_BYTES:
         raise PayloadTooLarge(size_bytes, MAX_BODY_BYTES, "body")
