@@ -32,7 +32,22 @@ def ask_node(arguments: argparse.Namespace, question: Callable[[Net], Awaitable[
 
 def print_json(value: Any) -> None:
     """Print plain data as JSON; bytes become text where they are text, and hex where not."""
-    print(json.dumps(value, default=_as_json, ensure_ascii=False, indent=2))
+    print(plain_json(value, indent=2))
+
+
+def plain_json(value: Any, *, indent: int | None) -> str:
+    """Return plain data as JSON; bytes become text where they are text, and hex where not."""
+    return json.dumps(value, default=_as_json, ensure_ascii=False, indent=indent)
+
+
+def print_json_line(value: Any) -> None:
+    """Print plain data as one line of JSON, at once: it is one of many."""
+    print(to_json(value), flush=True)
+
+
+def to_json(value: Any) -> str:
+    """Return plain data as one line of JSON."""
+    return json.dumps(value, default=_as_json, ensure_ascii=False)
 
 
 def _as_json(value: object) -> object:

@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     _membership(commands)
     _looking(commands)
     _working(commands)
+    _messaging(commands)
     _demo(commands)
     return top
 
@@ -151,6 +152,36 @@ def _working(commands: argparse._SubParsersAction[Parser]) -> None:
     run = _add(commands, "run", "run", "run the job of a file; its own options follow")
     run.add_argument("agent", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not")
     run.add_argument("--json", action="store_true", help="print one JSON object last")
+
+
+def _messaging(commands: argparse._SubParsersAction[Parser]) -> None:
+    pub = _add(commands, "pub", "messaging", "publish a value on a topic")
+    pub.add_argument("topic", help="such as news/today")
+    pub.add_argument("value", help="a JSON value, or a plain word; - publishes each line of stdin")
+    pub.add_argument("--count", type=count, metavar="N", help="so often; with -, so many lines")
+    pub.add_argument(
+        "--interval", type=seconds, default=0, metavar="S", help="seconds between them"
+    )
+    pub.add_argument(
+        "--wait-subscribers", type=count, default=0, metavar="N", help="until so many listen"
+    )
+    pub.add_argument(
+        "--timeout", type=seconds, default=10, metavar="S", help="for them (default: 10)"
+    )
+    pub.add_argument(
+        "--only-role", action="append", metavar="ROLE", help="only for such peers; may be repeated"
+    )
+    pub.add_argument(
+        "--only-peer", action="append", metavar="PEER", help="only for this one; may be repeated"
+    )
+    pub.add_argument("--json", action="store_true", help="print one JSON object")
+    tail = _add(commands, "tail", "messaging", "print what is published on a topic, until Ctrl-C")
+    tail.add_argument("topic", help="such as news/today, or news/ for everything below it")
+    tail.add_argument(
+        "--replay", type=count, default=0, metavar="N", help="begin with so many that were before"
+    )
+    tail.add_argument("--count", type=count, metavar="N", help="end after so many")
+    tail.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
 def _demo(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -21,7 +21,7 @@ def value_of(word: str) -> Any:
     """Return a word as JSON if it is any, and as plain text if not."""
     try:
         return json.loads(word)
-    except ValueError:
+    except (ValueError, RecursionError):
         return word
 
 
