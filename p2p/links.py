@@ -13,7 +13,7 @@ error at `send` or a `LinkDown`, never silence without a counter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol, runtime_checkable
@@ -21,6 +21,12 @@ from typing import Protocol, runtime_checkable
 from keys import PeerId
 
 MAX_BODY_BYTES = 1024 * 1024
+JOIN_BYTES = 5  # in front of several envelopes in a frame
+
+
+def frame_of(envelopes: Sequence[bytes]) -> bytes:
+    """Return the frame of several envelopes: a msgpack array of them. One alone is a frame."""
+    return b"\xdd%b%b" % (len(envelopes).to_bytes(4, "big"), b"".join(envelopes))
 
 
 class Lane(IntEnum):

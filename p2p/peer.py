@@ -392,7 +392,8 @@ class Peer:
                 self.counts["bad_frame_body"] += 1
                 self._strike(peer_id)
                 return
-            envelopes = [one._replace(payload=body) for one in envelopes]
+            for one in envelopes:
+                one.payload = body
         if lane is Lane.BULK:
             self._streams.on_envelopes(peer_id, envelopes)
         else:

@@ -194,7 +194,7 @@ class Topics:
         epoch = self._publisher.close(run)
         sent = [None if type(one) is Restricted else one for one in items]
         payload = encode_run(sent)  # type: ignore[arg-type]  # mypy does not follow `type(one) is`
-        fields = (_PUBLICATION, epoch, first, topic, 0, _NORMAL, run.trace, payload)
+        fields = Envelope(_PUBLICATION, epoch, first, topic, 0, _NORMAL, run.trace, payload)
         try:
             self._transport.publish(topic, encode_envelope(fields))
         except P2PError:
@@ -272,14 +272,15 @@ class Topics:
 
     def on_envelope(self, sender: PeerId, topic: str, envelope: Envelope) -> None:
         """Take a run that came on this topic from an admitted peer."""
-        kind, epoch, first, target, _, _, _, payload = envelope
+        epoch, first = envelope.id, envelope.sequence
         feeds = self._by_topic.get(topic)
         if feeds is None:
             feeds = self._feeds_of(topic)
         if not feeds:
             return
-        items = decode_run(payload)
-        if kind != _PUBLICATION or target != topic or not epoch or not first or items is None:
+        is_ours = envelope.kind == _PUBLICATION and envelope.target == topic
+        items = decode_run(envelope.payload)
+        if not is_ours or not epoch or not first or items is None:
             self.counts["publications_malformed"] += 1
             return
         if not self._is_publisher(sender):

@@ -34,7 +34,7 @@ from p2p.errors import (
 from p2p.links import Lane
 from p2p.rpc.deadlines import FirstDue
 from p2p.rpc.workers import Workers
-from p2p.wire import Priority, TraceContext, running_trace
+from p2p.wire import Envelope, Priority, TraceContext, running_trace
 
 log = logging.getLogger("conclave.p2p.rpc")
 
@@ -84,22 +84,16 @@ class Job(Incoming):
     served: Served
 
     def __init__(
-        self,
-        caller: Principal,
-        method: str,
-        deadline_ms: int | None,
-        raw_trace: bytes,
-        priority: int,
-        key: JobKey,
-        payload: bytes,
+        self, caller: Principal, peer: PeerId, lane: Lane, asked: Envelope, now_ms: int
     ) -> None:
         self.caller = caller
-        self.method = method
-        self.deadline_ms = deadline_ms
-        self.raw_trace = raw_trace
-        self.priority = priority
-        self.key = key
-        self.payload = payload
+        self.method = asked.target
+        budget_ms = asked.budget_ms
+        self.deadline_ms = now_ms + budget_ms if budget_ms else None
+        self.raw_trace = asked.trace
+        self.priority = asked.priority
+        self.key = (peer, lane, asked.id)
+        self.payload = asked.payload
         self.task: asyncio.Task[None] | None = None
         self.is_over = False
 

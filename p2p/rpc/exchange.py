@@ -21,7 +21,14 @@ from functools import partial
 from keys import PeerId, Permission, Principal
 from p2p.alarm import Alarm
 from p2p.clock import Clock
-from p2p.errors import ConnectionLost, DeadlineExceeded, Overloaded, P2PError, PeerUnreachable
+from p2p.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    MisuseError,
+    Overloaded,
+    P2PError,
+    PeerUnreachable,
+)
 from p2p.links import Lane, LinkChanged, LinkState, Transport
 from p2p.rpc.dispatch import Dispatcher, Job, NoticeHandler, RequestHandler
 from p2p.rpc.requests import RequestTable
@@ -82,6 +89,7 @@ class Exchange:
         self._tables: dict[Lane, RequestTable[asyncio.Future[bytes]]] = {
             lane: RequestTable(self._settings.max_pending) for lane in Lane
         }
+        self._new_future: Callable[[], asyncio.Future[bytes]] | None = None  # asked for once
         self._alarms = {lane: Alarm(clock, partial(self._expire, lane)) for lane in Lane}
 
     @property
@@ -133,23 +141,25 @@ class Exchange:
         """
         limit_s = self._settings.default_timeout_s if timeout_s is None else timeout_s
         budget_ms = max(1, int(limit_s * 1000))
+        if type(payload) is not bytes:
+            payload = _as_bytes(payload)
         table = self._tables[lane]
         if table.is_full:
             raise Overloaded(
                 self._own.name, method, f"{self._settings.max_pending} requests already wait here"
             )
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        if self._new_future is None:
+            self._new_future = asyncio.get_running_loop().create_future
+        future: asyncio.Future[bytes] = self._new_future()
         now_ms = self._now_ms()
         request_id = table.open(to, what or method, now_ms, budget_ms, future)
         trace = next_span(running_trace.get(), self._rng)
+        asked = Envelope(_REQUEST, request_id, 0, method, budget_ms, priority, trace, payload)
         try:
             if to == self._own_id:
-                key = (to, lane, request_id)
-                job = Job(self._own, method, now_ms + budget_ms, trace, priority, key, payload)
-                self._dispatcher.start(job, self._own_mask)
+                self._dispatcher.start(Job(self._own, to, lane, asked, now_ms), self._own_mask)
             else:
-                fields = (_REQUEST, request_id, 0, method, budget_ms, priority, trace, payload)
-                self._transport.send(to, lane, encode_envelope(fields), priority)
+                self._transport.send(to, lane, encode_envelope(asked), priority)
             self._alarms[lane].set(table.due_ms)
             return await future
         except BaseException as error:
@@ -171,10 +181,12 @@ class Exchange:
         Raises:
             PeerUnreachable, QueueFull, PayloadTooLarge: definitely not sent.
         """
+        if type(payload) is not bytes:
+            payload = _as_bytes(payload)
         if to == self._own_id:
             self._dispatcher.notice(to, self._own_mask, method, payload)
             return
-        fields = (_NOTIFY, 0, 0, method, 0, priority, running_trace.get(), payload)
+        fields = Envelope(_NOTIFY, 0, 0, method, 0, priority, running_trace.get(), payload)
         self._transport.send(to, lane, encode_envelope(fields), priority)
 
     def on_envelopes(self, peer: PeerId, lane: Lane, envelopes: Sequence[Envelope]) -> None:
@@ -187,26 +199,24 @@ class Exchange:
         table = self._tables[lane]
         dispatcher = self._dispatcher
         now_ms = 0
-        for kind, ident, _, target, budget_ms, priority, trace, payload in envelopes:
+        for envelope in envelopes:
+            kind = envelope.kind
             if kind == _REPLY:
-                future = table.settle(ident, peer)
+                future = table.settle(envelope.id, peer)
                 if future is not None and not future.done():
-                    future.set_result(payload)
+                    future.set_result(envelope.payload)
             elif kind == _REQUEST:
                 now_ms = now_ms or self._now_ms()
-                deadline_ms = now_ms + budget_ms if budget_ms else None
-                key = (peer, lane, ident)
-                job = Job(caller, target, deadline_ms, trace, priority, key, payload)
-                dispatcher.start(job, mask)
+                dispatcher.start(Job(caller, peer, lane, envelope, now_ms), mask)
             elif kind == _NOTIFY:
-                dispatcher.notice(peer, mask, target, payload)
+                dispatcher.notice(peer, mask, envelope.target, envelope.payload)
             elif kind == _CANCEL:
-                dispatcher.cancel((peer, lane, ident))
+                dispatcher.cancel((peer, lane, envelope.id))
             elif kind == _FAULT:
-                what = table.what(ident)
-                future = table.settle(ident, peer)
+                what = table.what(envelope.id)
+                future = table.settle(envelope.id, peer)
                 if future is not None:
-                    self._fail(future, decode_fault(payload, self._label(peer), what))
+                    self._fail(future, decode_fault(envelope.payload, self._label(peer), what))
             else:
                 self.counts["misplaced_kind"] += 1
 
@@ -241,7 +251,8 @@ class Exchange:
         for table in self._tables.values():
             for pending in table.take_all():
                 label = self._label(PeerId(pending.peer))
-                self._fail(pending.token, ConnectionLost(label, pending.what, "this peer is stopping"))
+                error = ConnectionLost(label, pending.what, "this peer is stopping")
+                self._fail(pending.token, error)
 
     def _answer(self, job: Job, result: bytes | Exception, remote_traceback: str) -> None:
         """Send what came of a job, or hand it over where the caller is ourselves."""
@@ -252,7 +263,7 @@ class Exchange:
         if peer == self._own_id:
             self._take_own(lane, ident, kind, result)
             return
-        fields = (kind, ident, 0, "", 0, job.priority, b"", result)
+        fields = Envelope(kind, ident, 0, "", 0, job.priority, b"", result)
         try:
             self._transport.send(peer, lane, encode_envelope(fields), job.priority)
         except P2PError:
@@ -273,7 +284,7 @@ class Exchange:
         if to == self._own_id:
             self._dispatcher.cancel((to, lane, request_id))
             return
-        fields = (_CANCEL, request_id, 0, "", 0, priority, b"", b"")
+        fields = Envelope(_CANCEL, request_id, 0, "", 0, priority, b"", b"")
         try:
             self._transport.send(to, lane, encode_envelope(fields), priority)
         except P2PError:
@@ -284,13 +295,25 @@ class Exchange:
         table = self._tables[lane]
         for pending in table.expire(self._now_ms()):
             label = self._label(PeerId(pending.peer))
-            self._fail(pending.token, DeadlineExceeded(label, pending.what, pending.budget_ms / 1000))
+            error = DeadlineExceeded(label, pending.what, pending.budget_ms / 1000)
+            self._fail(pending.token, error)
         self._alarms[lane].set(table.due_ms)
 
     @staticmethod
     def _fail(future: asyncio.Future[bytes], error: P2PError) -> None:
         if not future.done():
             future.set_exception(error)
+
+
+def _as_bytes(payload: object) -> bytes:
+    """Return a buffer's bytes.
+
+    Raises:
+        MisuseError: it is none.
+    """
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return bytes(payload)
+    raise MisuseError(f"a payload is bytes, and not {type(payload).__name__}")
 
 
 def _failure_of(result: bytes | Exception) -> Exception:

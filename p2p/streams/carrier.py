@@ -65,15 +65,15 @@ class Carrier:
         """
         priority = HIGH if verb in URGENT else NORMAL
         ident = 2 * key.number + key.is_opener
+        said = Envelope(STREAM, ident, sequence, verb.value, budget_ms, priority, trace, payload)
         if key.peer_id == self._own_id:
-            data = payload if body is None else bytes(body)
-            own = Envelope(STREAM, ident, sequence, verb.value, budget_ms, priority, trace, data)
-            asyncio.get_running_loop().call_soon(self._arrives, key.peer_id, [own])
+            if body is not None:
+                said.payload = bytes(body)
+            asyncio.get_running_loop().call_soon(self._arrives, key.peer_id, [said])
             return
-        fields = (STREAM, ident, sequence, verb.value, budget_ms, priority, trace, payload)
         if isinstance(body, bytearray):
             body = memoryview(body)
-        self._transport.send(key.peer_id, Lane.BULK, encode_envelope(fields), priority, body)
+        self._transport.send(key.peer_id, Lane.BULK, encode_envelope(said), priority, body)
 
     def say(
         self,

@@ -161,17 +161,17 @@ class Streams:
     def on_envelopes(self, peer: PeerId, envelopes: list[Envelope]) -> None:
         """Take what an admitted peer sent in one frame of the bulk lane."""
         now_ms = self._clock.now_ms()
-        for _, ident, sequence, target, budget_ms, _, trace, payload in envelopes:
-            key = Key(peer, ident >> 1, not ident & 1)
+        for one in envelopes:
+            key = Key(peer, one.id >> 1, not one.id & 1)
             stream = self._table.get(key)
-            if target == Verb.OPEN:
-                self._on_open(key, stream, budget_ms, trace, payload)
+            if one.target == Verb.OPEN:
+                self._on_open(key, stream, one.budget_ms, one.trace, one.payload)
             elif stream is None:
-                self._on_stray(key, target)
-            elif target == Verb.CHUNK:
-                self._on_chunk(key, stream, sequence, payload, now_ms)
+                self._on_stray(key, one.target)
+            elif one.target == Verb.CHUNK:
+                self._on_chunk(key, stream, one.sequence, one.payload, now_ms)
             else:
-                self._on_verb(key, stream, target, sequence, payload, now_ms)
+                self._on_verb(key, stream, one.target, one.sequence, one.payload, now_ms)
 
     def on_link(self, change: LinkChanged) -> None:
         """A connection of the bulk lane came or went."""

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from p2p.links import JOIN_BYTES, frame_of
+
 Body = bytes | memoryview
-Frame = tuple[bytes, int, Body | None, int]  # payload, envelopes in it, body, bytes of both
+Frame = tuple[bytes, int, Body | None, int]  # payload, envelopes in it, body, what they count for
 
 LOW, NORMAL, HIGH = 0, 1, 2
 QUEUED, FULL, REFUSED, TOO_LARGE = 0, 1, 2, 3  # what `push` says
@@ -43,7 +45,7 @@ class _Queue:
     def seal(self) -> None:
         opened = self.open
         if opened:
-            payload = opened[0] if len(opened) == 1 else b"".join(opened)
+            payload = opened[0] if len(opened) == 1 else frame_of(opened)
             self.append((payload, len(opened), None, self.open_bytes))
             self.open = []
             self.open_bytes = 0
@@ -63,6 +65,7 @@ class Outbox:
         "_half_bytes",
         "_queues",
         "_refused_from_bytes",
+        "_together_bytes",
         "_waiting",
         "queued_bytes",
     )
@@ -76,6 +79,7 @@ class Outbox:
         self._batch_envelopes = batch_envelopes
         self._batch_bytes = batch_bytes
         self._frame_limit_bytes = frame_limit_bytes
+        self._together_bytes = frame_limit_bytes - JOIN_BYTES
         self._queues = (_Queue(), _Queue(), _Queue())
         self._waiting: _Queue | None = None  # where `first` found the frame to send
         self.queued_bytes = 0
@@ -105,12 +109,13 @@ class Outbox:
             return REFUSED
         said = QUEUED
         filled_bytes = queue.open_bytes + size_bytes
-        if filled_bytes > self._frame_limit_bytes:
+        if filled_bytes > self._together_bytes:
             if size_bytes > self._frame_limit_bytes:
                 return TOO_LARGE
-            queue.seal()
+            if queue.open:
+                queue.seal()
+                said = FULL
             filled_bytes = size_bytes
-            said = FULL
         self.queued_bytes = total_bytes
         opened = queue.open
         opened.append(envelope)
@@ -164,12 +169,14 @@ class Outbox:
         total_bytes = 0
         for queue in self._queues:
             assert queue.open_bytes == sum(map(len, queue.open)) <= self._frame_limit_bytes
+            assert len(queue.open) < 2 or queue.open_bytes <= self._together_bytes
             assert len(queue.open) < self._batch_envelopes
             total_bytes += queue.open_bytes
             for payload, envelopes, body, size_bytes in queue.sealed:
                 assert len(payload) <= self._frame_limit_bytes
                 assert body is None or envelopes == 1
-                assert size_bytes == len(payload) + bytes_of(body)
+                join_bytes = JOIN_BYTES if envelopes > 1 else 0
+                assert size_bytes == len(payload) - join_bytes + bytes_of(body)
                 total_bytes += size_bytes
         assert self.queued_bytes == total_bytes <= self._budget_bytes
 

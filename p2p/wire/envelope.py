@@ -1,8 +1,9 @@
-"""One envelope, and a frame of them: bytes in, tuples out.
+"""One envelope, and a frame of them: bytes in, structs out.
 
-A frame is a run of msgpack arrays, one an envelope, written one behind the other; the grammar
-and test vectors are in `p2p/PROTOCOL.md`. Decoding bounds size, count and lengths before it
-allocates, and never raises anything but `BadFrame`.
+A frame is one msgpack array: an envelope, or an array of envelopes; the grammar and test vectors
+are in `p2p/PROTOCOL.md`. A frame of envelopes that we know whole is decoded and checked in one
+call; any other is gone through one envelope at a time. Neither raises anything but `BadFrame`, and
+what is allocated is bounded by the size of the frame.
 
 What this module does not know: who sent the frame, what a target means, what is in a payload.
 """
@@ -10,18 +11,21 @@ What this module does not know: who sent the frame, what a target means, what is
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
+from msgspec import DecodeError, Meta, Struct
+from msgspec.msgpack import Decoder, Encoder
 
 WIRE_VERSION = 1
 MAX_ENVELOPE_BYTES = 1_000_000
 MAX_ENVELOPES_IN_A_FRAME = 4096
-MIN_ENVELOPE_BYTES = 2  # an array of one number, which is of another version
 MAX_TARGET_CHARS = 255
 MAX_TRACE_BYTES = 64
 MAX_COUNTER = 2**63 - 1
-SIZE = 9
+SIZE, MAX_FIELDS = 9, 64
+
+Counter = Annotated[int, Meta(ge=0, le=MAX_COUNTER)]
 
 
 class Kind(IntEnum):
@@ -63,14 +67,14 @@ class BadFrame(ValueError):
         self.fault = fault
 
 
-class Envelope(NamedTuple):
-    """One message.
+class Envelope(Struct, array_like=True, tag=WIRE_VERSION, gc=False):
+    """One message. The version goes in front of it.
 
     Attributes:
         kind: a `Kind`.
         id: names a request among those of its sender; replies, faults and cancels repeat it.
-        sequence: grows by one for each envelope to the same peer (or on the same topic).
-        target: method, or topic; empty in replies.
+        sequence: the number of a message on its topic, or of a chunk in its stream.
+        target: method, topic, or verb of a stream; empty in replies.
         budget_ms: what is left of the caller's deadline, or 0 for none. A duration and not a
             point in time, because clocks of two machines differ.
         priority: a `Priority`.
@@ -78,28 +82,26 @@ class Envelope(NamedTuple):
         payload: opaque.
     """
 
-    kind: int
-    id: int
-    sequence: int
-    target: str
-    budget_ms: int
+    kind: Annotated[int, Meta(ge=1, le=int(max(Kind)))]
+    id: Counter
+    sequence: Counter
+    target: Annotated[str, Meta(max_length=MAX_TARGET_CHARS)]
+    budget_ms: Counter
     priority: int
-    trace: bytes
+    trace: Annotated[bytes, Meta(max_length=MAX_TRACE_BYTES)]
     payload: bytes
 
 
-Fields = tuple[int, int, int, str, int, int, bytes, bytes]
+_encode = Encoder().encode
+_decode_one = Decoder(Envelope).decode
+_decode_many = Decoder(list[Envelope]).decode
+_MANY = b"\xdd"  # an array with a length of 32 bits; one envelope never needs it
+_JOIN_BYTES = 5
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
-_as_envelope = tuple.__new__
-_LAST_KIND = max(Kind)
 
-
-def encode_envelope(envelope: Fields) -> bytes:
-    """Return the bytes of an `Envelope`, or of a plain tuple of the same fields, which is quicker
-    to make. Several may be joined to a frame."""
-    packed: bytes = _pack((WIRE_VERSION, *envelope))
-    return packed
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return the envelope's bytes, which are a frame too."""
+    return _encode(envelope)
 
 
 def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
@@ -109,63 +111,48 @@ def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
     talk to us; whatever breaks the grammar spoils the frame.
 
     Raises:
-        BadFrame: the bytes are not a run of envelopes.
+        BadFrame: the bytes are no envelope and no array of envelopes.
     """
-    unpacker = msgpack.Unpacker(
-        raw=False,
-        use_list=False,
-        strict_map_key=True,
-        max_buffer_size=len(frame) or 1,
-        max_str_len=MAX_TARGET_CHARS * 4,
-        max_bin_len=MAX_ENVELOPE_BYTES,
-        max_array_len=64,
-        max_map_len=0,
-        max_ext_len=0,
-    )
-    envelopes: list[Envelope] = []
-    faults: list[FrameFault] = []
-    tell = unpacker.tell
-    may_be_many = len(frame) > MAX_ENVELOPES_IN_A_FRAME * MIN_ENVELOPE_BYTES
+    many = frame[:1] == _MANY
+    if many and int.from_bytes(frame[1:_JOIN_BYTES], "big") > MAX_ENVELOPES_IN_A_FRAME:
+        raise BadFrame(FrameFault.TOO_MANY)
     try:
-        unpacker.feed(frame)
-        read = 0
-        for item in unpacker:
-            read = tell()
-            if may_be_many and len(envelopes) + len(faults) >= MAX_ENVELOPES_IN_A_FRAME:
-                raise BadFrame(FrameFault.TOO_MANY)
-            if type(item) is tuple and len(item) == SIZE:
-                version, kind, ident, sequence, target, budget_ms, priority, trace, payload = item
-                if (
-                    version == WIRE_VERSION
-                    and type(version) is type(kind) is type(ident) is type(sequence) is int
-                    and type(budget_ms) is type(priority) is int
-                    and type(target) is str
-                    and type(trace) is type(payload) is bytes
-                    and 0 <= ident | sequence | budget_ms <= MAX_COUNTER
-                    and 1 <= kind <= _LAST_KIND
-                    and len(target) <= MAX_TARGET_CHARS
-                    and len(trace) <= MAX_TRACE_BYTES
-                ):
-                    envelopes.append(_as_envelope(Envelope, item[1:]))
-                    continue
-            fault = _fault_of(item)
-            if fault is None:
-                envelopes.append(_as_envelope(Envelope, item[1:SIZE]))
-            elif fault is FrameFault.NOT_AN_ENVELOPE:
-                raise BadFrame(fault)
-            else:
-                faults.append(fault)
-    except BadFrame:
-        raise
+        return (_decode_many(frame) if many else [_decode_one(frame)]), []
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return _one_by_one(frame)
+
+
+def _one_by_one(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
+    """Go through a frame that holds something else than envelopes of ours."""
+    try:
+        items = msgpack.unpackb(
+            frame,
+            raw=False,
+            use_list=False,
+            strict_map_key=True,
+            max_str_len=MAX_TARGET_CHARS * 4,
+            max_bin_len=MAX_ENVELOPE_BYTES,
+            max_array_len=MAX_ENVELOPES_IN_A_FRAME,
+            max_map_len=0,
+            max_ext_len=0,
+        )
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
         raise BadFrame(FrameFault.NOT_MSGPACK) from None
-    if read != len(frame):
-        raise BadFrame(FrameFault.NOT_MSGPACK)
+    envelopes: list[Envelope] = []
+    faults: list[FrameFault] = []
+    for item in items if frame[:1] == _MANY else (items,):
+        fault = _fault_of(item)
+        if fault is None:
+            envelopes.append(Envelope(*item[1:SIZE]))
+        elif fault is FrameFault.NOT_AN_ENVELOPE:
+            raise BadFrame(fault)
+        else:
+            faults.append(fault)
     return envelopes, faults
 
 
 def _fault_of(item: Any) -> FrameFault | None:
-    if type(item) is not tuple or not item or type(item[0]) is not int:
+    if type(item) is not tuple or not 0 < len(item) <= MAX_FIELDS or type(item[0]) is not int:
         return FrameFault.NOT_AN_ENVELOPE
     if item[0] != WIRE_VERSION:
         return FrameFault.UNKNOWN_VERSION
@@ -188,4 +175,4 @@ def _fault_of(item: Any) -> FrameFault | None:
         and len(trace) <= MAX_TRACE_BYTES
     ):
         return FrameFault.NOT_AN_ENVELOPE
-    return None if 1 <= kind <= _LAST_KIND else FrameFault.UNKNOWN_KIND
+    return None if 1 <= kind <= max(Kind) else FrameFault.UNKNOWN_KIND

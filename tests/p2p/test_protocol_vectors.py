@@ -9,6 +9,7 @@ import pytest
 
 from p2p import decode_payload, encode_payload
 from p2p.discovery.advert import VERSION, network_tag
+from p2p.links import frame_of
 from p2p.membership import Heartbeat
 from p2p.membership.heartbeat import MAX_BODY_BYTES, MAX_LOAD
 from p2p.presence import MAX_ADVERT_BYTES
@@ -26,7 +27,7 @@ REPLY = VECTORS["reply"]
 
 
 def test_what_a_later_program_says_is_skipped_and_the_rest_counts() -> None:
-    found, faults = decode_frame(VECTORS["version 2"] + REPLY + VECTORS["kind 99"])
+    found, faults = decode_frame(frame_of([VECTORS["version 2"], REPLY, VECTORS["kind 99"]]))
     assert found == decode_frame(REPLY)[0]
     assert faults == [FrameFault.UNKNOWN_VERSION, FrameFault.UNKNOWN_KIND]
 
@@ -43,13 +44,13 @@ def test_a_tenth_field_is_ignored() -> None:
         b"\x91\x80",
         b"\x92\x02\x81\x01\x02",
         b"\x92\x02\xd4\x00\x00",
-        b"\x92\x02\xdc\x00\x41" + 65 * b"\0",
+        b"\xdc\x00\x41\x02" + 64 * b"\0",
     ],
     ids=["no msgpack", "cut short", "no version", "a map", "an extension", "65 items"],
 )
 def test_what_breaks_the_grammar_spoils_its_frame(tail: bytes) -> None:
     with pytest.raises(BadFrame):
-        decode_frame(REPLY + tail)
+        decode_frame(frame_of([REPLY, tail]))
 
 
 def test_a_longer_heartbeat_is_read_as_far_as_it_is_known() -> None:

@@ -29,7 +29,7 @@ from p2p.errors import NoSuchMethod, Overloaded, PermissionDenied
 from p2p.links import Lane
 from p2p.rpc import Dispatcher, Incoming
 from p2p.rpc.dispatch import Job
-from p2p.wire import Priority
+from p2p.wire import Envelope, Priority
 
 WALL_MS = 1_700_000_000_000
 CALL = int(Permission.CALL)
@@ -79,12 +79,11 @@ class Desk:
         *,
         priority: int = Priority.NORMAL,
         mask: int = CALL,
-        budget_ms: int | None = None,
+        budget_ms: int = 0,
     ) -> tuple[str, int]:
         self._last += 1
-        deadline_ms = None if budget_ms is None else SystemClock().now_ms() + budget_ms
-        key = (PeerId(peer), Lane.DATA, self._last)
-        job = Job(CALLER, method, deadline_ms, b"", priority, key, b"done")
+        asked = Envelope(1, self._last, 0, method, budget_ms, priority, b"", b"done")
+        job = Job(CALLER, PeerId(peer), Lane.DATA, asked, SystemClock().now_ms())
         self.dispatcher.start(job, mask)
         return peer, self._last
 

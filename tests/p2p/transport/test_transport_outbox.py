@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from transport_lab import apart
 
 from p2p.transport.outbox import FULL, HIGH, LOW, NORMAL, QUEUED, REFUSED, TOO_LARGE, Body, Outbox
 
@@ -23,7 +24,7 @@ def an_outbox(**changes: int) -> Outbox:
 def drained(outbox: Outbox) -> list[bytes]:
     payloads = []
     while (frame := outbox.first()) is not None:
-        payloads.append(frame[0])
+        payloads.append(apart(frame[0]))
         outbox.pop()
     return payloads
 
@@ -142,7 +143,7 @@ def test_nothing_is_lost_or_reordered_whatever_is_done(
             outbox.clear()
             waiting = dict.fromkeys(PRIORITIES, b"")
         elif (frame := outbox.first()) is not None:
-            payload = frame[0] + bytes(frame[2] or b"")
+            payload = apart(frame[0]) + bytes(frame[2] or b"")
             assert waiting[payload[0]].startswith(payload)
             waiting[payload[0]] = waiting[payload[0]].removeprefix(payload)
             outbox.pop()
@@ -151,6 +152,6 @@ def test_nothing_is_lost_or_reordered_whatever_is_done(
     left = b"".join(waiting[priority] for priority in reversed(PRIORITIES))
     found = b""
     while (frame := outbox.first()) is not None:
-        found += frame[0] + bytes(frame[2] or b"")
+        found += apart(frame[0]) + bytes(frame[2] or b"")
         outbox.pop()
     assert found == left

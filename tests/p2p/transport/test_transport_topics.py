@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 import zmq
-from transport_lab import QUICK, Foul, Node, eventually, foul_contact, nodes, run, slower
+from transport_lab import QUICK, Foul, Node, apart, eventually, foul_contact, nodes, run, slower
 
 from keys import PeerId, TransportKey
 from p2p.errors import MisuseError, PayloadTooLarge
@@ -27,7 +27,7 @@ async def heard(publisher: Node, subscriber: Node, topic: str) -> None:
 
 
 def joined(node: Node) -> bytes:
-    return b"".join(payload for _, _, payload in node.publications)
+    return b"".join(apart(payload) for _, _, payload in node.publications)
 
 
 def test_a_publication_arrives_with_the_publishers_name() -> None:

@@ -13,7 +13,7 @@ import zmq
 import zmq.asyncio
 
 from keys import PeerId, TransportKey
-from p2p.links import Contact, Lane, LinkChanged, LinkState
+from p2p.links import JOIN_BYTES, Contact, Lane, LinkChanged, LinkState
 from p2p.transport import TransportSettings, ZmqTransport
 
 QUICK = TransportSettings(
@@ -96,13 +96,18 @@ class Node:
 
     def received(self, lane: Lane = Lane.DATA) -> bytes:
         """Everything that came in on a lane, frames joined."""
-        return b"".join(payload for _, one, payload in self.frames if one is lane)
+        return b"".join(apart(payload) for _, one, payload in self.frames if one is lane)
 
     def states(self, lane: Lane = Lane.DATA) -> list[LinkState]:
         return [change.state for change in self.links if change.lane is lane]
 
     def count(self, name: str) -> int:
         return self.transport.counters()[name]
+
+
+def apart(frame: bytes) -> bytes:
+    """The envelopes of a frame, one behind the other."""
+    return frame[JOIN_BYTES:] if frame[:1] == b"\xdd" else frame
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.errors import HandlerFailed, Overloaded, RemoteError
+from p2p.links import frame_of
 from p2p.wire import (
     MAX_ENVELOPE_BYTES,
     BadFrame,
@@ -48,9 +49,9 @@ def test_random_bytes_are_envelopes_or_a_bad_frame(data: bytes) -> None:
     assert all(isinstance(envelope, Envelope) for envelope in envelopes)
 
 
-@given(st.integers(0, len(GOOD) * 3 - 1), st.integers(0, 255))
+@given(st.integers(0, len(frame_of([GOOD] * 3)) - 1), st.integers(0, 255))
 def test_a_changed_byte_never_raises_anything_else(position: int, value: int) -> None:
-    frame = bytearray(GOOD * 3)
+    frame = bytearray(frame_of([GOOD] * 3))
     frame[position] = value
     with contextlib.suppress(BadFrame):
         decode_frame(bytes(frame))
@@ -67,7 +68,7 @@ def test_a_changed_byte_never_raises_anything_else(position: int, value: int) ->
 def test_what_a_newer_peer_says_is_skipped_and_its_neighbours_are_taken(
     item: list[object], fault: FrameFault
 ) -> None:
-    envelopes, faults = decode_frame(GOOD + msgpack.packb(item) + GOOD)
+    envelopes, faults = decode_frame(frame_of([GOOD, msgpack.packb(item), GOOD]))
     assert len(envelopes) == 2
     assert faults == [fault]
 
@@ -88,6 +89,7 @@ def test_fields_that_a_later_version_appends_are_ignored() -> None:
         [1, 5, 0, 1, "t", 0, 1, b"", "text"],
         [1, 5, 0, 1, "t", 0, True, bytes(65), b""],
         [1, 5],
+        [1] + [0] * 64,
         [],
         7,
         "text",
@@ -102,8 +104,12 @@ def test_what_breaks_the_grammar_spoils_the_frame(item: object) -> None:
 @pytest.mark.parametrize(
     "frame",
     [
+        b"",
         GOOD[:-1],
         GOOD + b"\xc1",
+        GOOD + GOOD,
+        frame_of([GOOD] * 3)[:-1],
+        frame_of([GOOD] * 3) + GOOD,
         b"\xdd\xff\xff\xff\xff",
         b"\xc6\xff\xff\xff\xff",
         b"\x91" * 2000,
@@ -117,7 +123,7 @@ def test_cut_forged_and_deep_frames_are_refused_without_allocating(frame: bytes)
 
 def test_a_frame_of_too_many_envelopes_is_refused() -> None:
     with pytest.raises(BadFrame) as caught:
-        decode_frame(GOOD * 5000)
+        decode_frame(frame_of([GOOD] * 5000))
     assert caught.value.fault is FrameFault.TOO_MANY
 
 

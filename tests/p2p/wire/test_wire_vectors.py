@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from p2p.links import frame_of
 from p2p.pubsub.messages import encode_run
 from p2p.wire import (
     Envelope,
@@ -42,5 +43,5 @@ def test_the_document_and_the_code_agree(name: str) -> None:
 
 
 def test_all_vectors_make_one_frame() -> None:
-    frame = b"".join(map(encode_envelope, ENVELOPES.values()))
+    frame = frame_of(list(map(encode_envelope, ENVELOPES.values())))
     assert decode_frame(frame) == (list(ENVELOPES.values()), [])
