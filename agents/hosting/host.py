@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter_ns
 from typing import Any
 
 from agents.errors import BadAgent, InvalidArguments
@@ -19,6 +20,7 @@ from agents.hosting.context import Context
 from agents.hosting.deadline import Leash, running_leash
 from agents.hosting.handler import Handler
 from agents.hosting.offer import Offer
+from agents.hosting.tally import Tally
 from agents.hosting.values import from_bytes, to_bytes
 from keys import Permission
 from p2p import BadRequest, Incoming, NoSuchMethod, Overloaded, PayloadError, PermissionDenied
@@ -31,9 +33,9 @@ MakeContext = Callable[[Incoming, str], Context]
 
 
 class Hosted:
-    """A handler, the agent it belongs to, and how many of it run."""
+    """A handler, the agent it belongs to, how many of it run, and what became of the others."""
 
-    __slots__ = ("agent", "executor", "handler", "mask", "places", "running")
+    __slots__ = ("agent", "executor", "handler", "mask", "places", "running", "tally")
 
     def __init__(self, agent: str, handler: Handler, executor: ThreadPoolExecutor) -> None:
         self.agent = agent
@@ -43,6 +45,7 @@ class Hosted:
         limit = handler.limit
         self.places = (max(1, limit // 2), max(1, limit - limit // 10), limit)
         self.running = 0
+        self.tally = Tally()
 
 
 class Accepted:
@@ -95,6 +98,19 @@ class AgentHost:
     def running(self) -> int:
         return sum(hosted.running for hosted in self._hosted.values())
 
+    def figures(self) -> list[dict[str, Any]]:
+        """Return what became of the calls and tasks of each capability, as plain data."""
+        return [
+            {
+                "capability": capability,
+                "agent": hosted.agent,
+                "running": hosted.running,
+                "limit": hosted.handler.limit,
+                **hosted.tally.figures(),
+            }
+            for capability, hosted in sorted(self._hosted.items())
+        ]
+
     def accept(
         self, capability: str, args: list[Any], kwargs: dict[Any, Any], incoming: Incoming
     ) -> Accepted:
@@ -113,6 +129,7 @@ class AgentHost:
         places = hosted.places[priority if 0 <= priority <= HIGH else 1]
         if hosted.running >= places:
             self.counts["overloaded"] += 1
+            hosted.tally.refused += 1
             raise Overloaded(self._node_name, capability, _no_place(hosted))
         hosted.running += 1
         return Accepted(hosted, arguments, incoming)
@@ -174,6 +191,7 @@ class AgentHost:
     def _check_permission(self, hosted: Hosted, incoming: Incoming) -> None:
         missing = hosted.handler.permission & ~incoming.caller.permissions
         if missing:
+            hosted.tally.refused += 1
             raise PermissionDenied(
                 self._node_name,
                 hosted.handler.capability,
@@ -185,6 +203,7 @@ class AgentHost:
             return hosted.handler.bind(args, kwargs)
         except InvalidArguments as error:
             self.counts["invalid_arguments"] += 1
+            hosted.tally.refused += 1
             raise BadRequest(self._node_name, hosted.handler.capability, str(error)) from None
 
     async def _run(
@@ -197,9 +216,14 @@ class AgentHost:
         self.counts["started"] += 1
         leash = Leash(deadline_ms)
         token = running_leash.set(leash)
+        began_ns = perf_counter_ns()
         try:
             return await hosted.handler.run(arguments, context, hosted.executor)
+        except BaseException:
+            hosted.tally.failed += 1
+            raise
         finally:
+            hosted.tally.ended(perf_counter_ns() - began_ns)
             leash.deadline_ms = None
             running_leash.reset(token)
 
