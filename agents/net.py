@@ -163,6 +163,16 @@ class Net(Messaging, Publishing):
         """Return what this node finds wrong with itself and its network, in words."""
         return list(await self._gate.request("doctor", {}))
 
+    async def figures(self, *, pings: bool = False) -> dict[str, Any]:
+        """Return what this node has counted so far: peers and lanes, capabilities, topics, all.
+
+        Counts only grow, so that the difference of two readings tells what went on between them.
+
+        Args:
+            pings: measure the round trip to every living peer too, which may take a second.
+        """
+        return dict(await self._gate.request("figures", {"pings": pings}))
+
     def watch(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what happens: peers that come, go and die, and who leads."""
         return self._gate.stream("watch", {})

@@ -22,6 +22,7 @@ from typing import Any, Self
 from agents.calling import Calling
 from agents.directory import Directory, advert_of, check_namespaces, may_offer_in
 from agents.errors import NodeAlreadyUp
+from agents.figures import Figures
 from agents.founding_service import FoundingService
 from agents.hosting import Context, Offer, TaskGrant
 from agents.hosting.host import AgentHost
@@ -29,6 +30,7 @@ from agents.ledger import Work
 from agents.local import DirectGate, LocalDoor
 from agents.net import Net
 from agents.operations import Operations
+from agents.probing import Probing
 from agents.quorum import Quorum
 from agents.tasking import Asking, Working
 from agents.watching import Watching
@@ -96,6 +98,7 @@ class Node:
             self.directory.put(self.peer.peer_id, advert, may_offer_in(self.peer.principal))
             self.peer.presence.advertise(advert)
             self.working.start()
+            self.figures.start()
             await self.founding.begin()
             self._workers_changed()
             self.gate = DirectGate(self.operations.table)
@@ -143,13 +146,16 @@ class Node:
             self.peer, self.keystore, clock, self.quorum.begin, self._fatal
         )
         self.quorum.explain_missing(self.founding.explain)
-        self.operations = Operations(self)
+        self.probing = Probing(self.peer)
+        self.figures: Figures = Figures(self)
+        self.operations: Operations = Operations(self)
         self.peer.report_status(self._status)
         self.peer.watch(self._on_presence)
 
     async def _wind_down(self) -> None:
         """Leave cleanly: nobody should have to wait for a timeout to notice."""
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
+        self.figures.close()
         await self.working.drain(DRAIN_S)
         await self.quorum.hand_over(HAND_OVER_S)
         await self.calling.close()

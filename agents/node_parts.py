@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from agents.calling import Calling
     from agents.directory import Directory
+    from agents.figures import Figures
     from agents.hosting.host import AgentHost
     from agents.quorum import Quorum
     from agents.tasking import Asking, Working
@@ -26,6 +27,7 @@ class NodeParts(Protocol):
     world: World
     host: AgentHost
     directory: Directory
+    figures: Figures
     watching: Watching
     peer: Peer
     quorum: Quorum

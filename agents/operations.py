@@ -40,6 +40,7 @@ class Operations:
             "call": self._call,
             "cancel": self._cancel,
             "doctor": self._doctor,
+            "figures": self._figures,
             "notify": self._notify,
             "peers": self._peers,
             "retry": self._retry,
@@ -230,6 +231,9 @@ class Operations:
 
     async def _doctor(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [finding.to_wire() for finding in examine(self._node)]
+
+    async def _figures(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._node.figures.read(pings=bool(params["pings"]))
 
 
 def _priority(capability: str, options: Mapping[str, Any]) -> int:

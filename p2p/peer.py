@@ -134,6 +134,8 @@ class Peer:
         self.wait_subscribers = self._topics.wait_subscribers
         self.keep_history = self._topics.keep_history
         self.subscribe = self._topics.subscribe
+        self.topic_figures = self._topics.figures
+        self.links = self._transport.links
         self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
         self._presence = Presence(
             Membership(self.peer_id, settings or MembershipSettings(), world.rng),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from keys import PeerId
 from p2p.pubsub.incoming import Delivered, Incoming, Items
@@ -43,6 +44,19 @@ class Feed:
     def counts(self) -> Counter[str]:
         """What became of messages here."""
         return self.incoming.counts + Counter(dropped=self.subscription.dropped)
+
+    def figures(self) -> dict[str, Any]:
+        """How it goes, as plain data."""
+        subscription, counts = self.subscription, self.incoming.counts
+        return {
+            "topic": subscription.topic,
+            "policy": subscription.policy,
+            "received": subscription.offered,
+            "waiting": subscription.waiting,
+            "dropped": subscription.dropped,
+            "repaired": counts["repaired"],
+            "lost": counts["lost"],
+        }
 
     def forget(self, sender: PeerId) -> None:
         """This publisher was started again."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from keys import Principal
 
@@ -149,6 +150,10 @@ class Publisher:
             if run.first + len(run.items) > first:
                 found += run.items[max(0, first - run.first) : last - run.first + 1]
         return found, first
+
+    def latest(self, limit: int) -> list[tuple[str, int]]:
+        """The topics that were published on last, the latest first, each with its last number."""
+        return [(topic, self._kept[topic].head) for topic in islice(reversed(self._kept), limit)]
 
     def below(self, subtree: str) -> Iterator[str]:
         """All remembered topics of a subtree, sorted."""

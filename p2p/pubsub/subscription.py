@@ -70,6 +70,7 @@ class Subscription:
     Attributes:
         topic: what was subscribed to.
         waiting: how many messages are buffered.
+        offered: how many have come, whatever became of them.
         dropped: how many were lost here, because the reader was too slow.
     """
 
@@ -89,6 +90,7 @@ class Subscription:
         self.policy = policy
         self.buffer = buffer
         self.waiting = 0
+        self.offered = 0
         self.dropped = 0
         self.is_closed = False
         self.is_pressed = False
@@ -148,6 +150,7 @@ class Subscription:
         if self.is_closed:
             return
         count = len(payloads)
+        self.offered += count
         if self._lost_behind:
             gap += self._lost_behind.pop((sender, topic), 0)
         room = self._limit - self.waiting

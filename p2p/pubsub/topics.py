@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from keys import PeerId, Permission, Principal
 from p2p.errors import MisuseError, NotRunning, P2PError, PayloadTooLarge, PermissionDenied
@@ -47,6 +48,7 @@ MAX_PUBLICATION_BYTES = MAX_PAGE_BYTES
 RUN_BYTES = 32 * 1024
 _MAX_OPEN = 1024
 _MAX_HEARD = 4096
+_MAX_SHOWN = 100
 _PUBLICATION, _NORMAL = int(Kind.PUBLICATION), int(Priority.NORMAL)
 
 
@@ -316,6 +318,16 @@ class Topics:
             for feed in feeds:
                 counts.update(feed.counts())
         return counts
+
+    def figures(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what was published on our latest topics, and what each subscription heard."""
+        subscribers = self._transport.subscribers
+        published = [
+            {"topic": topic, "sequence": head, "subscribers": len(subscribers(topic))}
+            for topic, head in self._publisher.latest(_MAX_SHOWN)
+        ]
+        feeds = [feed for feeds in self._feeds.values() for feed in feeds]
+        return {"published": published, "subscribed": [feed.figures() for feed in feeds]}
 
     async def close(self) -> None:
         """Send what was published, and end all subscriptions."""
