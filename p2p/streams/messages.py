@@ -1,32 +1,20 @@
-"""What streams say to each other, as envelopes of the bulk lane.
+"""What streams say to each other, as payloads of envelopes on the bulk lane, and back.
 
-The id of an envelope is the stream's number, doubled, plus one when the side that opened it
-speaks; its target is the verb, its sequence a number of chunks.
-
-    open            [method, payload, credit]; budget: of the whole stream, 0 for none
-    accept          credit; sequence: 0
-    refuse, abort   a fault
-    (empty)         one chunk; sequence: its number, from 0
-    end             nothing; sequence: the number after the last chunk
-    credit          the total cost granted; sequence: the chunk that is expected next
-    resume          the same, and an answer is wanted
-    resumed         the answer
+The grammar is in `p2p/PROTOCOL.md`, "Streams". Payloads but those of chunks and faults are arrays;
+a later version may write more behind what we know. Garbage is None.
 
 What this module does not know: transports, streams.
 """
 
 from __future__ import annotations
 
-from p2p.streams.core import Verb
-from p2p.wire import Kind, PayloadError, Priority, decode_payload, encode_payload
+from typing import Any
 
-STREAM = int(Kind.STREAM)
-NORMAL, HIGH = int(Priority.NORMAL), int(Priority.HIGH)
-BODY_FROM_BYTES = 8 * 1024  # from this size on a chunk travels beside its envelope
-MAX_CREDIT = 2**62
+from p2p.streams.verbs import Say, Verb
+from p2p.wire import MAX_ENVELOPE_BYTES, PayloadError, decode_payload, encode_payload
 
-# What may overtake chunks: it speaks of the other direction.
-URGENT = frozenset({Verb.CREDIT, Verb.RESUME, Verb.RESUMED})
+MAX_OPEN_BYTES = MAX_ENVELOPE_BYTES - 1024  # of a payload; the method's name goes with it
+MAX_NUMBER = 2**62
 
 
 def open_payload(method: str, payload: bytes, credit: int) -> bytes:
@@ -35,27 +23,47 @@ def open_payload(method: str, payload: bytes, credit: int) -> bytes:
 
 
 def read_open(data: bytes) -> tuple[str, bytes, int] | None:
-    """Return method, payload and credit, or None for garbage."""
+    """Return method, payload and credit."""
+    fields = _fields(data, 3)
+    if fields is None:
+        return None
+    method, payload, credit = fields[:3]
+    if type(method) is str and type(payload) is bytes and _is_number(credit):
+        return method, payload, credit
+    return None
+
+
+def say_payload(say: Say) -> bytes:
+    """Return what says where we are; `expected` goes into the envelope's sequence."""
+    if say.verb is Verb.RESUME:
+        return encode_payload([say.credit, say.epoch, say.sent, say.is_missing])
+    if say.verb is Verb.RESUMED:
+        return encode_payload([say.credit, say.epoch, say.sent])
+    return encode_payload([say.credit])
+
+
+def read_say(verb: Verb, sequence: int, data: bytes) -> Say | None:
+    """Return where the other side is; for accept, credit, resume and resumed."""
+    length = 4 if verb is Verb.RESUME else 3 if verb is Verb.RESUMED else 1
+    fields = _fields(data, length)
+    if fields is None or not all(map(_is_number, fields[: min(length, 3)])):
+        return None
+    if length == 1:
+        return Say(verb, sequence, fields[0])
+    is_missing = fields[3] if length == 4 else False
+    if type(is_missing) is not bool:
+        return None
+    credit, epoch, sent = fields[:3]
+    return Say(verb, sequence, credit, epoch, sent, is_missing)
+
+
+def _fields(data: bytes, at_least: int) -> list[Any] | None:
     try:
         fields = decode_payload(data)
     except PayloadError:
         return None
-    if not (isinstance(fields, list) and len(fields) >= 3):
-        return None
-    method, payload, credit = fields[:3]
-    if type(method) is not str or type(payload) is not bytes or not _is_credit(credit):
-        return None
-    return method, payload, credit
+    return fields if isinstance(fields, list) and len(fields) >= at_least else None
 
 
-def read_credit(data: bytes) -> int | None:
-    """Return a credit, or None for garbage."""
-    try:
-        credit = decode_payload(data)
-    except PayloadError:
-        return None
-    return credit if _is_credit(credit) else None
-
-
-def _is_credit(value: object) -> bool:
-    return type(value) is int and 0 <= value <= MAX_CREDIT
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_NUMBER

@@ -3,124 +3,158 @@
 Chunks have numbers from 0; the end has the number after the last chunk. Everything that is not
 acknowledged is kept, so that it can be sent again when a connection was lost. The other side
 grants credit as a total of cost since the beginning; a chunk is taken from the program only when
-its whole cost is granted, so what is kept here never exceeds the other side's window.
+its whole cost is granted, so what is kept here never exceeds the other side's window, nor
+`MAX_KEPT`, however much the other side grants.
 
 What this module does not know: connections, time, programs.
 
-Invariants: acknowledged <= next number to send <= number after the last; what is acknowledged was
-sent; the cost of what was taken never exceeds the credit.
+Invariants: acknowledged <= next <= most ever handed over + 1; what is kept is exactly what was
+taken and not acknowledged, in order; the cost of what was taken never exceeds the credit.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-Chunk = bytes | bytearray | memoryview
+Chunk = bytes | memoryview
 
-CHUNK_COST = 64  # what a chunk costs beside its bytes, so that empty ones are bounded too
+LEAST_COST = 64  # a chunk costs at least this and once more, so that empty ones are bounded too
+MAX_KEPT = 64 * 1024 * 1024  # as a cost
 
 
 def cost_of(size_bytes: int) -> int:
     """Return what a chunk of this size costs of the credit."""
-    return size_bytes + CHUNK_COST
+    return (size_bytes if size_bytes > LEAST_COST else LEAST_COST) + LEAST_COST
 
 
 class Outgoing:
     """What one side of a stream sends.
 
     Attributes:
-        acknowledged: the number that the other side expects next.
-        credit: the cost that may have been taken by now.
+        acknowledged: the number that the other side expects next, as far as we know.
+        next: the number to hand over next; lower than before after `rewind`.
+        sent: one more than the highest number ever handed over.
+        room: the total cost up to which chunks may be taken now.
+        cost: the total cost of what was taken.
+        sent_bytes: of chunks that were handed over, each counted once.
+        repeated: how often a chunk was handed over again.
     """
+
+    __slots__ = (
+        "_acknowledged_cost",
+        "_credit",
+        "_under_way",
+        "_waiting",
+        "acknowledged",
+        "acknowledged_bytes",
+        "cost",
+        "is_finished",
+        "next",
+        "repeated",
+        "room",
+        "sent",
+        "sent_bytes",
+    )
 
     def __init__(self) -> None:
         self.acknowledged = 0
-        self.credit = 0
+        self.next = 0
+        self.sent = 0
+        self.room = 0
+        self.cost = 0
         self.sent_bytes = 0
         self.acknowledged_bytes = 0
-        self._kept: deque[Chunk | None] = deque()  # from `acknowledged` on; None is the end
-        self._unsent = 0  # how many at the end of `_kept` are to be sent, or sent again
-        self._ever_sent = 0  # the number after the last that was ever sent
-        self._cost = 0
-        self._is_finished = False
-
-    @property
-    def is_finished(self) -> bool:
-        """Nothing more will be taken."""
-        return self._is_finished
+        self.repeated = 0
+        self.is_finished = False  # nothing more will be taken
+        self._credit = 0
+        self._acknowledged_cost = 0
+        self._under_way: deque[Chunk | None] = deque()  # from `acknowledged`; None is the end
+        self._waiting: deque[Chunk | None] = deque()  # from `next`
 
     @property
     def is_over(self) -> bool:
         """The other side has everything, the end included."""
-        return self._is_finished and not self._kept
+        return self.is_finished and not self._under_way and not self._waiting
 
     @property
     def is_owed(self) -> bool:
-        """Something is not acknowledged yet."""
-        return bool(self._kept)
+        """Something was handed over, and is not acknowledged."""
+        return self.acknowledged < self.sent
 
     def may_take(self, size_bytes: int) -> bool:
         """Whether a chunk of this size is within the credit."""
-        return self._cost + cost_of(size_bytes) <= self.credit
+        return self.cost + cost_of(size_bytes) <= self.room
 
     def take(self, chunk: Chunk) -> None:
         """Take a chunk from the program."""
-        assert not self._is_finished
-        assert self.may_take(len(chunk))
-        self._cost += cost_of(len(chunk))
-        self._kept.append(chunk)
-        self._unsent += 1
+        assert not self.is_finished
+        self.cost += cost_of(len(chunk))
+        assert self.cost <= self.room, "ask may_take first"
+        self._waiting.append(chunk)
 
     def finish(self) -> None:
         """Nothing more comes: send the end after what is left."""
-        if not self._is_finished:
-            self._is_finished = True
-            self._kept.append(None)
-            self._unsent += 1
+        if not self.is_finished:
+            self.is_finished = True
+            self._waiting.append(None)
 
-    def first_unsent(self) -> tuple[int, Chunk | None] | None:
-        """Return the number and the chunk to send next (None for the end), or None for nothing."""
-        if not self._unsent:
-            return None
-        position = len(self._kept) - self._unsent
-        return self.acknowledged + position, self._kept[position]
+    def has_unsent(self) -> bool:
+        return bool(self._waiting)
 
-    def sent(self) -> None:
-        """That one has been handed over."""
-        number = self.acknowledged + len(self._kept) - self._unsent
-        chunk = self._kept[-self._unsent]
-        self._unsent -= 1
-        if number >= self._ever_sent:
-            self._ever_sent = number + 1
+    def first_unsent(self) -> Chunk | None:
+        """Return the chunk to hand over next, with the number `next`; None is the end."""
+        return self._waiting[0]
+
+    def handed_over(self) -> None:
+        """It has left."""
+        chunk = self._waiting.popleft()
+        self._under_way.append(chunk)
+        self.next += 1
+        if self.next <= self.sent:
+            self.repeated += 1
+        else:
+            self.sent = self.next
             if chunk is not None:
                 self.sent_bytes += len(chunk)
 
     def acknowledge(self, expected: int, credit: int) -> bool:
         """The other side has everything before `expected`; False when that cannot be."""
-        if expected > self._ever_sent:
+        if expected > self.sent:
             return False
         while self.acknowledged < expected:
-            chunk = self._kept.popleft()
+            if self._under_way:
+                chunk = self._under_way.popleft()
+            else:  # to be sent again, and there already
+                chunk = self._waiting.popleft()
+                self.next += 1
             self.acknowledged += 1
             if chunk is not None:
                 self.acknowledged_bytes += len(chunk)
-        self._unsent = min(self._unsent, len(self._kept))
-        self.credit = max(self.credit, credit)
+                self._acknowledged_cost += cost_of(len(chunk))
+        self._credit = max(self._credit, credit)
+        self.room = min(self._credit, self._acknowledged_cost + MAX_KEPT)
         return True
 
-    def rewind(self) -> None:
-        """Send again whatever is not acknowledged."""
-        self._unsent = len(self._kept)
+    def rewind(self, number: int) -> None:
+        """Send again from this number on; what is acknowledged is not sent again."""
+        number = max(number, self.acknowledged)
+        while self.next > number:
+            self._waiting.appendleft(self._under_way.pop())
+            self.next -= 1
 
     def forget(self) -> None:
         """Let go of everything: it will never be sent."""
-        self._kept.clear()
-        self._unsent = 0
-        self._is_finished = True
+        self._under_way.clear()
+        self._waiting.clear()
+        self.acknowledged = self.next = self.sent
+        self.is_finished = True
 
     def check_invariants(self) -> None:
-        assert 0 <= self._unsent <= len(self._kept)
-        assert self.acknowledged <= self._ever_sent
+        assert 0 <= self.acknowledged <= self.next <= self.sent
+        assert len(self._under_way) == self.next - self.acknowledged
+        assert self.sent <= self.next + len(self._waiting)
         assert self.acknowledged_bytes <= self.sent_bytes
-        assert None not in list(self._kept)[:-1]
-        assert self._cost <= self.credit or not self._cost
+        kept = [*self._under_way, *self._waiting]
+        assert None not in kept[:-1], "the end is last"
+        assert sum(cost_of(len(c)) for c in kept if c is not None) <= MAX_KEPT
+        assert self.cost <= self._credit

@@ -1,9 +1,10 @@
 """Streams that are over: what is said to a peer that has missed the end.
 
-A last acknowledgement or an abort may be lost with its connection. The other side asks again when
-it is back, and gets the same answer; and an `open` that is repeated does not run a handler twice.
+A last acknowledgement, a refusal or an abort may be lost with its connection. The other side asks
+again when it is back, and gets the same answer; and an `open` that is repeated does not run a
+handler twice, nor one after it was refused.
 
-What this module does not know: how streams travel.
+What this module does not know: how streams travel, time. The last `REMEMBERED` of each peer count.
 """
 
 from __future__ import annotations
@@ -11,58 +12,65 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
-from keys import PeerId
 from p2p.errors import StreamAborted
-from p2p.streams.carrier import Key
-from p2p.streams.core import Verb
-from p2p.wire import encode_fault, encode_payload
+from p2p.streams.messages import read_say, say_payload
+from p2p.streams.verbs import Say, Verb
+from p2p.wire import encode_fault
 
-REMEMBERED = 4096
-
-
-class Answer(NamedTuple):
-    verb: Verb
-    payload: bytes
-    sequence: int = 0
+REMEMBERED = 256
 
 
-class _End(NamedTuple):
-    expected: int
+class Ended(NamedTuple):
+    """How one stream ended.
+
+    Attributes:
+        fault: what the other side is told; None where both sides had everything.
+        is_refused: it was never open.
+        expected, sent: the numbers after the last of theirs and of ours.
+    """
+
     fault: bytes | None
+    is_refused: bool = False
+    expected: int = 0
+    sent: int = 0
 
 
 class Past:
-    """The last streams that ended; `own_name` is who we are in what we say."""
+    """The last streams with one peer that ended; `own_name` is who we are in what we say."""
 
     def __init__(self, own_name: str) -> None:
         self._own_name = own_name
-        self._ends: OrderedDict[Key, _End] = OrderedDict()
+        self._ends: OrderedDict[int, Ended] = OrderedDict()
 
-    def note(self, key: Key, expected: int, fault: bytes | None) -> None:
-        """A stream has ended, with a fault or well."""
-        self._ends[key] = _End(expected, fault)
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def note(self, ident: int, ended: Ended) -> None:
+        """A stream has ended; `ident` is the id of what arrives for it."""
+        self._ends[ident] = ended
         if len(self._ends) > REMEMBERED:
             self._ends.popitem(last=False)
 
-    def forget(self, peer_id: PeerId) -> None:
-        for key in [key for key in self._ends if key.peer_id == peer_id]:
-            del self._ends[key]
-
-    def answer(self, key: Key, verb: str) -> Answer | None:
-        """Return what is said to this message for a stream that is not here, if anything."""
-        end = self._ends.get(key)
-        if verb == Verb.OPEN:
-            return self._aborted(end, "it is over") if end is not None else None
-        if verb == Verb.RESUME:
-            if end is not None and end.fault is None:
-                return Answer(Verb.RESUMED, encode_payload(0), end.expected)
-            return self._aborted(end, "it is not known here")
-        if verb == Verb.END and end is not None and end.fault is None:
-            return Answer(Verb.CREDIT, encode_payload(0), end.expected)
+    def answer(
+        self, ident: int, verb: Verb, sequence: int, payload: bytes
+    ) -> tuple[Verb, bytes, int] | None:
+        """Return verb, payload and sequence of what is said to this message for a stream that is
+        not here; None for nothing, also to an `open` that is new."""
+        ended = self._ends.get(ident)
+        if verb is Verb.OPEN:
+            return self._gone(ended, "it is over") if ended is not None else None
+        if verb is Verb.ACCEPT:
+            return self._gone(ended, "nobody waits for it any more")
+        if verb is Verb.RESUME:
+            asked = read_say(verb, sequence, payload)
+            if asked is None or ended is None or ended.fault is not None:
+                return self._gone(ended, "it is not known here (any more)")
+            said = Say(Verb.RESUMED, ended.expected, 0, asked.epoch, ended.sent)
+            return Verb.RESUMED, say_payload(said), ended.expected
         return None
 
-    def _aborted(self, end: _End | None, detail: str) -> Answer:
-        if end is not None and end.fault is not None:
-            return Answer(Verb.ABORT, end.fault)
+    def _gone(self, ended: Ended | None, detail: str) -> tuple[Verb, bytes, int]:
+        if ended is not None and ended.fault is not None:
+            return Verb.REFUSE if ended.is_refused else Verb.ABORT, ended.fault, 0
         gone = StreamAborted(self._own_name, "the stream", detail)
-        return Answer(Verb.ABORT, encode_fault(gone))
+        return Verb.ABORT, encode_fault(gone), 0

@@ -15,8 +15,10 @@ What this module does not know: other streams, how messages travel.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from keys import PeerId
 from p2p.errors import MisuseError, P2PError, PayloadTooLarge, StreamAborted
@@ -24,16 +26,16 @@ from p2p.links import MAX_BODY_BYTES
 from p2p.streams.core import End, State, StreamCore
 from p2p.streams.outgoing import Chunk
 
-YIELD_BYTES = 256 * 1024  # a writer with credit lets others have the loop after so much
-YIELD_CHUNKS = 64
+# Others get the loop after so much, even when nothing has to be waited for.
+YIELD_COST = 512 * 1024
+CHUNK_COST = 4 * 1024  # what a chunk counts for beside its bytes
 
 
 class StreamCalls(NamedTuple):
     """What a stream asks of the one who carries it."""
 
     label: Callable[[PeerId], str]
-    pump: Callable[[Stream], None]  # send what may be sent
-    tell: Callable[[Stream], None]  # grant what was read
+    pump: Callable[[Stream], None]  # say and send what there is
     give_up: Callable[[Stream, Exception], None]  # abort with this fault
 
 
@@ -42,28 +44,28 @@ class Stream:
 
     Attributes:
         peer_id: the other side.
-        number, is_opener: which of all streams with it.
+        ident: the id of envelopes that we send; the other side's differ in the last bit, which
+            is 1 where the opener speaks.
         what: how errors call it.
     """
 
     def __init__(
-        self,
-        peer_id: PeerId,
-        number: int,
-        is_opener: bool,
-        what: str,
-        core: StreamCore,
-        calls: StreamCalls,
+        self, peer_id: PeerId, ident: int, what: str, core: StreamCore, calls: StreamCalls
     ) -> None:
         self.peer_id = peer_id
-        self.number = number
-        self.is_opener = is_opener
+        self.ident = ident
         self.what = what
         self.core = core
+        self.is_unread = False  # nobody reads any more: what arrives is thrown away
+        self.asks: tuple[bytes, int, bytes] = (b"", 0, b"")  # of `open`: payload, budget, trace
+        self.opened: asyncio.Future[None] | None = None
+        self.limit: asyncio.TimerHandle | None = None
         self._calls = calls
         self._failure: P2PError | None = None
-        self._waiting: list[asyncio.Future[None]] = []
-        self._since_yield = 0
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._finishers: list[asyncio.Future[None]] = []
+        self._unyielded = 0
 
     @property
     def peer(self) -> str:
@@ -71,11 +73,22 @@ class Stream:
         return self._calls.label(self.peer_id)
 
     @property
+    def id(self) -> int:
+        """Names it among the streams with this peer that the same side opened."""
+        return self.ident >> 1
+
+    @property
+    def is_opener(self) -> bool:
+        return bool(self.ident & 1)
+
+    @property
     def sent_bytes(self) -> int:
+        """Handed to the connection, each byte counted once."""
         return self.core.outgoing.sent_bytes
 
     @property
     def acknowledged_bytes(self) -> int:
+        """Received by the other process."""
         return self.core.outgoing.acknowledged_bytes
 
     @property
@@ -87,7 +100,7 @@ class Stream:
         """It has ended, well or not; what has arrived may still be read."""
         return self.core.state is State.ENDED
 
-    async def write(self, chunk: Chunk) -> None:
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Send one chunk of at most 1 MiB; it must not change afterwards.
 
         Returns when it is within what the reader has room for, so a slow reader slows the writer.
@@ -98,23 +111,19 @@ class Stream:
             ConnectionLost: the other side is gone; it may have some of what was written.
             RemoteError: the other side aborted, or its handler failed.
         """
+        if type(chunk) is not bytes:
+            chunk = _as_bytes(chunk)
         size_bytes = len(chunk)
+        outgoing = self.core.outgoing
         if size_bytes > MAX_BODY_BYTES:
             raise PayloadTooLarge(size_bytes, MAX_BODY_BYTES, "chunk")
-        core = self.core
-        outgoing = core.outgoing
-        while True:
-            self._check()
-            if outgoing.is_finished:
-                raise MisuseError(f"{self.what}: nothing can be written after finish()")
-            if outgoing.may_take(size_bytes):
-                break
-            await self._change()
+        if outgoing.is_finished or self._writers or not outgoing.may_take(size_bytes):
+            await self._wait_for_room(size_bytes)
         outgoing.take(chunk)
         self._calls.pump(self)
-        self._since_yield += size_bytes + YIELD_BYTES // YIELD_CHUNKS
-        if self._since_yield >= YIELD_BYTES:
-            self._since_yield = 0
+        self._unyielded += size_bytes + CHUNK_COST
+        if self._unyielded >= YIELD_COST:
+            self._unyielded = 0
             await asyncio.sleep(0)
 
     async def finish(self) -> None:
@@ -123,16 +132,15 @@ class Stream:
         Raises:
             ConnectionLost, RemoteError: it has not, or we cannot know.
         """
-        outgoing = self.core.outgoing
-        if self.core.end is not End.DONE:
-            self._check()
-            outgoing.finish()
+        core = self.core
+        if core.state is not State.ENDED:
+            core.outgoing.finish()
             self._calls.pump(self)
-        while self.core.end is not End.DONE and not outgoing.is_over:
+        while core.end is not End.DONE and not (core.end is None and core.outgoing.is_over):
             self._check()
-            await self._change()
-        if self.core.end is not End.DONE:
-            self._check()
+            future = asyncio.get_running_loop().create_future()
+            self._finishers.append(future)
+            await future
 
     def abort(self, reason: str) -> None:
         """End it at once in both directions; the other side is told why. Harmless when over."""
@@ -143,7 +151,18 @@ class Stream:
         """Abort it, unless it is over."""
         self.abort("the other side closed it")
 
-    def __aiter__(self) -> Stream:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
@@ -154,39 +173,104 @@ class Stream:
             RemoteError: it aborted, or its handler failed.
         """
         arriving = self.core.arriving
-        while not len(arriving):
-            if arriving.has_end:
-                raise StopAsyncIteration
-            self._check()
-            await self._change()
-        chunk = arriving.read()
-        if arriving.credit_is_due() and not self.is_over:
-            self._calls.tell(self)
+        if not arriving.waiting:
+            await self._wait_for_chunk()
+        chunk, is_due = arriving.read()
+        if is_due:
+            self.core.tell()
+            self._calls.pump(self)
+        self._unyielded += len(chunk) + CHUNK_COST
+        if self._unyielded >= YIELD_COST:
+            self._unyielded = 0
+            await asyncio.sleep(0)
         return chunk
 
     # -- for those who carry it ----------------------------------------------------------------
 
-    def changed(self) -> None:
-        """Wake whoever waits for anything."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+    def arrived(self) -> None:
+        """There is something to read, or it is known that nothing more comes."""
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            if not reader.done():
+                reader.set_result(None)
 
-    def fail(self, error: P2PError) -> None:
-        """It ended for this reason."""
+    def changed(self) -> None:
+        """Wake whoever waits for what has become true."""
+        outgoing, is_over = self.core.outgoing, self.core.state is State.ENDED
+        if is_over or self.core.arriving.has_end:
+            self.arrived()
+        if self._finishers and (is_over or outgoing.is_over):
+            finishers, self._finishers = self._finishers, []
+            for future in finishers:
+                _wake(future)
+        if self._writers and (is_over or outgoing.may_take(self._writers[0][0])):
+            _wake(self._writers[0][1])
+
+    def fail(self, error: P2PError) -> bool:
+        """It ended for this reason; returns whether anybody waits for it, and so hears of it."""
         if self._failure is None:
             self._failure = error
+        is_heard = any(
+            future is not None and not future.done()
+            for future in (self._reader, *(f for _, f in self._writers), *self._finishers)
+        )
         self.changed()
+        return is_heard
 
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure.with_traceback(None)
-        if self.core.end is End.DONE:
+        if self.core.state is State.ENDED:
             raise MisuseError(f"{self.what}: the stream is over")
 
-    async def _change(self) -> None:
+    async def _wait_for_room(self, size_bytes: int) -> None:
+        """Return when a chunk of this size may be taken; writers take turns."""
+        outgoing = self.core.outgoing
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
+        mine = (size_bytes, future)
+        self._writers.append(mine)
+        try:
+            while True:
+                self._check()
+                if outgoing.is_finished:
+                    raise MisuseError(f"{self.what}: nothing can be written after finish()")
+                if self._writers[0] is mine and outgoing.may_take(size_bytes):
+                    return
+                await future
+                future = asyncio.get_running_loop().create_future()
+                turn = self._writers.index(mine)
+                mine = (size_bytes, future)
+                self._writers[turn] = mine
+        finally:
+            self._writers.remove(mine)
+            if self._writers:
+                asyncio.get_running_loop().call_soon(self.changed)
+
+    async def _wait_for_chunk(self) -> None:
+        """Return when there is something to read."""
+        arriving = self.core.arriving
+        while not arriving.waiting:
+            if arriving.has_end:
+                raise StopAsyncIteration
+            self._check()
+            if self._reader is not None:
+                raise MisuseError(f"{self.what}: another task is reading it already")
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _as_bytes(chunk: bytes | bytearray | memoryview) -> Chunk:
+    """The same memory, item by item a byte."""
+    view = memoryview(chunk)
+    if not view.c_contiguous:
+        raise MisuseError("a chunk must lie in one piece of memory; pass bytes(chunk)")
+    return view.cast("B") if view.nbytes else b""

@@ -4,16 +4,17 @@ Opening is at most once: an `open` is repeated under its number until it is answ
 answered remembers how for a while, also when the stream has ended meanwhile. A peer that was
 declared dead may come back; a peer that was started again has forgotten its streams.
 
+One timer looks at all streams ten times a second while there are any; nothing is set per chunk.
+
 What this module does not know: requests, what chunks hold, why a connection broke.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from keys import PeerId, Permission, Principal
@@ -23,34 +24,30 @@ from p2p.errors import (
     DeadlineExceeded,
     Overloaded,
     P2PError,
+    PayloadTooLarge,
     PeerUnreachable,
-    QueueFull,
     StreamAborted,
 )
-from p2p.links import Lane, LinkChanged, LinkState, Transport
+from p2p.links import MAX_BODY_BYTES, Lane, LinkChanged, LinkState, Transport
 from p2p.rpc import Incoming
 from p2p.streams.arriving import Taken
-from p2p.streams.carrier import Carrier, Key
-from p2p.streams.core import End, Say, State, StreamCore, StreamSettings, Verb
-from p2p.streams.messages import (
-    BODY_FROM_BYTES,
-    open_payload,
-    read_credit,
-    read_open,
-)
-from p2p.streams.opening import Opening
-from p2p.streams.past import Past
+from p2p.streams.carrier import STREAM, Carrier
+from p2p.streams.core import End, State, StreamCore, StreamSettings
+from p2p.streams.messages import MAX_OPEN_BYTES, open_payload, read_open, read_say
+from p2p.streams.outgoing import MAX_KEPT, cost_of
+from p2p.streams.past import Ended
 from p2p.streams.serving import Desk, StreamHandler
 from p2p.streams.stream import Stream, StreamCalls
 from p2p.streams.table import Table
-from p2p.streams.timers import Timers
-from p2p.wire import Envelope, decode_fault, encode_fault, encode_payload, next_span, running_trace
+from p2p.streams.verbs import Verb
+from p2p.wire import Envelope, decode_fault, encode_fault, next_span, running_trace
 
-PER_PEER = 64
-MIN_WINDOW = 2 * 1024 * 1024  # a chunk of the largest size must fit
-SMALL_WINDOW_FROM = 8  # streams of one peer, from which on each gets the least
+PER_PEER = 256  # streams that one side opens to the other
+MIN_WINDOW = cost_of(MAX_BODY_BYTES) + 64 * 1024  # a chunk of the largest size must fit
+# So many streams of one peer get so much of a window each; later ones get the least.
+WINDOWS = ((8, None), (32, 2 * 1024 * 1024))
 TICK_S = 0.1
-STALLED_S = 0.005
+VERBS = {verb.value: verb for verb in Verb}
 
 
 class Streams:
@@ -73,20 +70,18 @@ class Streams:
         settings: StreamSettings | None = None,
     ) -> None:
         self._own = own
-        self._clock = clock
+        self._now_ms = clock.now_ms
         self._rng = random.Random(rng.getrandbits(64))
         self._principal_of = principal_of
         self._label = label
         self._last_number = first_number
         self._settings = settings or StreamSettings()
-        self._desk = Desk(clock, own.name)
-        self._table = Table()
-        self._opening: dict[Key, Opening] = {}
-        self._past = Past(own.name)
-        self._stalled: dict[Stream, None] = {}
-        self._timers = Timers()
+        self._desk = Desk(clock, own.name, self._handled)
+        self._table = Table(own.name)
+        self._ticking: asyncio.TimerHandle | None = None
         self.counts: Counter[str] = Counter()
-        self._carrier = Carrier(own.peer_id, transport, self.on_envelopes, self.counts)
+        self._carrier = Carrier(own.peer_id, transport, clock, self.on_envelopes, self.counts)
+        self._calls = StreamCalls(label, self._pump, self._abort)
 
     def serve(
         self, method: str, handler: StreamHandler, permission: Permission, limit: int = 256
@@ -100,8 +95,13 @@ class Streams:
 
     def figures(self) -> dict[str, int]:
         """Return plain counters."""
-        waiting = {"waiting_to_send": len(self._stalled)}
-        return {**self.counts, **self._table.figures(), **waiting}
+        return {
+            "open": 0,
+            **self.counts,
+            **self._table.figures(),
+            "handlers": self._desk.running,
+            "waiting_to_send": self._carrier.stalled,
+        }
 
     async def open(
         self,
@@ -119,332 +119,300 @@ class Streams:
         Args:
             timeout_s: for the answer.
             deadline_s: for the whole stream; the handler is cancelled then.
-            window_bytes: how much may wait here unread; at least 2 MiB.
+            window_bytes: how much may wait here unread, from 1.1 to 64 MiB; 8 MiB unless said.
 
         Raises:
-            PeerUnreachable, PayloadTooLarge: definitely not opened.
+            PeerUnreachable, QueueFull, PayloadTooLarge, Overloaded: definitely not opened.
             RemoteError: the other side refused.
             DeadlineExceeded, ConnectionLost: it may have been opened, and was aborted since.
         """
-        self._last_number += 1
-        key = Key(to, self._last_number, True)
-        if self._table.count(to, is_opener=True) >= PER_PEER:
+        if len(payload) > MAX_OPEN_BYTES:
+            raise PayloadTooLarge(len(payload), MAX_OPEN_BYTES, "payload that opens a stream")
+        if self._table.of(to).opened_by_us() >= PER_PEER:
             raise Overloaded(self._own.name, method, f"{PER_PEER} streams to {self._label(to)}")
-        window = max(MIN_WINDOW, window_bytes or self._settings.window)
-        core = StreamCore(
-            replace(self._settings, window=window), self._clock.now_ms(), is_opener=True
-        )
-        stream = self._add(key, what or method, core)
-        opening = self._opening[key] = Opening(
-            open_payload(method, payload, core.arriving.credit),
-            0 if deadline_s is None else max(1, int(deadline_s * 1000)),
-            next_span(running_trace.get(), self._rng),
-        )
+        window = min(MAX_KEPT, max(MIN_WINDOW, window_bytes or self._settings.window))
+        self._last_number += 1
+        stream = self._add(to, 2 * self._last_number + 1, what or method, window)
+        budget_ms = 0 if deadline_s is None else max(1, int(deadline_s * 1000))
+        trace = next_span(running_trace.get(), self._rng)
+        stream.asks = (open_payload(method, payload, window), budget_ms, trace)
+        loop = asyncio.get_running_loop()
+        stream.opened = loop.create_future()
         try:
-            opening.ask(self._carrier, key)
+            self._carrier.open(stream)
             async with asyncio.timeout(timeout_s):
-                await opening.answered
+                await stream.opened
         except TimeoutError:
             error = DeadlineExceeded(self._label(to), stream.what, timeout_s)
             self._abort(stream, error)
             raise error from None
         except BaseException as error:
-            gone = StreamAborted(self._own.name, stream.what, "it was given up")
-            self._abort(stream, error if isinstance(error, P2PError) else gone)
+            reason = error if isinstance(error, P2PError) else None
+            given_up = StreamAborted(self._own.name, stream.what, "it was given up")
+            self._abort(stream, reason or given_up)
             raise
-        finally:
-            del self._opening[key]
-        if deadline_s is not None:
-            self._limit(stream, deadline_s)
+        if deadline_s is not None and not stream.is_over:
+            stream.limit = loop.call_later(deadline_s, self._out_of_time, stream, deadline_s)
         return stream
 
-    def on_envelopes(self, peer: PeerId, envelopes: list[Envelope]) -> None:
+    def on_envelopes(self, peer: PeerId, envelopes: Iterable[Envelope]) -> None:
         """Take what an admitted peer sent in one frame of the bulk lane."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._now_ms()
+        streams = self._table.of(peer).streams
         for one in envelopes:
-            key = Key(peer, one.id >> 1, not one.id & 1)
-            stream = self._table.get(key)
-            if one.target == Verb.OPEN:
-                self._on_open(key, stream, one.budget_ms, one.trace, one.payload)
+            stream = streams.get(one.id)
+            if one.kind != STREAM:
+                self.counts["misplaced_kind"] += 1
             elif stream is None:
-                self._on_stray(key, one.target)
-            elif one.target == Verb.CHUNK:
-                self._on_chunk(key, stream, one.sequence, one.payload, now_ms)
+                self._on_stray(peer, one)
+            elif one.target:
+                self._on_verb(stream, one, now_ms)
+            elif stream.core.on_chunk(one.sequence, one.payload, now_ms) is Taken.YES:
+                if stream.is_unread:
+                    self._drop_unread(stream)
+                else:
+                    stream.arrived()
             else:
-                self._on_verb(key, stream, one.target, one.sequence, one.payload, now_ms)
+                self._check_chunk(stream, one.sequence)
 
     def on_link(self, change: LinkChanged) -> None:
         """A connection of the bulk lane came or went."""
-        if change.lane is not Lane.BULK or change.state is LinkState.REFUSED:
+        is_unreachable = change.state is LinkState.UNREACHABLE
+        if change.lane is not Lane.BULK or not (is_unreachable or change.state is LinkState.DOWN):
             return
-        now_ms = self._clock.now_ms()
-        for key, stream in self._table.of(change.peer_id):
-            if change.state is LinkState.UP:
-                self._say(key, stream, stream.core.link_up(now_ms))
-            elif change.state is LinkState.UNREACHABLE and stream.core.state is State.OPENING:
+        for stream in self._of(change.peer_id):
+            core = stream.core
+            if is_unreachable and core.state is State.OPENING:
                 reason = change.reason or "no connection could be made"
-                self._end(key, stream, PeerUnreachable(stream.peer, reason))
+                self._end(stream, self._never_opened(stream, reason))
             else:
-                stream.core.link_down(now_ms)
+                core.link_down(self._now_ms(), wait=is_unreachable)
+                self._pump(stream)
 
     def doubt(self, peer: PeerId) -> None:
         """A peer is called dead: its streams end unless it answers in time."""
-        for _, stream in self._table.of(peer):
-            stream.core.link_down(self._clock.now_ms())
+        for stream in self._of(peer):
+            stream.core.ask(self._now_ms())
+            self._pump(stream)
 
     def lose(self, peer: PeerId, reason: str) -> None:
-        """A peer is gone for good: it was started again, or cut off."""
-        for key, stream in self._table.of(peer):
-            self._end(key, stream, ConnectionLost(self._label(peer), stream.what, reason))
-        self._past.forget(peer)
+        """A peer is gone for good: it was started again, has left, or was cut off."""
+        for stream in self._of(peer):
+            self._end(stream, ConnectionLost(self._label(peer), stream.what, reason))
+        self._table.forget(peer)
 
     async def close(self) -> None:
         """Abort everything, and return when the handlers have ended."""
-        for _, stream in self._table:
-            stream.abort("this peer is stopping")
-        self._timers.close()
+        for stream in self._table:
+            self._abort(stream, StreamAborted(self._own.name, stream.what, "it is stopping"))
+        self._carrier.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
         await self._desk.close()
 
     # -- opening -------------------------------------------------------------------------------
 
-    def _on_open(
-        self, key: Key, stream: Stream | None, budget_ms: int, trace: bytes, payload: bytes
-    ) -> None:
-        if key.is_opener:
-            self.counts["malformed"] += 1
-            return
-        if stream is not None:  # our answer was lost
-            self._carrier.say(key, Verb.ACCEPT, encode_payload(stream.core.arriving.grant()))
-            return
-        ended = self._past.answer(key, Verb.OPEN)
-        if ended is not None:
-            self._carrier.say(key, ended.verb, ended.payload)
-            return
-        asked = read_open(payload)
-        caller = self._own if key.peer_id == self._own.peer_id else self._principal_of(key.peer_id)
-        if asked is None or caller is None:
+    def _on_open(self, peer: PeerId, one: Envelope) -> None:
+        """Somebody asks for a stream, for the first time."""
+        asked, ident = read_open(one.payload), one.id
+        caller = self._own if peer == self._own.peer_id else self._principal_of(peer)
+        if asked is None or caller is None or not ident & 1:
             self.counts["malformed"] += 1
             return
         method, data, credit = asked
-        theirs = self._table.count(key.peer_id, is_opener=False)
+        with_them = self._table.of(peer)
+        theirs = with_them.opened_by_them()
         refusal = self._desk.refusal(method, caller)
         if refusal is None and theirs >= PER_PEER:
             refusal = Overloaded(self._own.name, method, f"{PER_PEER} streams of one peer are open")
         if refusal is not None:
             self.counts["refused"] += 1
-            self._carrier.say(key, Verb.REFUSE, encode_fault(refusal))
+            fault = encode_fault(refusal)
+            with_them.past.note(ident, Ended(fault, is_refused=True))
+            self._carrier.answer((peer, ident ^ 1, Verb.REFUSE, fault, 0))
             return
-        window = self._settings.window if theirs < SMALL_WINDOW_FROM else MIN_WINDOW
-        core = StreamCore(
-            replace(self._settings, window=window), self._clock.now_ms(), is_opener=False
-        )
-        core.outgoing.acknowledge(0, credit)
-        opened = self._add(key, method, core)
-        self._carrier.say(key, Verb.ACCEPT, encode_payload(core.arriving.credit))
-        deadline_ms = self._clock.now_ms() + budget_ms if budget_ms else None
-        incoming = Incoming(caller, method, deadline_ms, trace)
-        self._desk.start(incoming, data, opened, self._handled)
+        stream = self._add(peer, ident ^ 1, method, self._window_for(theirs))
+        stream.core.outgoing.acknowledge(0, credit)
+        self._pump(stream)
+        deadline_ms = self._now_ms() + one.budget_ms if one.budget_ms else None
+        self._desk.start(Incoming(caller, method, deadline_ms, one.trace), data, stream)
+
+    def _window_for(self, theirs: int) -> int:
+        for count, window in WINDOWS:
+            if theirs < count:
+                return min(self._settings.window, window or self._settings.window)
+        return MIN_WINDOW
+
+    def _never_opened(self, stream: Stream, reason: str) -> P2PError:
+        """The first `open` has not left, or may have been heard."""
+        if stream.core.was_down:
+            return ConnectionLost(stream.peer, stream.what, reason)
+        return PeerUnreachable(stream.peer, reason)
 
     def _handled(self, stream: Stream, error: Exception | None, remote_traceback: str) -> None:
         """The handler has ended: what it left unread is thrown away, what it wrote arrives."""
-        key = self._table.key_of(stream)
-        if key is None:
+        if stream.is_over:
             return
         if error is not None:
             self._abort(stream, error, remote_traceback)
             return
         stream.core.outgoing.finish()
+        stream.is_unread = True
+        self._drop_unread(stream)
         self._pump(stream)
-        self._desk.nobody_reads(stream)
-        self._drop_unread(key, stream)
 
     # -- what arrives --------------------------------------------------------------------------
 
-    def _on_chunk(self, key: Key, stream: Stream, number: int, chunk: bytes, now_ms: int) -> None:
-        taken, says = stream.core.on_chunk(number, chunk, now_ms)
-        if taken is Taken.YES:
-            if self._desk.is_unread(stream):
-                self._drop_unread(key, stream)
-            else:
-                stream.changed()
-        elif taken is Taken.AGAIN:
-            self.counts["chunks_repeated"] += 1
-        elif taken is Taken.GAP:
-            self._say(key, stream, says)
-        else:
-            self._violated(stream, "it sent more than it was granted")
-
-    def _on_verb(
-        self, key: Key, stream: Stream, verb: str, number: int, payload: bytes, now_ms: int
-    ) -> None:
+    def _on_verb(self, stream: Stream, one: Envelope, now_ms: int) -> None:
         core = stream.core
-        if verb == Verb.END:
-            taken, says = core.on_end(number, now_ms)
-            self._say(key, stream, says)
-            if taken is Taken.AFTER_END:
-                self._violated(stream, "it ended twice")
-        elif verb in (Verb.ABORT, Verb.REFUSE):
+        verb, sequence, payload = VERBS.get(one.target), one.sequence, one.payload
+        good = True
+        if verb is Verb.END:
+            good = core.on_end(sequence, now_ms) is not Taken.AFTER_END
+        elif verb is Verb.OPEN:
+            core.on_open()
+        elif verb is Verb.ABORT or verb is Verb.REFUSE:
             self.counts["aborted_by_peer"] += 1
-            self._end(key, stream, decode_fault(payload, self._label(key.peer_id), stream.what))
+            self._end(stream, decode_fault(payload, stream.peer, stream.what))
             return
-        elif verb in (Verb.CREDIT, Verb.ACCEPT, Verb.RESUME, Verb.RESUMED):
-            credit = read_credit(payload)
-            if credit is None or not self._granted(key, stream, verb, number, credit, now_ms):
-                self._violated(stream, "it acknowledged what was never sent")
-                return
-            self._pump(stream)
-        else:
+        elif verb is None:
             self.counts["unknown_verb"] += 1
+        else:
+            said = read_say(verb, sequence, payload)
+            if said is None:
+                good = False
+            elif verb is Verb.ACCEPT:
+                core.on_accept(said.credit, now_ms)
+                if stream.opened is not None and not stream.opened.done():
+                    stream.opened.set_result(None)
+            elif verb is Verb.CREDIT:
+                good = core.on_credit(sequence, said.credit, now_ms)
+            elif verb is Verb.RESUME:
+                good = core.on_resume(said, now_ms)
+            else:
+                good = core.on_resumed(said, now_ms)
+        if not good:
+            self._violated(stream, f"its {one.target!r} does not fit what was said before")
             return
-        if core.state is State.ENDED:
-            self._end(key, stream, None)
+        self._pump(stream)
         stream.changed()
 
-    def _granted(
-        self, key: Key, stream: Stream, verb: str, number: int, credit: int, now_ms: int
-    ) -> bool:
-        core = stream.core
-        if verb == Verb.CREDIT:
-            return core.on_credit(number, credit, now_ms)
-        if verb == Verb.ACCEPT:
-            core.on_accept(credit, now_ms)
-            opening = self._opening.get(key)
-            if opening is not None:
-                opening.settle(None)
-            return True
-        good, says = core.on_resume(number, credit, now_ms, is_answer=verb == Verb.RESUMED)
-        self._say(key, stream, says)
-        return good
-
-    def _on_stray(self, key: Key, verb: str) -> None:
-        """Something for a stream that is over here, or never was."""
-        answer = self._past.answer(key, verb)
-        if answer is None:
-            self.counts["stray"] += 1
+    def _check_chunk(self, stream: Stream, number: int) -> None:
+        """This chunk was not taken."""
+        arriving = stream.core.arriving
+        if number < arriving.expected:
+            self.counts["chunks_repeated"] += 1
+        elif number > arriving.expected and not arriving.has_end:
+            self.counts["chunks_too_early"] += 1
+            self._pump(stream)
         else:
-            self._carrier.say(key, answer.verb, answer.payload, sequence=answer.sequence)
+            self._violated(stream, "it sent more than it was granted, or after its end")
 
-    # -- what is sent --------------------------------------------------------------------------
+    def _on_stray(self, peer: PeerId, one: Envelope) -> None:
+        """Something for a stream that is over here, or is not here yet."""
+        verb = VERBS.get(one.target)
+        answer = None
+        if verb is not None:
+            answer = self._table.of(peer).past.answer(one.id, verb, one.sequence, one.payload)
+        if answer is not None:
+            self._carrier.answer((peer, one.id ^ 1, *answer))
+        elif verb is Verb.OPEN:
+            self._on_open(peer, one)
+        else:
+            self.counts["stray"] += 1
 
-    def _pump(self, stream: Stream) -> None:
-        """Hand over what may be sent."""
-        core = stream.core
-        key = self._table.key_of(stream)
-        if key is None:
-            return
-        outgoing = core.outgoing
-        while core.may_send and (item := outgoing.first_unsent()) is not None:
-            number, chunk = item
-            try:
-                if chunk is None:
-                    self._carrier.send(key, Verb.END, sequence=number)
-                elif len(chunk) < BODY_FROM_BYTES:
-                    self._carrier.send(key, Verb.CHUNK, bytes(chunk), sequence=number)
-                else:
-                    self._carrier.send(key, Verb.CHUNK, sequence=number, body=chunk)
-            except QueueFull:
-                self._stalled[stream] = None
-                self._timers.within("stalled", STALLED_S, self._unstall)
-                return
-            except PeerUnreachable:
-                core.link_down(self._clock.now_ms())
-                return
-            outgoing.sent()
-        self._stalled.pop(stream, None)
-
-    def _tell(self, stream: Stream) -> None:
-        """The program has read a good part: let the other side go on."""
-        key = self._table.key_of(stream)
-        if key is not None:
-            arriving = stream.core.arriving
-            says = [Say(Verb.CREDIT, arriving.expected, arriving.grant())]
-            self._say(key, stream, says)
-
-    def _say(self, key: Key, stream: Stream, says: list[Say]) -> None:
-        for say in says:
-            if say.verb is Verb.OPEN:
-                with contextlib.suppress(KeyError, P2PError):  # it is said again later
-                    self._opening[key].ask(self._carrier, key)
-            else:
-                credit = encode_payload(say.credit)
-                if not self._carrier.say(key, say.verb, credit, sequence=say.number):
-                    stream.core.link_down(self._clock.now_ms())  # it is said again later
+    def _drop_unread(self, stream: Stream) -> None:
+        arriving = stream.core.arriving
+        while arriving.waiting:
+            self.counts["chunks_unread"] += 1
+            if arriving.read()[1]:
+                stream.core.tell()
+                self._pump(stream)
 
     # -- the end -------------------------------------------------------------------------------
 
+    def _pump(self, stream: Stream) -> None:
+        """Say what there is to say; the last word may be among it."""
+        self._carrier.pump(stream)
+        if stream.core.end is End.DONE:
+            self._end(stream, None)
+
     def _abort(self, stream: Stream, error: Exception, remote_traceback: str = "") -> None:
         """End it from this side, and tell the other."""
-        key = self._table.key_of(stream)
-        if key is None:
+        if stream.core.state is State.ENDED:
             return
         self.counts["aborted"] += 1
         fault = encode_fault(error, remote_traceback)
-        self._carrier.say(key, Verb.ABORT, fault)
         failure = error if isinstance(error, P2PError) else None
-        gone = failure or StreamAborted(self._own.name, stream.what, "its handler failed")
-        self._end(key, stream, gone, fault)
+        stream.core.arriving.forget()
+        self._end(
+            stream,
+            failure or StreamAborted(self._own.name, stream.what, "its handler failed"),
+            fault,
+        )
+        self._carrier.answer((stream.peer_id, stream.ident, Verb.ABORT, fault, 0))
 
     def _violated(self, stream: Stream, detail: str) -> None:
         self.counts["violations"] += 1
         self._abort(stream, StreamAborted(stream.peer, stream.what, detail))
 
-    def _end(
-        self, key: Key, stream: Stream, error: P2PError | None, fault: bytes | None = None
-    ) -> None:
-        """Forget a stream; `error` is None when it was done."""
-        if not self._table.remove(key):
-            return
-        self._stalled.pop(stream, None)
+    def _out_of_time(self, stream: Stream, deadline_s: float) -> None:
+        self._abort(stream, DeadlineExceeded(stream.peer, stream.what, deadline_s))
+
+    def _end(self, stream: Stream, error: P2PError | None, fault: bytes | None = None) -> None:
+        """Forget a stream; `error` is None when both sides have everything.
+
+        Args:
+            fault: what the other side is told when it asks; made of the error unless said.
+        """
         core = stream.core
-        if error is not None:
-            fault = fault or encode_fault(StreamAborted(self._own.name, stream.what, str(error)))
-            core.abort()
-            opening = self._opening.get(key)
-            if opening is not None:
-                opening.settle(error)
-            stream.fail(error)
-            self._desk.stop(stream)
-        else:
+        if not self._table.remove(stream):
+            return
+        self._carrier.forget(stream)
+        if stream.limit is not None:
+            stream.limit.cancel()
+        if error is None:
             stream.changed()
-            self._desk.forget(stream)
-        self._past.note(key, core.arriving.expected, fault)
+        else:
+            core.abort()
+            fault = fault or encode_fault(StreamAborted(self._own.name, stream.what, str(error)))
+            if stream.opened is not None and not stream.opened.done():
+                stream.opened.set_exception(error)
+            if not stream.fail(error):
+                self._desk.stop(stream)
+        ended = Ended(fault, False, core.arriving.expected, core.outgoing.sent)
+        self._table.of(stream.peer_id).past.note(stream.ident ^ 1, ended)
 
-    # -- time ----------------------------------------------------------------------------------
+    # -- all of them ---------------------------------------------------------------------------
 
-    def _add(self, key: Key, what: str, core: StreamCore) -> Stream:
-        calls = StreamCalls(self._label, self._pump, self._tell, self._abort)
-        stream = Stream(key.peer_id, key.number, key.is_opener, what, core, calls)
-        self._table.add(key, stream)
+    def _of(self, peer: PeerId) -> list[Stream]:
+        return list(self._table.of(peer).streams.values())
+
+    def _add(self, peer: PeerId, ident: int, what: str, window: int) -> Stream:
+        own = self._settings
+        settings = own if own.window == window else replace(own, window=window)
+        core = StreamCore(settings, self._now_ms(), is_opener=bool(ident & 1))
+        stream = Stream(peer, ident, what, core, self._calls)
+        self._table.add(stream)
         self.counts["opened"] += 1
-        self._timers.within("tick", TICK_S, self._tick)
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         return stream
 
     def _tick(self) -> None:
-        now_ms = self._clock.now_ms()
-        for key, stream in self._table:
-            self._say(key, stream, stream.core.tick(now_ms))
-            if stream.core.end is End.LOST:
-                away_s = self._settings.resume_ms / 1000
-                reason = f"it did not come back within {away_s:g} s"
-                self._end(key, stream, ConnectionLost(stream.peer, stream.what, reason))
-        if self._table:
-            self._timers.within("tick", TICK_S, self._tick)
-
-    def _unstall(self) -> None:
-        for stream in list(self._stalled):
-            self._pump(stream)
-
-    def _limit(self, stream: Stream, deadline_s: float) -> None:
-        def late() -> None:
-            if not stream.is_over:
-                self._abort(stream, DeadlineExceeded(stream.peer, stream.what, deadline_s))
-
-        asyncio.get_running_loop().call_later(deadline_s, late)
-
-    def _drop_unread(self, key: Key, stream: Stream) -> None:
-        arriving = stream.core.arriving
-        while len(arriving):
-            arriving.read()
-            self.counts["chunks_unread"] += 1
-        if arriving.credit_is_due():
-            self._tell(stream)
+        self._ticking = None
+        now_ms = self._now_ms()
+        live = list(self._table)
+        for stream in live:
+            core = stream.core
+            if now_ms < core.deadline_ms:
+                continue
+            core.tick(now_ms)
+            if core.end is End.LOST:
+                silent_s = self._settings.resume_ms / 1000
+                reason = f"it did not come back within {silent_s:g} s"
+                self._end(stream, ConnectionLost(stream.peer, stream.what, reason))
+            elif core.has_says:
+                self._pump(stream)
+        if live:
+            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)

@@ -1,6 +1,9 @@
-"""Which streams there are, and how much the ones that are over have carried.
+"""Which streams there are, with whom, and which there were.
 
-What this module does not know: what becomes of them.
+Streams are found by the id of what arrives for them; that of an opener is odd, so the ids of both
+sides never meet.
+
+What this module does not know: how streams begin, travel and end.
 """
 
 from __future__ import annotations
@@ -9,62 +12,72 @@ from collections import Counter
 from collections.abc import Iterator
 
 from keys import PeerId
-from p2p.streams.carrier import Key
+from p2p.streams.past import Past
 from p2p.streams.stream import Stream
 
 
+class WithPeer:
+    """What there is with one peer, by the id of what arrives."""
+
+    def __init__(self, own_name: str) -> None:
+        self.streams: dict[int, Stream] = {}
+        self.past = Past(own_name)
+
+    def opened_by_us(self) -> int:
+        return sum(not ident & 1 for ident in self.streams)
+
+    def opened_by_them(self) -> int:
+        return sum(ident & 1 for ident in self.streams)
+
+
 class Table:
-    """The live streams of one peer."""
+    """All streams of one peer; `own_name` is who we are in what we say."""
 
-    def __init__(self) -> None:
-        self._streams: dict[Key, Stream] = {}
-        self._by_peer: Counter[tuple[PeerId, bool]] = Counter()
-        self._carried: Counter[str] = Counter()
+    def __init__(self, own_name: str) -> None:
+        self._own_name = own_name
+        self._peers: dict[PeerId, WithPeer] = {}
+        self._over: Counter[str] = Counter()
 
-    def __bool__(self) -> bool:
-        return bool(self._streams)
+    def __iter__(self) -> Iterator[Stream]:
+        """Those that are not over; the table may change meanwhile."""
+        return iter([stream for peer in self._peers.values() for stream in peer.streams.values()])
 
-    def __iter__(self) -> Iterator[tuple[Key, Stream]]:
-        return iter(tuple(self._streams.items()))
+    def of(self, peer: PeerId) -> WithPeer:
+        found = self._peers.get(peer)
+        if found is None:
+            found = self._peers[peer] = WithPeer(self._own_name)
+        return found
 
-    def get(self, key: Key) -> Stream | None:
-        return self._streams.get(key)
+    def add(self, stream: Stream) -> None:
+        self.of(stream.peer_id).streams[stream.ident ^ 1] = stream
 
-    def key_of(self, stream: Stream) -> Key | None:
-        """Return the key of a stream, or None when it is over."""
-        key = Key(stream.peer_id, stream.number, stream.is_opener)
-        return key if self._streams.get(key) is stream else None
-
-    def of(self, peer: PeerId) -> list[tuple[Key, Stream]]:
-        """Return the streams with one peer."""
-        return [(key, stream) for key, stream in self if key.peer_id == peer]
-
-    def count(self, peer: PeerId, *, is_opener: bool) -> int:
-        """Return how many streams with a peer we opened, or it did."""
-        return self._by_peer[peer, is_opener]
-
-    def add(self, key: Key, stream: Stream) -> None:
-        self._streams[key] = stream
-        self._by_peer[key.peer_id, key.is_opener] += 1
-
-    def remove(self, key: Key) -> bool:
-        """Take a stream out; False when it was out already."""
-        stream = self._streams.pop(key, None)
-        if stream is None:
+    def remove(self, stream: Stream) -> bool:
+        """It is over; False when it was so before."""
+        if self.of(stream.peer_id).streams.pop(stream.ident ^ 1, None) is None:
             return False
-        self._by_peer[key.peer_id, key.is_opener] -= 1
-        if not self._by_peer[key.peer_id, key.is_opener]:
-            del self._by_peer[key.peer_id, key.is_opener]
-        self._carried["sent"] += stream.sent_bytes
-        self._carried["received"] += stream.received_bytes
+        self._over.update(_figures_of(stream))
         return True
 
-    def figures(self) -> dict[str, int]:
-        """Return plain counters; bytes are those of all streams, live or over."""
-        live = self._streams.values()
-        return {
-            "open": len(live),
-            "sent_bytes": self._carried["sent"] + sum(s.sent_bytes for s in live),
-            "received_bytes": self._carried["received"] + sum(s.received_bytes for s in live),
-            "doubtful": sum(s.core.is_doubtful for s in live),
-        }
+    def forget(self, peer: PeerId) -> None:
+        """What was is of no interest any more to this peer; all its streams are over."""
+        gone = self._peers.pop(peer, None)
+        assert gone is None or not gone.streams
+
+    def figures(self) -> Counter[str]:
+        """Sums over all streams, those that are over among them."""
+        sums = Counter(self._over)
+        for stream in self:
+            sums.update(_figures_of(stream))
+            sums.update(open=1, doubtful=stream.core.is_doubtful)
+        return sums
+
+
+def _figures_of(stream: Stream) -> dict[str, int]:
+    outgoing, arriving = stream.core.outgoing, stream.core.arriving
+    return {
+        "sent_bytes": outgoing.sent_bytes,
+        "acknowledged_bytes": outgoing.acknowledged_bytes,
+        "received_bytes": arriving.received_bytes,
+        "chunks_sent_again": outgoing.repeated,
+        "resumed": stream.core.resumed,
+    }

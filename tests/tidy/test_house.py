@@ -37,6 +37,8 @@ PURE = (
     "p2p/streams/core.py",
     "p2p/streams/outgoing.py",
     "p2p/streams/arriving.py",
+    "p2p/streams/verbs.py",
+    "p2p/streams/messages.py",
     "p2p/admission/handshake.py",
     "p2p/admission/dialer.py",
     "p2p/admission/door_side.py",
