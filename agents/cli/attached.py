@@ -32,12 +32,7 @@ def ask_node(arguments: argparse.Namespace, question: Callable[[Net], Awaitable[
 
 def print_json(value: Any) -> None:
     """Print plain data as JSON; bytes become text where they are text, and hex where not."""
-    print(plain_json(value, indent=2))
-
-
-def plain_json(value: Any, *, indent: int | None) -> str:
-    """Return plain data as JSON; bytes become text where they are text, and hex where not."""
-    return json.dumps(value, default=_as_json, ensure_ascii=False, indent=indent)
+    print(_dumped(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
@@ -47,7 +42,15 @@ def print_json_line(value: Any) -> None:
 
 def to_json(value: Any) -> str:
     """Return plain data as one line of JSON."""
-    return json.dumps(value, default=_as_json, ensure_ascii=False)
+    return _dumped(value, indent=None)
+
+
+def _dumped(value: Any, indent: int | None) -> str:
+    text = json.dumps(value, default=_as_json, ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
+    # What could steer a terminal means the same as an escape.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _as_json(value: object) -> object:
