@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 
 import pytest
-from transport_lab import QUICK, Node, eventually, foul_contact, nodes, run, slower
+from transport_lab import DEADLINE_S, QUICK, Node, eventually, foul_contact, nodes, run, slower
 
 from keys import PeerId, TransportKey
 from p2p.errors import MisuseError, NotRunning, PayloadTooLarge, PeerUnreachable, PortInUse
@@ -214,6 +215,39 @@ def test_last_words_before_closing_arrive_before_the_end_is_reported() -> None:
                 ada.send(bob, b"goodbye")
             await eventually(lambda: LinkState.DOWN in bob.states())
             assert bob.received() == b"hello goodbye"
+
+    run(main)
+
+
+def test_all_that_a_peer_said_before_it_closed_is_heard_however_late_we_look() -> None:
+    """It says many things and ends while our loop stands still; on a connection that we dialled."""
+
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            bob = Node("bob")
+            heard = threading.Event()
+
+            async def speak() -> None:
+                async with bob.transport:
+                    bob.admit(ada)
+                    started.set()
+                    await eventually(lambda: bob.frames)
+                    heard.wait(DEADLINE_S)
+                    for number in range(50):
+                        bob.send(ada, bytes([number]) * 1000)
+                        await asyncio.sleep(0)
+
+            started = threading.Event()
+            speaker = threading.Thread(target=lambda: asyncio.run(speak()))
+            speaker.start()
+            await eventually(started.is_set)
+            ada.admit(bob)
+            ada.send(bob, b"hello")
+            await eventually(ada.states)
+            heard.set()
+            speaker.join(DEADLINE_S)  # our loop stands still
+            await eventually(lambda: LinkState.DOWN in ada.states())
+            assert ada.received() == b"".join(bytes([number]) * 1000 for number in range(50))
 
     run(main)
 
