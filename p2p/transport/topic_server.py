@@ -19,6 +19,7 @@ import zmq
 
 from keys import PeerId
 from p2p.errors import PayloadTooLarge
+from p2p.links import JOIN_BYTES, frame_of
 from p2p.topic_names import HOLD, wire_name
 from p2p.transport.connections import Connection, Connections
 from p2p.transport.counters import TransportCounters
@@ -108,10 +109,11 @@ class TopicServer:
             batch = self._new_batch(topic)
         size_bytes = len(envelope)
         filled_bytes = batch.size_bytes + size_bytes
-        if filled_bytes > batch.limit_bytes:
+        if filled_bytes + JOIN_BYTES > batch.limit_bytes:
             if size_bytes > batch.limit_bytes:
                 raise PayloadTooLarge(size_bytes, batch.limit_bytes, "publication")
-            self._seal(batch)
+            if batch.envelopes:
+                self._seal(batch)
             filled_bytes = size_bytes
         envelopes = batch.envelopes
         if not envelopes:
@@ -180,8 +182,9 @@ class TopicServer:
     def _seal(self, batch: _Batch) -> None:
         envelopes = batch.envelopes
         name = batch.name
-        self._frames.append((name, name + b"".join(envelopes), len(envelopes)))
-        self.queued_bytes += len(name)
+        frame = envelopes[0] if len(envelopes) == 1 else frame_of(envelopes)
+        self._frames.append((name, name + frame, len(envelopes)))
+        self.queued_bytes += len(name) + len(frame) - batch.size_bytes
         batch.envelopes = []
         batch.size_bytes = 0
 

@@ -10,6 +10,7 @@ from transport_lab import QUICK, Foul, Node, apart, eventually, foul_contact, no
 
 from keys import PeerId, TransportKey
 from p2p.errors import MisuseError, PayloadTooLarge
+from p2p.links import frame_of
 
 MIB = 1024 * 1024
 
@@ -62,7 +63,7 @@ def test_publications_of_one_turn_share_a_frame() -> None:
                 ada.transport.publish("x", bytes([letter]))
                 ada.transport.publish("y", b"not for you")
             await eventually(lambda: bob.publications)
-            assert bob.publications == [(ada.peer_id, "x", b"abc")]
+            assert bob.publications == [(ada.peer_id, "x", frame_of([b"a", b"b", b"c"]))]
 
     run(main)
 
