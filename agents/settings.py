@@ -33,7 +33,7 @@ class NodeSettings(BaseModel):
 
     Attributes:
         host: the address to bind; `0.0.0.0` for all.
-        port: of the introduction door; the three sockets take the next three. 0 takes
+        port: of the introduction door; the four sockets take the next four. 0 takes
             4747 if it is free and any other ports if not.
         interfaces: names or addresses to use for mDNS and to tell others; empty for all that
             are not of containers or VPNs.
