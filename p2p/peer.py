@@ -35,7 +35,7 @@ from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Topics
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
 from p2p.streams import Stream, StreamHandler, Streams
-from p2p.wire import BadFrame, Priority, decode_frame
+from p2p.wire import BadFrame, decode_frame
 from p2p.world import World
 
 log = logging.getLogger("conclave.p2p")
@@ -129,6 +129,8 @@ class Peer:
             self._exchange,
             self._principal_of,
         )
+        self.request = self._exchange.request
+        self.notify = self._exchange.notify
         self.publish = self._topics.publish
         self.room_to_publish = self._topics.room_to_publish
         self.wait_subscribers = self._topics.wait_subscribers
@@ -232,34 +234,6 @@ class Peer:
             window_bytes=window_bytes,
             what=what,
         )
-
-    async def request(
-        self,
-        to: PeerId,
-        method: str,
-        payload: bytes,
-        *,
-        timeout_s: float | None = None,
-        lane: Lane = Lane.DATA,
-        what: str = "",
-        priority: int = Priority.NORMAL,
-    ) -> bytes:
-        """Ask a peer and return its answer; see `Exchange.request`."""
-        return await self._exchange.request(
-            to, method, payload, timeout_s=timeout_s, lane=lane, what=what, priority=priority
-        )
-
-    def notify(
-        self,
-        to: PeerId,
-        method: str,
-        payload: bytes,
-        *,
-        lane: Lane = Lane.DATA,
-        priority: int = Priority.NORMAL,
-    ) -> None:
-        """Send without an answer, at most once; see `Exchange.notify`."""
-        self._exchange.notify(to, method, payload, lane=lane, priority=priority)
 
     # -- who is there --------------------------------------------------------------------------
 

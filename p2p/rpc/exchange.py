@@ -37,10 +37,10 @@ from p2p.wire import (
     Envelope,
     Kind,
     Priority,
+    Spans,
     decode_fault,
     encode_envelope,
     encode_fault,
-    next_span,
     running_trace,
 )
 
@@ -81,16 +81,17 @@ class Exchange:
         self._own_mask = int(own.permissions)
         self._transport = transport
         self._now_ms = clock.now_ms
-        self._rng = random.Random(rng.getrandbits(64))  # for trace ids: the quick kind
+        self._spans = Spans(random.Random(rng.getrandbits(64)))  # the quick kind
         self._principal_of = principal_of
         self._label = label
         self._settings = settings or ExchangeSettings()
         self._dispatcher = Dispatcher(clock, own.name, self._answer)
-        self._tables: dict[Lane, RequestTable[asyncio.Future[bytes]]] = {
-            lane: RequestTable(self._settings.max_pending) for lane in Lane
-        }
         self._new_future: Callable[[], asyncio.Future[bytes]] | None = None  # asked for once
         self._alarms = {lane: Alarm(clock, partial(self._expire, lane)) for lane in Lane}
+        self._tables: dict[Lane, RequestTable[asyncio.Future[bytes]]] = {
+            lane: RequestTable(self._settings.max_pending, alarm.set)
+            for lane, alarm in self._alarms.items()
+        }
 
     @property
     def counts(self) -> Counter[str]:
@@ -140,7 +141,7 @@ class Exchange:
             RemoteError: the other side's answer is a failure.
         """
         limit_s = self._settings.default_timeout_s if timeout_s is None else timeout_s
-        budget_ms = max(1, int(limit_s * 1000))
+        budget_ms = int(limit_s * 1000) or 1
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
         table = self._tables[lane]
@@ -153,14 +154,13 @@ class Exchange:
         future: asyncio.Future[bytes] = self._new_future()
         now_ms = self._now_ms()
         request_id = table.open(to, what or method, now_ms, budget_ms, future)
-        trace = next_span(running_trace.get(), self._rng)
+        trace = self._spans.next(running_trace.get())
         asked = Envelope(_REQUEST, request_id, 0, method, budget_ms, priority, trace, payload)
         try:
             if to == self._own_id:
                 self._dispatcher.start(Job(self._own, to, lane, asked, now_ms), self._own_mask)
             else:
                 self._transport.send(to, lane, encode_envelope(asked), priority)
-            self._alarms[lane].set(table.due_ms)
             return await future
         except BaseException as error:
             if table.abandon(request_id) and isinstance(error, asyncio.CancelledError):

@@ -11,6 +11,7 @@ only when it comes from the peer that was asked; no request is due before `due_m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from p2p.rpc.deadlines import FirstDue
@@ -33,10 +34,12 @@ class RequestTable(Generic[T]):
 
     Args:
         limit: how many may wait at once; `is_full` says when.
+        sooner: is told when `due_ms` is earlier than it was.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, sooner: Callable[[int | None], None] | None = None) -> None:
         self._limit = limit
+        self._sooner = sooner
         self._pending: dict[int, tuple[T, str, str, int, int]] = {}
         self._first = FirstDue()
         self._last_id = 0
@@ -60,8 +63,9 @@ class RequestTable(Generic[T]):
         deadline_ms = now_ms + budget_ms
         self._pending[request_id] = (token, peer, what, deadline_ms, budget_ms)
         first = self._first
-        if first.due_ms is None or deadline_ms < first.due_ms:
-            first.entered(deadline_ms)
+        is_sooner = first.due_ms is None or deadline_ms < first.due_ms
+        if is_sooner and first.entered(deadline_ms) and self._sooner is not None:
+            self._sooner(first.due_ms)
         return request_id
 
     def settle(self, request_id: int, peer: str) -> T | None:

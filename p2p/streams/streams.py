@@ -40,7 +40,7 @@ from p2p.streams.serving import Desk, StreamHandler
 from p2p.streams.stream import Stream, StreamCalls
 from p2p.streams.table import Table
 from p2p.streams.verbs import Verb
-from p2p.wire import Envelope, decode_fault, encode_fault, next_span, running_trace
+from p2p.wire import Envelope, Spans, decode_fault, encode_fault, running_trace
 
 PER_PEER = 256  # streams that one side opens to the other
 MIN_WINDOW = cost_of(MAX_BODY_BYTES) + 64 * 1024  # a chunk of the largest size must fit
@@ -71,7 +71,7 @@ class Streams:
     ) -> None:
         self._own = own
         self._now_ms = clock.now_ms
-        self._rng = random.Random(rng.getrandbits(64))
+        self._spans = Spans(random.Random(rng.getrandbits(64)))
         self._principal_of = principal_of
         self._label = label
         self._last_number = first_number
@@ -134,7 +134,7 @@ class Streams:
         self._last_number += 1
         stream = self._add(to, 2 * self._last_number + 1, what or method, window)
         budget_ms = 0 if deadline_s is None else max(1, int(deadline_s * 1000))
-        trace = next_span(running_trace.get(), self._rng)
+        trace = self._spans.next(running_trace.get())
         stream.asks = (open_payload(method, payload, window), budget_ms, trace)
         loop = asyncio.get_running_loop()
         stream.opened = loop.create_future()

@@ -14,9 +14,9 @@ from p2p.wire.envelope import (
 from p2p.wire.faults import decode_fault, encode_fault
 from p2p.wire.payload import PayloadError, decode_payload, encode_payload
 from p2p.wire.trace import (
+    Spans,
     TraceContext,
     current_trace,
-    next_span,
     running_trace,
     use_trace,
 )
@@ -30,6 +30,7 @@ __all__ = [
     "Kind",
     "PayloadError",
     "Priority",
+    "Spans",
     "TraceContext",
     "current_trace",
     "decode_fault",
@@ -38,7 +39,6 @@ __all__ = [
     "encode_envelope",
     "encode_fault",
     "encode_payload",
-    "next_span",
     "running_trace",
     "use_trace",
 ]

@@ -18,7 +18,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 SIZE_BYTES = 25
-_NEITHER_IS_ZERO = 1 << 64 | 1  # the last bits of both ids
 _SAMPLED = b"\x01"
 
 
@@ -53,16 +52,34 @@ class TraceContext:
 running_trace: ContextVar[bytes] = ContextVar("conclave_trace", default=b"")
 
 
+class Spans:
+    """New spans as they travel, from randomness that is drawn a thousand at a time.
+
+    Args:
+        rng: where it is drawn from.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._drawn = b""
+        self._used = 0
+
+    def next(self, trace: bytes) -> bytes:
+        """Return the same trace under a new span, or a new trace where there is none."""
+        used = self._used
+        drawn = self._drawn[used : used + 24]
+        if len(drawn) < 24:
+            self._drawn = self._rng.randbytes(24 * 1024)
+            used, drawn = 0, self._drawn[:24]
+        self._used = used + 24
+        if len(trace) != SIZE_BYTES:
+            return drawn + _SAMPLED
+        return trace[:16] + drawn[16:] + trace[24:]
+
+
 def begin_trace(rng: random.Random) -> bytes:
     """Return a new trace as it travels."""
-    return (rng.getrandbits(192) | _NEITHER_IS_ZERO).to_bytes(24, "big") + _SAMPLED
-
-
-def next_span(trace: bytes, rng: random.Random) -> bytes:
-    """Return the same trace under a new span, or a new trace where there is none."""
-    if len(trace) != SIZE_BYTES:
-        return (rng.getrandbits(192) | _NEITHER_IS_ZERO).to_bytes(24, "big") + _SAMPLED
-    return trace[:16] + (rng.getrandbits(64) | 1).to_bytes(8, "big") + trace[24:]
+    return rng.randbytes(15) + b"\1" + rng.randbytes(7) + b"\1" + _SAMPLED
 
 
 def current_trace() -> TraceContext | None:
