@@ -87,7 +87,7 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
         "agents", nargs="*", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not"
     )
     up.add_argument("--host", help="the address to bind (default: all)")
-    up.add_argument("--port", type=port, help="of the door; the next three are used too")
+    up.add_argument("--port", type=port, help="of the door; the next four are used too")
     up.add_argument(
         "--seed", action="append", metavar="HOST:PORT", help="a door to knock at; may be repeated"
     )
@@ -119,6 +119,12 @@ def _looking(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     tasks.add_argument("--job", help="only those of this job")
     tasks.add_argument("--limit", type=count, default=20, help="how many at most (default: 20)")
+    top = _add(commands, "top", "top", "what this node does: peers, calls, topics, streams, live")
+    top.add_argument("--once", action="store_true", help="print it once, plainly")
+    top.add_argument(
+        "--interval", type=seconds, default=1, metavar="S", help="seconds between two looks"
+    )
+    top.add_argument("--json", action="store_true", help="print one JSON object")
     doctor = _add(commands, "doctor", "doctor", "what is wrong, in words, and what to do")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 

@@ -45,7 +45,7 @@ def _peers(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(rows)
         return
-    _table(
+    print_table(
         ("NAME", "ID", "STATE", "PART", "SINCE", "ADDRESS"),
         [
             (
@@ -81,7 +81,7 @@ def _agents(arguments: argparse.Namespace) -> None:
         for row in rows
         for offer in row["offers"]
     ]
-    _table(("AGENT", "NODE", "CAPACITY", "NAMESPACE", "OFFERS", ""), lines)
+    print_table(("AGENT", "NODE", "CAPACITY", "NAMESPACE", "OFFERS", ""), lines)
 
 
 def _tasks(arguments: argparse.Namespace) -> None:
@@ -114,10 +114,10 @@ def _tasks(arguments: argparse.Namespace) -> None:
             )
         )
     if rows:
-        _table(("TASK", "SKILL", "STATE", "PEER", "RUNS", "KEY", "ERROR"), rows)
+        print_table(("TASK", "SKILL", "STATE", "PEER", "RUNS", "KEY", "ERROR"), rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns that line up, without colours or borders: they are for pipes too.
 
     Others chose some of the words: agents' names, usages, errors.
