@@ -66,6 +66,7 @@ class Stream:
         self._writers: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._finishers: list[asyncio.Future[None]] = []
         self._unyielded = 0
+        self._yielding = 0
 
     @property
     def peer(self) -> str:
@@ -123,8 +124,7 @@ class Stream:
         self._calls.pump(self)
         self._unyielded += size_bytes + CHUNK_COST
         if self._unyielded >= YIELD_COST:
-            self._unyielded = 0
-            await asyncio.sleep(0)
+            await self._yield()
 
     async def finish(self) -> None:
         """Say that nothing more comes, and return when the other side has received everything.
@@ -181,8 +181,7 @@ class Stream:
             self._calls.pump(self)
         self._unyielded += len(chunk) + CHUNK_COST
         if self._unyielded >= YIELD_COST:
-            self._unyielded = 0
-            await asyncio.sleep(0)
+            await self._yield()
         return chunk
 
     # -- for those who carry it ----------------------------------------------------------------
@@ -211,7 +210,7 @@ class Stream:
         """It ended for this reason; returns whether anybody waits for it, and so hears of it."""
         if self._failure is None:
             self._failure = error
-        is_heard = any(
+        is_heard = self._yielding > 0 or any(
             future is not None and not future.done()
             for future in (self._reader, *(f for _, f in self._writers), *self._finishers)
         )
@@ -223,6 +222,15 @@ class Stream:
             raise self._failure.with_traceback(None)
         if self.core.state is State.ENDED:
             raise MisuseError(f"{self.what}: the stream is over")
+
+    async def _yield(self) -> None:
+        """Let others have the loop."""
+        self._unyielded = 0
+        self._yielding += 1
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._yielding -= 1
 
     async def _wait_for_room(self, size_bytes: int) -> None:
         """Return when a chunk of this size may be taken; writers take turns."""
