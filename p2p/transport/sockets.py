@@ -29,6 +29,7 @@ import zmq
 
 from keys import TransportKey
 from p2p.errors import PortInUse, TransportFailed
+from p2p.transport.niceness import gentle_bulk_thread
 from p2p.transport.settings import TransportSettings
 
 ZAP_DOMAIN = b"conclave"
@@ -53,6 +54,8 @@ class Sockets:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=settings.io_threads)
         self.context.set(zmq.MAX_SOCKETS, _socket_limit())
         self.context.set(zmq.BLOCKY, 0)
+        with gentle_bulk_thread():
+            self.context.socket(zmq.PAIR).close()  # the first socket starts the threads
 
     def listener(self, kind: int, *, bulk: bool = False) -> zmq.Socket[bytes]:
         """A ROUTER or XPUB that only keys on the allow-list get into. Not yet bound."""

@@ -1,0 +1,40 @@
+"""Makes the thread that encrypts bulk give way to all others.
+
+On a machine with few cores the encryption of a stream would otherwise take turns with the event
+loop and with the heartbeats' thread, and small calls would wait for it. libzmq has one priority for
+all threads of a context, so the one thread is found by its name. On Linux only; elsewhere the
+scheduler decides.
+
+What this module does not know: sockets, lanes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+NICE = 5
+_BULK_NAME = "ZMQbg/IO/1"
+_TASKS = Path("/proc/self/task")
+
+
+@contextlib.contextmanager
+def gentle_bulk_thread() -> Iterator[None]:
+    """Whatever bulk thread is started inside the block becomes nicer."""
+    before = _threads()
+    yield
+    for thread in _threads() - before:
+        with contextlib.suppress(OSError):
+            name = (_TASKS / str(thread) / "comm").read_text().strip()
+            if name == _BULK_NAME:
+                own = os.getpriority(os.PRIO_PROCESS, thread)
+                os.setpriority(os.PRIO_PROCESS, thread, min(own + NICE, 19))
+
+
+def _threads() -> set[int]:
+    try:
+        return {int(entry) for entry in os.listdir(_TASKS)}
+    except OSError:  # no such directory: not Linux
+        return set()
