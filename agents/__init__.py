@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         TaskTimeout,
         TaskUnknown,
     )
-    from agents.hosting import Context
+    from agents.hosting import Channel, Context
     from agents.messaging import Delivery
     from agents.net import Net
     from agents.node import Node
@@ -45,6 +45,7 @@ _HOMES = {
     "AgentsError": "agents.errors",
     "BadAgent": "agents.errors",
     "BadSettings": "agents.errors",
+    "Channel": "agents.hosting",
     "ChannelClosed": "agents.errors",
     "CircuitOpen": "agents.errors",
     "Context": "agents.hosting",
@@ -76,6 +77,7 @@ __all__ = [
     "AgentsError",
     "BadAgent",
     "BadSettings",
+    "Channel",
     "ChannelClosed",
     "CircuitOpen",
     "Context",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from agents.choosing import MAX_WEIGHT
 from agents.errors import BadAgent
-from agents.hosting import Offer, Terms
+from agents.hosting import Kind, Offer, Terms
 from agents.names import namespace_of
 from agents.scheduling import AgentView, WorkerView
 from keys import PeerId, Permission, Principal
@@ -23,6 +23,7 @@ from p2p import PayloadError, decode_payload, encode_payload
 
 ADVERT_VERSION = 1
 MAX_AGENTS = 1024
+_KINDS = frozenset(Kind)
 
 MayOffer = Callable[[str], bool]  # in this namespace
 
@@ -50,11 +51,13 @@ def check_namespaces(offers: Iterable[Offer], principal: Principal) -> None:
 
 
 class Skill(NamedTuple):
-    """What is said of one capability: its usage, the first line of its documentation, its terms."""
+    """What is said of one capability: its usage, the first line of its documentation, its terms,
+    and how it answers."""
 
     usage: str
     summary: str
     terms: Terms
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def advert_of(offers: Iterable[Offer], start: int) -> bytes:
         [
             offer.name,
             offer.capacity,
-            [[c, h.usage(), h.summary, *h.terms] for c, h in offer.handlers.items()],
+            [[c, h.usage(), h.summary, *h.terms, h.kind] for c, h in offer.handlers.items()],
         ]
         for offer in offers
     ]
@@ -111,7 +114,7 @@ def _card(fields: object) -> AgentCard | None:
     if not (isinstance(name, str) and type(capacity) is int and isinstance(skills, list)):
         return None
     table = {
-        s[0]: Skill(s[1], s[2], _terms(s[3:6]))
+        s[0]: Skill(s[1], s[2], _terms(s[3:6]), _kind(s[6:7]))
         for s in skills
         if isinstance(s, list) and len(s) >= 3 and all(isinstance(t, str) for t in s[:3])
     }
@@ -127,6 +130,16 @@ def _terms(fields: list[object]) -> Terms:
         max(1, min(weight, MAX_WEIGHT)) if type(weight) is int else 1,
         is_idempotent is True,
     )
+
+
+def _skills_for_tasks(card: AgentCard) -> frozenset[str]:
+    return frozenset(c for c, skill in card.skills.items() if skill.kind is Kind.CALL)
+
+
+def _kind(fields: list[object]) -> Kind:
+    """Return how it answers; what a peer does not say, or newer ones say, is left to a call."""
+    said = fields[0] if fields else None
+    return Kind(said) if isinstance(said, str) and said in _KINDS else Kind.CALL
 
 
 class Directory:
@@ -175,6 +188,14 @@ class Directory:
         advert = self._adverts.get(peer_id)
         return advert.start if advert is not None else 0
 
+    def kind_of(self, capability: str) -> Kind | None:
+        """Return how a capability answers, None where nobody offers it."""
+        for peer_id in self.offering(capability):
+            for card in self._adverts[peer_id].cards:
+                if capability in card.skills:
+                    return card.skills[capability].kind
+        return None
+
     def capabilities(self) -> tuple[str, ...]:
         """Return everything that is offered, by name."""
         return tuple(sorted(self._terms))
@@ -190,7 +211,7 @@ class Directory:
         """Return a peer as the scheduler wants it; one that takes no work is shown idle."""
         advert = self._adverts.get(peer_id)
         cards = advert.cards if advert is not None and takes_work else ()
-        agents = tuple(AgentView(c.name, frozenset(c.skills), c.capacity) for c in cards)
+        agents = tuple(AgentView(c.name, _skills_for_tasks(c), c.capacity) for c in cards)
         return WorkerView(peer_id, incarnation, agents, load)
 
     def _allowed(self, card: AgentCard, may_offer: MayOffer) -> AgentCard:

@@ -45,7 +45,7 @@ from p2p.errors import (
     WorldError,
 )
 from p2p.lan import LanSettings, LanWorld
-from p2p.links import Lane
+from p2p.links import MAX_BODY_BYTES, Lane
 from p2p.membership import MembershipSettings, MemberState
 from p2p.peer import Papers, Peer
 from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, PresenceEvent
@@ -72,6 +72,7 @@ from p2p.world import World
 
 __all__ = [
     "DEFAULT_DOOR_PORT",
+    "MAX_BODY_BYTES",
     "Address",
     "AdvertSeen",
     "Alarm",

@@ -232,14 +232,14 @@ class Caller:
             outcome = Outcome.ANSWERED
             return answer
         except P2PError as error:
-            if self._tells(error, one, priority):
+            if self.tells(error, one, priority):
                 outcome = outcome_of(error)
             raise
         finally:
             took_us = int((time() - began_s) * 1_000_000)
             chooser.end(one, is_probe, outcome, took_us, now_ms + took_us // 1000)
 
-    def _tells(self, error: P2PError, one: Destination, priority: int) -> bool:
+    def tells(self, error: P2PError, one: Destination, priority: int) -> bool:
         """Whether an error says anything of the provider."""
         if not isinstance(error, (Overloaded, QueueFull)):
             return True

@@ -23,7 +23,11 @@ AT_ONCE = 64  # acknowledged messages of one broadcast
 
 
 class Calling:
-    """What one node asks of others and is asked by them."""
+    """What one node asks of others and is asked by them.
+
+    Attributes:
+        caller, choosers: how a provider is found, for those who ask in other ways.
+    """
 
     def __init__(
         self,
@@ -37,9 +41,9 @@ class Calling:
         self._now_ms = clock.now_ms
         self._peer = peer
         self._directory = directory
-        self._choosers = Choosers(directory, clock, rng)
-        self._caller = Caller(peer, self._choosers, clock, rng, self._nobody)
-        self._sending = Sending(peer, self._caller, self._choosers, directory, clock, rng)
+        self.choosers = Choosers(directory, clock, rng)
+        self.caller = Caller(peer, self.choosers, clock, rng, self.nobody)
+        self._sending = Sending(peer, self.caller, self.choosers, directory, clock, rng)
         self._serving = Serving(peer, host, clock, make_context)
         self._waiting: list[tuple[str, asyncio.Event]] = []
 
@@ -48,25 +52,25 @@ class Calling:
     ) -> bytes:
         """Ask a provider and return its encoded answer; see `Net.call` for what it raises."""
         wishes.check(capability)
-        deadline_ms = self._caller.deadline_ms(timeout_s)
+        deadline_ms = self.caller.deadline_ms(timeout_s)
         if wishes.to is None and not self._directory.offering(capability):
             await self._wait_shortly(capability, deadline_ms)
-        return await self._caller.call(capability, message, deadline_ms, wishes)
+        return await self.caller.call(capability, message, deadline_ms, wishes)
 
     def notify(self, capability: str, message: bytes, wishes: Wishes) -> None:
         """Send a notice to a provider; see `Net.notify`."""
         wishes.check(capability)
         if not self._sending.notify(capability, message, wishes):
-            raise self._nobody(capability)
+            raise self.nobody(capability)
 
     async def send(self, capability: str, message: bytes, timeout_s: float, wishes: Wishes) -> None:
         """Have a provider accept a message; see `Net.send`."""
         wishes.check(capability)
-        deadline_ms = self._caller.deadline_ms(timeout_s)
+        deadline_ms = self.caller.deadline_ms(timeout_s)
         if wishes.to is None and not self._directory.offering(capability):
             await self._wait_shortly(capability, deadline_ms)
         if not await self._sending.send(capability, message, deadline_ms, wishes):
-            raise self._nobody(capability)
+            raise self.nobody(capability)
 
     def notify_all(self, capability: str, message: bytes, priority: int, *, everyone: bool) -> int:
         """Send a notice to each provider, or each living member; return to how many it was sent."""
@@ -90,7 +94,7 @@ class Calling:
         everyone: bool,
     ) -> dict[PeerId, Exception | None]:
         """Have each provider, or each living member, accept it; return what came of each."""
-        deadline_ms = self._caller.deadline_ms(timeout_s)
+        deadline_ms = self.caller.deadline_ms(timeout_s)
         places = asyncio.Semaphore(AT_ONCE)
         outcomes: dict[PeerId, Exception | None] = {}
 
@@ -122,7 +126,7 @@ class Calling:
             async with asyncio.timeout(timeout_s):
                 await arrived.wait()
         except TimeoutError:
-            raise self._nobody(capability) from None
+            raise self.nobody(capability) from None
         finally:
             self._waiting.remove(entry)
 
@@ -134,7 +138,7 @@ class Calling:
 
     def counters(self) -> Mapping[str, int]:
         """Return plain counters, by name."""
-        return {**self._serving.counts, **self._choosers.counters()}
+        return {**self._serving.counts, **self.choosers.counters()}
 
     async def close(self) -> None:
         await self._serving.close()
@@ -153,9 +157,10 @@ class Calling:
             return [self._peer.peer_id, *self._peer.presence.present()]
         providers = self._directory.providers(capability)
         if not providers:
-            raise self._nobody(capability)
+            raise self.nobody(capability)
         return providers
 
-    def _nobody(self, capability: str) -> NoProvider:
+    def nobody(self, capability: str) -> NoProvider:
+        """Return the error for a capability that nobody offers."""
         peers = len(self._peer.presence.present()) + 1
         return NoProvider(capability, self._directory.capabilities(), peers)

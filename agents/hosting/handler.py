@@ -1,7 +1,8 @@
 """One handler: a function, what its arguments must be, and how it is run.
 
 Arguments are validated where they arrive, against the function's own annotations. An `async`
-function runs on the loop; a plain one in a thread, so it may block.
+function runs on the loop; a plain one in a thread, so it may block. An async generator answers
+with a stream of values, and a function that takes a `Channel` with a conversation.
 
 What this module does not know: the network, tasks, other handlers.
 """
@@ -9,15 +10,18 @@ What this module does not know: the network, tasks, other handlers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from agents.errors import BadAgent, InvalidArguments
+from agents.hosting.channel import Channel
 from agents.hosting.context import Context
 from agents.hosting.values import explain
 from keys import Permission
@@ -27,6 +31,26 @@ _UNNAMED = (
     inspect.Parameter.VAR_KEYWORD,
     inspect.Parameter.POSITIONAL_ONLY,
 )
+
+
+class Kind(StrEnum):
+    """How a capability answers, and so how it is asked."""
+
+    CALL = "call"
+    STREAM = "stream"  # values, one after the other
+    CHANNEL = "channel"  # values in both directions
+
+    @property
+    def advice(self) -> str:
+        """How it is to be asked."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Kind.CALL: "is answered at once; use net.call() or a task",
+    Kind.STREAM: "answers with a stream; use net.stream(), or `conclave call --stream`",
+    Kind.CHANNEL: "is a conversation; use net.open()",
+}
 
 
 class Terms(NamedTuple):
@@ -72,8 +96,12 @@ class Handler:
         self.limit = limit
         self.terms = terms or Terms()
         self.is_async = inspect.iscoroutinefunction(function)
+        self._signature, self._context_name, self._channel_name = _signature_of(
+            capability, function
+        )
+        self.kind = _kind_of(capability, function, self._channel_name)
+        self.is_streamed = self.kind is not Kind.CALL
         self.summary = (inspect.getdoc(function) or "").partition("\n")[0]
-        self._signature, self._context_name = _signature_of(capability, function)
         self.wants_context = self._context_name is not None
         self._validate = _validator_of(capability, self._signature)
         self._fields = tuple((name, f"p_{name}") for name in self._signature.parameters)
@@ -114,9 +142,29 @@ class Handler:
         try:
             return await self._call(arguments, executor)
         except (SystemExit, KeyboardInterrupt) as error:
-            raise RuntimeError(
-                f"the handler raised {type(error).__name__}, which would end the node of all agents"
-            ) from error
+            raise _would_end_the_node(error) from error
+
+    async def stream(
+        self, arguments: dict[str, Any], context: Context | None, channel: Channel
+    ) -> None:
+        """Run one that answers with a stream, on a channel to who asked.
+
+        Raises:
+            as `run`.
+        """
+        if self._context_name is not None:
+            arguments = {self._context_name: context, **arguments}
+        if self._channel_name is not None:
+            arguments = {self._channel_name: channel, **arguments}
+        try:
+            if self.kind is Kind.CHANNEL:
+                await self.function(**arguments)
+                return
+            async with contextlib.aclosing(self.function(**arguments)) as values:
+                async for value in values:
+                    await channel.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _would_end_the_node(error) from error
 
     async def _call(self, arguments: dict[str, Any], executor: Executor) -> Any:
         if self.is_async:
@@ -156,10 +204,37 @@ class Handler:
         )
 
 
+def _would_end_the_node(error: BaseException) -> RuntimeError:
+    return RuntimeError(
+        f"the handler raised {type(error).__name__}, which would end the node of all agents"
+    )
+
+
+def _kind_of(capability: str, function: Callable[..., Any], channel_name: str | None) -> Kind:
+    if inspect.isasyncgenfunction(function):
+        if channel_name is not None:
+            raise BadAgent(
+                f"{capability}: {function.__name__} takes a Channel and yields; send what it "
+                "yields on the channel, or leave the channel out"
+            )
+        return Kind.STREAM
+    if inspect.isgeneratorfunction(function):
+        raise BadAgent(
+            f"{capability}: {function.__name__} is a plain generator; make it `async def`, so "
+            "that the node can wait for whoever reads it"
+        )
+    if channel_name is None:
+        return Kind.CALL
+    if not inspect.iscoroutinefunction(function):
+        raise BadAgent(f"{capability}: {function.__name__} takes a Channel; make it `async def`")
+    return Kind.CHANNEL
+
+
 def _signature_of(
     capability: str, function: Callable[..., Any]
-) -> tuple[inspect.Signature, str | None]:
-    """Return the signature without the context parameter, annotations resolved, and its name."""
+) -> tuple[inspect.Signature, str | None, str | None]:
+    """Return the signature, annotations resolved, without the parameters that the node fills, and
+    their names: of the context and of the channel."""
     signature = inspect.signature(function)
     try:
         hints = typing.get_type_hints(function)
@@ -170,6 +245,7 @@ def _signature_of(
         ) from None
     parameters: list[inspect.Parameter] = []
     context_name: str | None = None
+    channel_name: str | None = None
     for name, parameter in signature.parameters.items():
         annotation = hints.get(name, parameter.annotation)
         if parameter.kind in _UNNAMED:
@@ -180,9 +256,11 @@ def _signature_of(
             )
         if annotation is Context:
             context_name = name
+        elif annotation is Channel:
+            channel_name = name
         else:
             parameters.append(parameter.replace(annotation=annotation))
-    return signature.replace(parameters=parameters), context_name
+    return signature.replace(parameters=parameters), context_name, channel_name
 
 
 def _least_positional(signature: inspect.Signature) -> int:

@@ -16,6 +16,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from agents.errors import BadAgent, InvalidArguments
+from agents.hosting.channel import Channel
 from agents.hosting.context import Context
 from agents.hosting.deadline import Leash, running_leash
 from agents.hosting.handler import Handler
@@ -112,9 +113,15 @@ class AgentHost:
         ]
 
     def accept(
-        self, capability: str, args: list[Any], kwargs: dict[Any, Any], incoming: Incoming
+        self,
+        capability: str,
+        args: list[Any],
+        kwargs: dict[Any, Any],
+        incoming: Incoming,
+        *,
+        is_streamed: bool = False,
     ) -> Accepted:
-        """Check a call and give it a place, which `run` gives back.
+        """Check a call and give it a place, which `run` or `stream` gives back.
 
         Raises:
             NoSuchMethod, PermissionDenied, BadRequest, Overloaded: nothing runs.
@@ -124,6 +131,8 @@ class AgentHost:
             raise NoSuchMethod(self._node_name, capability, "it is not offered here any more")
         if hosted.mask != _CALL:  # that one was asked for where the call came in
             self._check_permission(hosted, incoming)
+        if hosted.handler.is_streamed is not is_streamed:
+            raise self._other_kind(hosted)
         arguments = self._bind(hosted, args, kwargs)
         priority = incoming.priority
         places = hosted.places[priority if 0 <= priority <= HIGH else 1]
@@ -145,6 +154,24 @@ class AgentHost:
             handler = hosted.handler
             context = make_context(incoming, handler.capability) if handler.wants_context else None
             return await self._run(hosted, accepted.arguments, context, incoming.deadline_ms)
+        finally:
+            hosted.running -= 1
+
+    def give_back(self, accepted: Accepted) -> None:
+        """Free the place of what was accepted and is not run after all."""
+        accepted.hosted.running -= 1
+
+    async def stream(self, accepted: Accepted, make_context: MakeContext, channel: Channel) -> None:
+        """Run what was accepted as a stream, until the handler has ended; its place is free then.
+
+        Raises:
+            Exception: whatever the handler raises.
+        """
+        hosted, incoming = accepted.hosted, accepted.incoming
+        try:
+            context = make_context(incoming, hosted.handler.capability)
+            arguments, deadline_ms = accepted.arguments, incoming.deadline_ms
+            await self._run(hosted, arguments, context, deadline_ms, channel)
         finally:
             hosted.running -= 1
 
@@ -175,6 +202,8 @@ class AgentHost:
         hosted = self._hosted.get(skill)
         if hosted is None:
             raise NoSuchMethod(self._node_name, skill, "it is not offered here any more")
+        if hosted.handler.is_streamed:
+            raise self._other_kind(hosted)
         arguments = self._bind(hosted, *read_arguments(payload, self._node_name, skill))
         hosted.running += 1
         try:
@@ -187,6 +216,11 @@ class AgentHost:
         """Let the threads go; those that are in a handler end with the process."""
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
+
+    def _other_kind(self, hosted: Hosted) -> BadRequest:
+        hosted.tally.refused += 1
+        handler = hosted.handler
+        return BadRequest(self._node_name, handler.capability, f"it {handler.kind.advice}")
 
     def _check_permission(self, hosted: Hosted, incoming: Incoming) -> None:
         missing = hosted.handler.permission & ~incoming.caller.permissions
@@ -212,12 +246,15 @@ class AgentHost:
         arguments: dict[str, Any],
         context: Context | None,
         deadline_ms: int | None,
+        channel: Channel | None = None,
     ) -> Any:
         self.counts["started"] += 1
         leash = Leash(deadline_ms)
         token = running_leash.set(leash)
         began_ns = perf_counter_ns()
         try:
+            if channel is not None:
+                return await hosted.handler.stream(arguments, context, channel)
             return await hosted.handler.run(arguments, context, hosted.executor)
         except BaseException:
             hosted.tally.failed += 1
