@@ -5,6 +5,7 @@ What this module does not know: what is asked of the peer.
 
 from __future__ import annotations
 
+from agents.errors import InvalidArguments, NoOtherPeer
 from keys import PeerId
 from p2p import Peer, PeerUnreachable
 
@@ -25,3 +26,22 @@ def peer_named(peer: Peer, wanted: str) -> PeerId:
         return found[0]
     reason = "no living peer has that id or name" if not found else "several peers are meant"
     raise PeerUnreachable(wanted, reason)
+
+
+def other_peer(peer: Peer, wanted: str | None, what: str) -> PeerId:
+    """Find a living peer that is not this node: the one that is meant, or the first by name.
+
+    Raises:
+        NoOtherPeer: this node is alone.
+        PeerUnreachable: there is none of that name, or more than one.
+        InvalidArguments: it is this node.
+    """
+    if wanted is not None:
+        found = peer_named(peer, wanted)
+        if found == peer.peer_id:
+            raise InvalidArguments(what, f"{peer.label(found)} is this node; name another one")
+        return found
+    present = sorted(peer.presence.present(), key=lambda peer_id: (peer.label(peer_id), peer_id))
+    if not present:
+        raise NoOtherPeer(what)
+    return present[0]

@@ -9,6 +9,7 @@
     |-- NetworkError              the network cannot do it now
     |   |-- NodeNotUp             definite: no node runs here
     |   |-- NoProvider            definite: nobody offers the capability
+    |   |-- NoOtherPeer           definite: this node is alone
     |   |-- CircuitOpen           definite: those who offer it failed lately, and are left alone
     |   |-- ChannelClosed         indefinite: one side has ended it
     |   |-- NoQuorum              definite: not enough voters reach each other
@@ -80,6 +81,14 @@ class NoProvider(NetworkError):
         )
         self.capability = capability
         self.offered = offered
+
+
+class NoOtherPeer(NetworkError):
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: no other peer is alive; bring one up, `conclave invite` prints its ticket"
+        )
+        self.what = what
 
 
 class CircuitOpen(NetworkError):

@@ -21,6 +21,7 @@ from agents.hosting.values import to_bytes
 from agents.messaging import Messaging
 from agents.names import seen_from
 from agents.publishing import Publishing
+from agents.streaming.programs import Streaming
 from agents.task import Task, Tasks
 
 SUBMIT_TIMEOUT_S = 10.0
@@ -29,7 +30,7 @@ SUBMIT_BATCH = 256
 SUBMIT_BATCH_BYTES = 512 * 1024
 
 
-class Net(Messaging, Publishing):
+class Net(Messaging, Streaming, Publishing):
     """Everything that a program may ask of the network; made by `connect`.
 
     Args:
@@ -172,6 +173,24 @@ class Net(Messaging, Publishing):
             pings: measure the round trip to every living peer too, which may take a second.
         """
         return dict(await self._gate.request("figures", {"pings": pings}))
+
+    def bench(
+        self, peer: str | None = None, *, seconds: float = 2.0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Measure the way to another node and yield what begins and what was found.
+
+        It is the whole path, encryption included, and loads both machines while it lasts.
+
+        Args:
+            peer: its name, its id, or the start of its id; otherwise the first by name.
+            seconds: for each of five measurements.
+
+        Raises:
+            NoOtherPeer, PeerUnreachable: there is nobody to measure with.
+            InvalidArguments: it is this node, or so long is not measured.
+            Overloaded: this node measures already.
+        """
+        return self._gate.stream("bench", {"peer": peer, "seconds": seconds})
 
     def watch(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what happens: peers that come, go and die, and who leads."""

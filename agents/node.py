@@ -28,10 +28,12 @@ from agents.hosting import Context, Offer, TaskGrant
 from agents.hosting.host import AgentHost
 from agents.ledger import Work
 from agents.local import DirectGate, LocalDoor
+from agents.measuring import Measuring
 from agents.net import Net
 from agents.operations import Operations
 from agents.probing import Probing
 from agents.quorum import Quorum
+from agents.streaming import Opening, StreamServing
 from agents.tasking import Asking, Working
 from agents.watching import Watching
 from keys import HomeInUse, Keystore, PeerId
@@ -139,6 +141,8 @@ class Node:
             self.quorum.is_hopeless,
         )
         self.calling = Calling(self.peer, self.host, self.directory, self.world, self._call_context)
+        self.opening = Opening(self.peer, self.calling, clock)
+        StreamServing(self.peer, self.host, self._call_context)
         self.working = Working(
             self.peer, self.world, self.host, self._task_context, self.quorum.is_voter
         )
@@ -147,6 +151,7 @@ class Node:
         )
         self.quorum.explain_missing(self.founding.explain)
         self.probing = Probing(self.peer)
+        self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)
         self.operations: Operations = Operations(self)
         self.peer.report_status(self._status)

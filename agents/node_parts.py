@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from agents.directory import Directory
     from agents.figures import Figures
     from agents.hosting.host import AgentHost
+    from agents.measuring import Measuring
     from agents.quorum import Quorum
+    from agents.streaming import Opening
     from agents.tasking import Asking, Working
     from agents.watching import Watching
     from keys import Keystore
@@ -33,4 +35,6 @@ class NodeParts(Protocol):
     quorum: Quorum
     asking: Asking
     calling: Calling
+    opening: Opening
+    measuring: Measuring
     working: Working

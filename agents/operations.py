@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agents.addressing import peer_named
+from agents.addressing import other_peer, peer_named
 from agents.calling import PRIORITIES, Wishes
 from agents.doctoring import examine
 from agents.errors import InvalidArguments
+from agents.hosting import Kind
 from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
 from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of
 from agents.operations_messaging import topic_operations
+from agents.streaming import stream_operations
 from agents.tasking import wire
 from keys import PeerId
 from p2p import MemberState, PayloadTooLarge
@@ -53,12 +55,12 @@ class Operations:
             "wait_for": self._wait_for,
             "whoami": self._whoami,
         }
-        streams: Mapping[str, Stream] = {"watch": self._watch}
-        messaging = topic_operations(node)
+        streams: Mapping[str, Stream] = {"bench": self._bench, "watch": self._watch}
+        topics = topic_operations(node)
         self.table = Table(
-            {**requests, **messaging.requests},
-            {**streams, **messaging.streams},
-            messaging.channels,
+            {**requests, **topics.requests},
+            {**streams, **topics.streams},
+            stream_operations(node.opening, self._wishes).channels,
         )
 
     # -- calls ---------------------------------------------------------------------------------
@@ -121,6 +123,10 @@ class Operations:
     async def _submit(self, params: Mapping[str, Any]) -> list[str]:
         own = self._node.peer.peer_id
         specs = [_spec_of(raw, own, params.get("job")) for raw in params["tasks"]]
+        for skill in {spec.skill for spec in specs}:
+            kind = self._node.directory.kind_of(skill)
+            if kind not in (None, Kind.CALL):
+                raise InvalidArguments(skill, f"no task can be made of it: it {kind.advice}")
         said = await self._node.asking.ask(wire.SUBMIT, specs, float(params["timeout_s"]))
         ids: list[str] = []
         for spec, (task_id, refusal) in zip(specs, said, strict=True):
@@ -221,6 +227,7 @@ class Operations:
                         "namespace": namespace_of(c),
                         "usage": skill.usage,
                         "summary": skill.summary,
+                        "kind": skill.kind,
                         **skill.terms._asdict(),
                     }
                     for c, skill in sorted(card.skills.items())
@@ -234,6 +241,11 @@ class Operations:
 
     async def _figures(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return await self._node.figures.read(pings=bool(params["pings"]))
+
+    def _bench(self, params: Mapping[str, Any]) -> AsyncIterator[Any]:
+        wanted = params["peer"]
+        to = other_peer(self._node.peer, None if wanted is None else str(wanted), "bench")
+        return self._node.measuring.measure(to, float(params["seconds"]))
 
 
 def _priority(capability: str, options: Mapping[str, Any]) -> int:

@@ -125,6 +125,12 @@ def _looking(commands: argparse._SubParsersAction[Parser]) -> None:
         "--interval", type=seconds, default=1, metavar="S", help="seconds between two looks"
     )
     top.add_argument("--json", action="store_true", help="print one JSON object")
+    bench = _add(commands, "bench", "bench", "how fast the way to another node is; loads both")
+    bench.add_argument("peer", nargs="?", help="its name or id (default: the first by name)")
+    bench.add_argument(
+        "--seconds", type=seconds, default=2, metavar="S", help="for each of five (default: 2)"
+    )
+    bench.add_argument("--json", action="store_true", help="print one JSON object last")
     doctor = _add(commands, "doctor", "doctor", "what is wrong, in words, and what to do")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
