@@ -11,7 +11,9 @@ import p2p
 
 assert p2p.__file__ is not None
 TEXT = (Path(p2p.__file__).parent / "PROTOCOL.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| `([a-z.]+)` \| (?:control|data|bulk) \| [NRS, ]+ \| ([A-Z_]+) \|", re.MULTILINE)
+ROW = re.compile(
+    r"^\| `([a-z.]+)` \| (?:control|data|bulk) \| [NRS, ]+ \| ([A-Z_]+) \|", re.MULTILINE
+)
 
 
 def test_every_method_of_a_voter_is_documented_with_its_permission(tmp_path: Path) -> None:
