@@ -64,6 +64,12 @@ def test_numbers_within_their_bounds_are_read() -> None:
         (["up", "--port", "70000"], "a port from 0 to 65535"),
         (["submit", "lab.add", "--retries", "-1"], "a whole number"),
         (["tasks", "--state", "odd"], "--state"),
+        (["pub", "news"], "value"),
+        (["pub", "news", "1", "--count", "-1"], "a whole number"),
+        (["tail", "news", "--replay", "some"], "a whole number"),
+        (["top", "--interval", "-1"], "seconds from 0"),
+        (["bench", "ada", "bob"], "bob"),
+        (["bench", "--seconds", "soon"], "seconds from 0"),
     ],
 )
 def test_words_that_do_not_fit_end_with_one_line_and_status_2(
