@@ -142,10 +142,15 @@ def _working(commands: argparse._SubParsersAction[Parser]) -> None:
         "arguments", nargs="*", help="JSON values, or plain words; NAME=VALUE by name"
     )
     call.add_argument(
-        "--deadline", type=seconds, default=10, metavar="S", help="seconds (default: 10)"
+        "--stream", action="store_true", help="print each answer of a stream as it comes"
+    )
+    call.add_argument(
+        "--deadline", type=seconds, metavar="S", help="seconds (default: 10; none with --stream)"
     )
     call.add_argument("--peer", help="ask this one: its name, its id, or the start of its id")
-    call.add_argument("--json", action="store_true", help="print the answer as JSON")
+    call.add_argument(
+        "--json", action="store_true", help="print the answer as JSON; a stream's, a line each"
+    )
     submit = _add(commands, "submit", "work", "put a task into the ledger")
     submit.add_argument("skill", help="such as survey.file")
     submit.add_argument("payload", nargs="?", help="a JSON value, or a plain word")

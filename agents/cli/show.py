@@ -75,13 +75,14 @@ def _agents(arguments: argparse.Namespace) -> None:
             row["node"],
             str(row["capacity"]),
             offer["namespace"] or "-",
+            offer["kind"],
             offer["usage"],
             offer["summary"],
         )
         for row in rows
         for offer in row["offers"]
     ]
-    print_table(("AGENT", "NODE", "CAPACITY", "NAMESPACE", "OFFERS", ""), lines)
+    print_table(("AGENT", "NODE", "CAPACITY", "NAMESPACE", "KIND", "OFFERS", ""), lines)
 
 
 def _tasks(arguments: argparse.Namespace) -> None:

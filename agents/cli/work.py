@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from typing import Any
 
-from agents.cli.attached import ask_node, print_json
+from agents.cli.attached import ask_node, print_json, print_json_line, to_json
 from agents.errors import TaskUnknown
+from agents.messaging import DEFAULT_DEADLINE_S
 from agents.net import Net
+from agents.observe import printable
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -35,16 +38,33 @@ def _call(arguments: argparse.Namespace) -> None:
         else:
             args.append(value_of(word))
 
+    deadline_s = arguments.deadline
+
     async def ask(net: Net) -> Any:
         return await net.call(
             arguments.capability,
             *args,
-            deadline=arguments.deadline,
+            deadline=DEFAULT_DEADLINE_S if deadline_s is None else deadline_s,
             peer=arguments.peer,
             named=kwargs,
         )
 
-    _print(ask_node(arguments, ask), arguments.json)
+    async def follow(net: Net) -> None:
+        answers = net.stream(
+            arguments.capability, *args, deadline=deadline_s, peer=arguments.peer, named=kwargs
+        )
+        async with contextlib.aclosing(answers):
+            async for value in answers:
+                if arguments.json:
+                    print_json_line(value)
+                else:
+                    text = printable(value) if isinstance(value, str) else to_json(value)
+                    print(text, flush=True)
+
+    if arguments.stream:
+        ask_node(arguments, follow)
+    else:
+        _print(ask_node(arguments, ask), arguments.json)
 
 
 def _submit(arguments: argparse.Namespace) -> None:
