@@ -1,4 +1,4 @@
-"""What a member may say on the bulk lane that no stream of ours would: counted, answered, bounded."""
+"""Members that say on the bulk lane what no stream of ours would: counted, and bounded."""
 
 from __future__ import annotations
 
