@@ -29,6 +29,7 @@ import zmq
 
 from keys import TransportKey
 from p2p.errors import PortInUse, TransportFailed
+from p2p.transport.allocator import keep_chunks
 from p2p.transport.niceness import gentle_bulk_thread
 from p2p.transport.settings import TransportSettings
 
@@ -49,6 +50,7 @@ class Sockets:
                 "install pyzmq from a wheel, which bundles it"
             )
         _seed_libc_rand()
+        keep_chunks()
         self._settings = settings
         self._key = key
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=settings.io_threads)
