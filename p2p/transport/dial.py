@@ -18,7 +18,7 @@ from p2p.links import Lane
 from p2p.transport.flushing import Flusher
 from p2p.transport.monitors import Monitors
 from p2p.transport.outbox import Body
-from p2p.transport.parts import SHARE_FROM_BYTES
+from p2p.transport.parts import MORE, NOBLOCK, SHARE_FROM_BYTES
 from p2p.transport.reading import SocketReader
 from p2p.transport.settings import TransportSettings
 from p2p.transport.sockets import Sockets
@@ -114,10 +114,10 @@ class Dial:
     def send(self, payload: bytes, body: Body | None = None) -> Sent:
         try:
             if body is None:
-                self.socket.send(payload, zmq.NOBLOCK)
+                self.socket.send(payload, NOBLOCK)
             else:
-                self.socket.send(payload, zmq.NOBLOCK | zmq.SNDMORE)
-                self.socket.send(body, zmq.NOBLOCK, copy=len(body) < SHARE_FROM_BYTES)
+                self.socket.send(payload, MORE)
+                self.socket.send(body, NOBLOCK, copy=len(body) < SHARE_FROM_BYTES)
         except zmq.Again:
             return Sent.FULL
         return Sent.YES

@@ -22,6 +22,8 @@ from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Exchange, Sent
 from p2p.transport.outbox import Body
 from p2p.transport.parts import (
+    MORE,
+    NOBLOCK,
     SHARE_FROM_BYTES,
     read_body,
     skip_rest,
@@ -67,12 +69,12 @@ class Route:
     def send(self, payload: bytes, body: Body | None = None) -> Sent:
         socket = self._server.socket
         try:
-            socket.send(self.routing_id, zmq.NOBLOCK | zmq.SNDMORE)
+            socket.send(self.routing_id, MORE)
             if body is None:
-                socket.send(payload, zmq.NOBLOCK)
+                socket.send(payload, NOBLOCK)
             else:
-                socket.send(payload, zmq.NOBLOCK | zmq.SNDMORE)
-                socket.send(body, zmq.NOBLOCK, copy=len(body) < SHARE_FROM_BYTES)
+                socket.send(payload, MORE)
+                socket.send(body, NOBLOCK, copy=len(body) < SHARE_FROM_BYTES)
         except zmq.Again:
             return Sent.FULL
         except zmq.ZMQError as error:
@@ -152,8 +154,8 @@ class LaneServer:
             del self._routes[route.routing_id]
 
     def _take(self) -> None:
-        routing_id = self.socket.recv(zmq.NOBLOCK)
-        frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        routing_id = self.socket.recv(NOBLOCK)
+        frame = self.socket.recv(NOBLOCK, copy=False)
         user_id = user_id_of(frame)
         peer_id = self._peers.get(user_id)
         body: bytes | None = None

@@ -37,7 +37,7 @@ class TransportSettings:
     drain_frames: int = 16  # read from one socket before others get their turn
     bulk_drain_frames: int = 4
     high_water_frames: int = 64  # inside libzmq, per connection and direction; more gains nothing
-    bulk_high_water_frames: int = 16  # of up to 1 MiB each
+    bulk_high_water_frames: int = 64  # of up to 1 MiB each
     routes_per_peer: int = 4  # live incoming connections of one peer on one lane
     subscriptions_per_peer: int = 4096  # of one subscriber, per connection
     topic_bytes: int = 255
