@@ -16,7 +16,7 @@ from typing import NamedTuple
 from agents.choosing import MAX_WEIGHT
 from agents.errors import BadAgent
 from agents.hosting import Kind, Offer, Terms
-from agents.names import namespace_of
+from agents.names import at_agent, namespace_of, whoever_offers
 from agents.scheduling import AgentView, WorkerView
 from keys import PeerId, Permission, Principal
 from p2p import PayloadError, decode_payload, encode_payload
@@ -163,20 +163,23 @@ class Directory:
         self._adverts[peer_id] = Advert(start, allowed)
         for card in allowed:
             for capability, skill in card.skills.items():
-                self._terms.setdefault(capability, {})[peer_id] = skill.terms
+                for name in (capability, at_agent(capability, card.name)):
+                    self._terms.setdefault(name, {})[peer_id] = skill.terms
 
     def remove(self, peer_id: PeerId) -> None:
         self.version += 1
         gone = self._adverts.pop(peer_id, None)
         for card in gone.cards if gone is not None else ():
             for capability in card.skills:
-                offering = self._terms.get(capability, {})
-                offering.pop(peer_id, None)
-                if not offering:
-                    self._terms.pop(capability, None)
+                for name in (capability, at_agent(capability, card.name)):
+                    offering = self._terms.get(name, {})
+                    offering.pop(peer_id, None)
+                    if not offering:
+                        self._terms.pop(name, None)
 
     def offering(self, capability: str) -> Mapping[PeerId, Terms]:
-        """Return who offers a capability, on what terms; changes with the directory."""
+        """Return who offers a capability, or that of one agent, on what terms; changes with the
+        directory."""
         return self._terms.get(capability, {})
 
     def providers(self, capability: str) -> list[PeerId]:
@@ -190,6 +193,7 @@ class Directory:
 
     def kind_of(self, capability: str) -> Kind | None:
         """Return how a capability answers, None where nobody offers it."""
+        capability = whoever_offers(capability)
         for peer_id in self.offering(capability):
             for card in self._adverts[peer_id].cards:
                 if capability in card.skills:
@@ -198,7 +202,7 @@ class Directory:
 
     def capabilities(self) -> tuple[str, ...]:
         """Return everything that is offered, by name."""
-        return tuple(sorted(self._terms))
+        return tuple(sorted(name for name in self._terms if "/" not in name))
 
     def __iter__(self) -> Iterator[tuple[PeerId, AgentCard]]:
         for peer_id in sorted(self._adverts):

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 
 from agents.hosting.values import as_type, from_bytes, to_bytes
 from agents.local import Gate, rebuild_error
-from agents.names import seen_from
+from agents.names import seen_from, whoever_offers
 
 DEFAULT_DEADLINE_S = 10.0
 
@@ -58,6 +58,7 @@ class Messaging:
     ) -> Any:
         """Ask whoever offers a capability, and return the answer.
 
+        `math.add` is asked of any agent that offers it, `summer/math.add` of agents of that name.
         It is done at most once, unless all who offer it declare it idempotent: who refuses or is
         unreachable is passed over, but a call lost under way is made again only if idempotent.
 
@@ -83,7 +84,9 @@ class Messaging:
         capability = seen_from(self._namespace, capability)
         params: dict[str, Any] = {
             "capability": capability,
-            "message": to_bytes([capability, args, {**kwargs, **named} if named else kwargs]),
+            "message": to_bytes(
+                [whoever_offers(capability), args, {**kwargs, **named} if named else kwargs]
+            ),
             "timeout_s": deadline,
             "peer": peer,
         }
@@ -219,7 +222,7 @@ class Messaging:
         **more: Any,
     ) -> dict[str, Any]:
         capability = seen_from(self._namespace, capability)
-        message = to_bytes([capability, args, {**kwargs, **(named or {})}])
+        message = to_bytes([whoever_offers(capability), args, {**kwargs, **(named or {})}])
         return {"capability": capability, "message": message, **more}
 
     async def wait_for(self, capability: str, timeout: float = DEFAULT_DEADLINE_S) -> None:

@@ -3,6 +3,7 @@
     math.add            in the default namespace, where every node may offer
     vision:math.add     in `vision`, where a node may offer whose certificate says so
     :math.add           the default namespace again, for those who are within another one
+    summer/math.add     of the agent `summer` and no other; `vision:summer/math.add` in a namespace
 
 What this module does not know: who may offer where, who offers what.
 """
@@ -59,3 +60,15 @@ def seen_from(namespace: str, name: str) -> str:
     if name.startswith(":"):
         return name[1:]
     return f"{namespace}:{name}" if namespace and ":" not in name else name
+
+
+def at_agent(full: str, agent: str) -> str:
+    """Return what a capability is called by those who want it of this agent alone."""
+    namespace, colon, plain = full.rpartition(":")
+    return f"{namespace}{colon}{agent}/{plain}"
+
+
+def whoever_offers(name: str) -> str:
+    """Return the full name of a capability without the agent that it is wanted of, if any."""
+    namespace, colon, rest = name.rpartition(":")
+    return f"{namespace}{colon}{rest.rpartition('/')[2]}"

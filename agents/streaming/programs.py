@@ -11,7 +11,7 @@ from typing import Any
 
 from agents.hosting import Channel, from_bytes, to_bytes
 from agents.local import Gate, GateChannel
-from agents.names import seen_from
+from agents.names import seen_from, whoever_offers
 
 ANSWERS_WINDOW_BYTES = 2 * 1024 * 1024
 
@@ -103,7 +103,7 @@ class Streaming:
         capability = seen_from(self._namespace, capability)
         params = {
             "capability": capability,
-            "message": to_bytes([capability, args, {**kwargs, **(named or {})}]),
+            "message": to_bytes([whoever_offers(capability), args, {**kwargs, **(named or {})}]),
             "deadline_s": deadline_s,
             "peer": peer,
             "options": {"balance": options["balance"], "key": options["key"]},

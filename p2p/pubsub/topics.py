@@ -259,6 +259,7 @@ class Topics:
             MisuseError: no such policy, or the buffer holds nothing.
         """
         _check(topic, subscription_name)
+        self._flush()  # what was published before is history to this one
         subscription = Subscription(topic, buffer, policy, self._closed, self._press)
         feed = Feed(subscription, replay, repair)
         if topic not in self._feeds:

@@ -22,6 +22,7 @@ from keys import PeerId, Permission, Principal
 from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import (
+    Cancelled,
     ConnectionLost,
     DeadlineExceeded,
     MisuseError,
@@ -48,6 +49,7 @@ from p2p.wire import (
 _REQUEST, _REPLY, _FAULT = int(Kind.REQUEST), int(Kind.REPLY), int(Kind.FAULT)
 _CANCEL, _NOTIFY = int(Kind.CANCEL), int(Kind.NOTIFY)
 _NORMAL = int(Priority.NORMAL)
+ABOUT_MS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +215,7 @@ class Exchange:
             elif kind == _CANCEL:
                 dispatcher.cancel((peer, lane, envelope.id))
             elif kind == _FAULT:
-                what = table.what(envelope.id)
-                future = table.settle(envelope.id, peer)
-                if future is not None:
-                    self._fail(future, decode_fault(envelope.payload, self._label(peer), what))
+                self._take_fault(table, peer, envelope.id, envelope.payload)
             else:
                 self.counts["misplaced_kind"] += 1
 
@@ -270,14 +269,25 @@ class Exchange:
             self.counts["answer_unsent"] += 1
 
     def _take_own(self, lane: Lane, ident: int, kind: int, result: bytes) -> None:
-        what = self._tables[lane].what(ident)
-        future = self._tables[lane].settle(ident, self._own_id)
-        if future is None or future.done():
+        if kind != _REPLY:
+            self._take_fault(self._tables[lane], self._own_id, ident, result)
             return
-        if kind == _REPLY:
+        future = self._tables[lane].settle(ident, self._own_id)
+        if future is not None and not future.done():
             future.set_result(result)
-        else:
-            self._fail(future, decode_fault(result, self._own.name, what))
+
+    def _take_fault(
+        self, table: RequestTable[asyncio.Future[bytes]], peer: PeerId, ident: int, fault: bytes
+    ) -> None:
+        pending = table.look(ident)
+        if table.settle(ident, peer) is None or pending is None:
+            return
+        label = self._label(peer)
+        error: P2PError = decode_fault(fault, label, pending.what)
+        # The other side counts the same milliseconds, and may stop the handler before we notice.
+        if isinstance(error, Cancelled) and self._now_ms() + ABOUT_MS >= pending.deadline_ms:
+            error = DeadlineExceeded(label, pending.what, pending.budget_ms / 1000)
+        self._fail(pending.token, error)
 
     def _send_cancel(self, to: PeerId, lane: Lane, request_id: int, priority: int) -> None:
         """As urgent as the request, which it must not overtake."""

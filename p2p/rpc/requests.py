@@ -77,10 +77,10 @@ class RequestTable(Generic[T]):
         del self._pending[request_id]
         return found[0]
 
-    def what(self, request_id: int) -> str:
-        """Return how errors call a request; empty when it is not here."""
+    def look(self, request_id: int) -> Pending[T] | None:
+        """Return what is known of a request that waits, or None."""
         found = self._pending.get(request_id)
-        return found[2] if found is not None else ""
+        return Pending(*found) if found is not None else None
 
     def abandon(self, request_id: int) -> bool:
         """Forget a request whose caller no longer waits; False when it was settled."""

@@ -338,3 +338,20 @@ def test_a_capability_that_nobody_offers_any_more_is_not_kept(tmp_path: Path) ->
             await work(lab, 1)
 
     in_lab(tmp_path, scenario)
+
+
+def test_an_agent_can_be_asked_by_its_name(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        benches = {name: Bench(name) for name in ("left", "right")}
+        caller = await lab.up("caller")
+        for name, bench in benches.items():
+            await lab.up(name, [bench.agent])
+        await meet(caller, "bench.work", 2)
+        names = {bench.agent.name: name for name, bench in benches.items()}
+        for agent, name in names.items():
+            for n in range(5):
+                assert await caller.net.call(f"{agent}/bench.work", str(n)) == name
+        with pytest.raises(NoProvider, match="nobody/bench"):
+            await caller.net.call("nobody/bench.work", "1", deadline=0.2)
+
+    in_lab(tmp_path, scenario)

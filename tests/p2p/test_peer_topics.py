@@ -279,3 +279,16 @@ def test_names_and_payloads_that_cannot_be_are_refused() -> None:
             await a.wait_subscribers("a", 1, 0.5)
 
     in_lab(scenario)
+
+
+def test_what_was_published_before_a_subscription_of_ones_own_is_history_to_it() -> None:
+    async def scenario(lab: Lab) -> None:
+        [ada] = await lab.up("ada")
+        for n in range(3):
+            ada.publish("news", b"%d" % n)
+        late, early = ada.subscribe("news", replay=2), ada.subscribe("news")
+        ada.publish("news", b"after")
+        assert [(await anext(late)).payload for _ in range(3)] == [b"1", b"2", b"after"]
+        assert (await anext(early)).payload == b"after"
+
+    in_lab(scenario)

@@ -20,10 +20,12 @@ def test_an_answer_of_the_asked_peer_settles_a_request_once() -> None:
     requests = table()
     number = requests.open("ada", "work", 0, 100, "token")
     assert requests.settle(number, "ben") is None
-    assert requests.what(number) == "work"
+    looked = requests.look(number)
+    assert looked is not None
+    assert (looked.what, looked.deadline_ms) == ("work", 100)
     assert requests.settle(number, "ada") == "token"
     assert requests.settle(number, "ada") is None
-    assert requests.what(number) == ""
+    assert requests.look(number) is None
     assert requests.late_replies == 2
 
 
