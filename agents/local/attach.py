@@ -110,9 +110,11 @@ class AttachedGate:
                 tag, body = said
                 if tag == Tag.ERROR:
                     gone = rebuild_error(from_bytes(body))
-                elif tag == Tag.OVER:
+                    return
+                if tag == Tag.OVER:
                     gone = ChannelClosed(operation, "the other side has ended")
-                elif not channel.take(tag, body):
+                    return
+                if not channel.take(tag, body):
                     gone = BadLocalFrame(f"{operation}: the node says what it may not")
                     return
         finally:

@@ -74,9 +74,9 @@ class GateChannel:
         if len(item) > MAX_ITEM_BYTES:
             raise MisuseError(f"an item of {len(item):,} bytes is over {MAX_ITEM_BYTES:,}")
         while True:
-            self._check()
             if self._finished:
                 raise MisuseError(f"{self._operation}: nothing can be sent after finish()")
+            self._check()
             if self._room_bytes > 0:
                 break
             await self._change()

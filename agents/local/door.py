@@ -183,6 +183,9 @@ class _Connection:
                 error = task.result()
                 said = (Tag.ERROR, to_bytes(describe_error(error))) if error else (Tag.OVER, b"")
                 write_channel_frame(self._writer, *said)
+                # Closed now, it would cost the program what it has not read yet, as soon as that
+                # says anything: the program lets go of it when it knows how it ended.
+                await reading
             channel.fail(ChannelClosed(operation, "the program has gone"))
         finally:
             task.cancel()

@@ -17,6 +17,7 @@ from agents import ChannelClosed, NodeNotUp, NoProvider
 from agents.errors import MisuseError
 from agents.local import MAX_ITEM_BYTES, DirectGate, Gate, attach
 from agents.local.channel import WINDOW_BYTES, Tag
+from agents.local.frames import read_channel_frame
 
 KIB = bytes(1024)
 BOUND_BYTES = 2 * WINDOW_BYTES
@@ -217,6 +218,37 @@ def test_a_node_that_stops_ends_the_channels_to_it(tmp_path: Path) -> None:
         await gate.close()
         with pytest.raises(NodeNotUp):
             await gate.open("sit", {})
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_failure", [False, True])
+def test_an_ended_channel_stays_until_the_program_has_read_it(
+    is_failure: bool, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with door(tmp_path) as desk:
+            if is_failure:
+                desk.error = NoProvider("lab.add", (), 1)
+            gate = await attach(tmp_path)
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "node.sock"))
+            writer.write(frame([1, "quit", {}]))
+            tags = []
+            while not tags or tags[-1] not in (Tag.OVER, Tag.ERROR):
+                said = await read_channel_frame(reader, MAX_ITEM_BYTES)
+                assert said is not None
+                tags.append(said[0])
+            assert tags == [Tag.ITEM, *([Tag.ERROR] if is_failure else [Tag.END, Tag.OVER])]
+            for _ in range(3):  # whatever the node does at an end, it has done after these
+                await gate.request("echo", {})
+            assert not reader.at_eof()
+            for _ in range(2):  # a write to a closed socket fails at the second one at the latest
+                writer.write((8).to_bytes(4, "big") + bytes([Tag.MORE]) + bytes(8))
+                await writer.drain()
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+            await gate.close()
 
     run(main())
 
