@@ -17,6 +17,7 @@ import zmq
 
 from keys import PeerId
 from p2p.links import Lane, OnFrame
+from p2p.transport.allocator import keep_chunks
 from p2p.transport.connections import Connection, Connections
 from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Exchange, Sent
@@ -192,6 +193,8 @@ class LaneServer:
         connection = self._connections.attribute(source_fd(frame), user_id)
         if connection is None:
             return None  # these are its last words
+        if self._lane is Lane.BULK:
+            keep_chunks()
         mine = [one for one in self._routes.values() if one.user_id == user_id]
         if len(mine) >= self._settings.routes_per_peer:
             self._counters.connections_cut += self._connections.cut(mine[0].connection)

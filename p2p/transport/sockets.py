@@ -50,7 +50,6 @@ class Sockets:
                 "install pyzmq from a wheel, which bundles it"
             )
         _seed_libc_rand()
-        keep_chunks()
         self._settings = settings
         self._key = key
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=settings.io_threads)
@@ -86,6 +85,8 @@ class Sockets:
         """A DEALER or SUB for one connection to the holder of `server_key`. Not yet connected."""
         assert kind in (zmq.DEALER, zmq.SUB)
         assert len(server_key) == 32
+        if bulk:
+            keep_chunks()
         socket = self._make(kind, own_key or self._key, bulk)
         socket.curve_serverkey = server_key
         socket.setsockopt(zmq.IMMEDIATE, 0)
