@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-NICE = 10
+NICE = 19
 _BULK_NAME = "ZMQbg/IO/1"
 _TASKS = Path("/proc/self/task")
 

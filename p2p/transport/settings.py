@@ -35,7 +35,7 @@ class TransportSettings:
     batch_envelopes: int = 64  # measured: more in one frame makes both sides wait for each other
     batch_bytes: int = 32 * 1024
     drain_frames: int = 16  # read from one socket before others get their turn
-    bulk_drain_frames: int = 4
+    bulk_drain_frames: int = 2
     high_water_frames: int = 64  # inside libzmq, per connection and direction; more gains nothing
     bulk_high_water_frames: int = 64  # of up to 1 MiB each
     routes_per_peer: int = 4  # live incoming connections of one peer on one lane
