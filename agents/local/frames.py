@@ -20,6 +20,7 @@ from agents import errors as agent_errors
 from agents.hosting.values import from_bytes, to_bytes
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
+COPY_BYTES = 16 * 1024
 LOCAL_VERSION = 1
 
 _LENGTH = struct.Struct(">I")
@@ -80,8 +81,11 @@ async def read_channel_frame(
 def write_channel_frame(writer: asyncio.StreamWriter, tag: int, body: bytes) -> None:
     """Write a message of a channel, unless the connection is closed."""
     if not writer.is_closing():
-        writer.write(_CHANNEL_HEAD.pack(len(body), tag))
-        if body:
+        head = _CHANNEL_HEAD.pack(len(body), tag)
+        if len(body) <= COPY_BYTES:
+            writer.write(head + body)  # a second call of the system would cost more than a copy
+        else:
+            writer.write(head)
             writer.write(body)
 
 
