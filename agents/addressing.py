@@ -5,9 +5,14 @@ What this module does not know: what is asked of the peer.
 
 from __future__ import annotations
 
+from typing import Final
+
 from agents.errors import InvalidArguments, NoOtherPeer
 from keys import PeerId
 from p2p import Peer, PeerUnreachable
+
+# A shorter start may be a name: what was meant for a dead peer must not reach another one.
+MIN_START_CHARS: Final = 6
 
 
 def peer_named(peer: Peer, wanted: str) -> PeerId:
@@ -21,7 +26,8 @@ def peer_named(peer: Peer, wanted: str) -> PeerId:
         session = peer.session_of(peer_id)
         known[peer_id] = session.principal.name if session else ""
     found = [p for p, name in known.items() if wanted in (p, name)]
-    found = found or [p for p in known if p.startswith(wanted)]
+    if not found and len(wanted) >= MIN_START_CHARS:
+        found = [p for p in known if p.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     reason = "no living peer has that id or name" if not found else "several peers are meant"

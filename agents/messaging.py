@@ -65,7 +65,7 @@ class Messaging:
         Args:
             deadline: seconds for everything; the handler is cancelled when they have passed.
                 Inside a handler no more than what it has left.
-            peer: ask this one (id, start of the id, or name) and no other.
+            peer: ask this one (name, id, or six or more characters of its start) and no other.
             returns: a type that the answer is validated as; plain data otherwise.
             balance: how to choose among those who offer it: `round_robin`, `weighted`,
                 `least_outstanding`, `fastest` or `consistent_hash`; otherwise as they declare.
