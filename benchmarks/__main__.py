@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import pace, plotting
-from benchmarks.figures import Figure, registered
+from benchmarks.figures import Figure, Measurement, registered
 from benchmarks.table import print_table
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -30,17 +31,32 @@ def main() -> int:
             parser.error(f"there is no measurement {name!r}; there are: {', '.join(known)}")
     if arguments.quick:
         pace.choose(pace.QUICK)
-    groups: dict[str, Sequence[Figure]] = {}
+    groups: dict[str, list[Figure]] = {}
+    failed: list[str] = []
     for name in arguments.names or known:
-        print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
-        began = time.monotonic()
-        groups[name] = list(known[name]())
-        print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+        groups[name] = []
+        if not _measure(known[name], name, groups[name]):
+            failed.append(name)
     print_table(groups)
     _write(groups, arguments.json)
     if arguments.plot is not None:
         _plot(groups, arguments.plot)
-    return 0
+    if failed:
+        print(f"these did not come to their end, see above why: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _measure(measurement: Measurement, name: str, figures: list[Figure]) -> bool:
+    """Add the figures of one measurement; say why if it fails, so that the others still run."""
+    print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    try:
+        figures.extend(measurement())
+    except Exception:  # noqa: BLE001 - the others are measured all the same, and the exit code is 1
+        traceback.print_exc()
+        return False
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    return True
 
 
 def _write(groups: Mapping[str, Sequence[Figure]], file: Path) -> None:

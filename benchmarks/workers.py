@@ -9,6 +9,7 @@ What this module does not know: what is measured; see `benchmarks.orders` for th
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,9 @@ class Worker:
         finally:
             limit.cancel()
         if not line:
-            raise WorkerFailed(self.name, f"no answer within {timeout_s:g} s", self._said())
+            code = self._process.wait()
+            what = f"it ended with {code}" if code != -signal.SIGKILL else "no answer in time"
+            raise WorkerFailed(self.name, f"{what} (limit {timeout_s:g} s)", self._said())
         words: dict[str, Any] = json.loads(line)
         if "failed" in words:
             raise WorkerFailed(self.name, "it failed", words["failed"])
