@@ -3,6 +3,7 @@
     P2PError
     |-- MisuseError                  you called us wrongly
     |   |-- PayloadTooLarge          definite
+    |   |-- BadTopic                 definite
     |   `-- NotRunning               definite
     |-- RemoteError                  the other side failed
     |   |-- NoSuchMethod             definite
@@ -19,6 +20,8 @@
         |-- DeadlineExceeded         indefinite
         |-- ConnectionLost           indefinite
         |-- IntroductionFailed       definite
+        |-- NotEnoughSubscribers     definite: nothing was published
+        |-- SubscriberTooSlow        definite: so many were lost, and the subscription has ended
         |-- FileDamaged              definite: no file was made
         |-- FileNotStored            definite: no file was made
         |-- BadFileName              definite: no file was made

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from keys import PeerId, Permission, Principal
 from p2p.errors import BadRequest, P2PError
 from p2p.links import Transport
-from p2p.pubsub.incoming import Items
+from p2p.pubsub.line import Items
 from p2p.pubsub.messages import (
     MAX_HEADS,
     MAX_ITEMS_OF_A_PAGE,
@@ -30,7 +30,7 @@ from p2p.pubsub.messages import (
     encode_heads,
     encode_page,
 )
-from p2p.pubsub.publisher import Item, Publisher, Restricted
+from p2p.pubsub.publisher import Item, Publisher, Restricted, may_read
 from p2p.rpc import Exchange, Incoming
 from p2p.wire import Priority
 
@@ -47,6 +47,7 @@ _OVERHEAD_BYTES = 5  # of one message in a page
 class Archive:
     """
     Args:
+        principal_of: says who an admitted peer is.
         settle: closes the runs that are being filled.
     """
 
@@ -56,6 +57,7 @@ class Archive:
         publisher: Publisher,
         transport: Transport,
         exchange: Exchange,
+        principal_of: Callable[[PeerId], Principal | None],
         settle: Callable[[], None],
         counts: Counter[str],
     ) -> None:
@@ -63,6 +65,7 @@ class Archive:
         self._publisher = publisher
         self._transport = transport
         self._exchange = exchange
+        self._principal_of = principal_of
         self._settle = settle
         self._counts = counts
         self._fresh: dict[str, int] = {}  # topics by the number of quiet ticks
@@ -88,23 +91,34 @@ class Archive:
         entries: list[Entry] = []
         room_bytes, room = MAX_PAGE_BYTES, MAX_ITEMS_OF_A_PAGE
         for topic in self._topics(ask):
-            epoch, head = self._publisher.head(topic)
+            epoch, last_one = self._publisher.head(topic)
             if not epoch:
                 continue
             if len(entries) >= _MAX_ENTRIES or room <= 0 or room_bytes <= 0:
-                return Page(entries, entries[-1].topic)
-            first, last = ask.first, min(ask.last, head)
+                return Page(entries, entries[-1].head.topic)
+            first, last = ask.first, min(ask.last, last_one)
             if ask.newest:
-                first, last = max(1, head - ask.newest + 1), head
+                first, last = max(1, last_one - ask.newest + 1), last_one
             kept, first = self._publisher.read(topic, max(1, first), last)
-            items, used_bytes = _fitting(kept[:room], room_bytes, not entries)
+            readable = [self._for_reader(item, ask, reader) for item in kept[:room]]
+            items, used_bytes = _fitting(readable, room_bytes, not entries)
             if kept and not items:
-                return Page(entries, entries[-1].topic)
+                return Page(entries, entries[-1].head.topic)
             room -= len(items)
-            room_bytes -= used_bytes + 4 * len(topic) + 32
-            readable = _for_reader(items, reader if ask.newest else None)
-            entries.append(Entry(topic, epoch, head, first, readable))
+            room_bytes -= used_bytes + 4 * len(topic) + 40
+            entries.append(Entry(self._head(topic, reader), first, items))
         return Page(entries, "")
+
+    def _for_reader(self, item: Item, ask: Ask, reader: Principal) -> bytes | None:
+        """What is for everybody and what is for some is repaired apart, and replayed together."""
+        if isinstance(item, Restricted):
+            wanted = ask.newest or ask.restricted
+            return item.payload if wanted and may_read(item.only, reader, self._counts) else None
+        return item if ask.newest or not ask.restricted else None
+
+    def _head(self, topic: str, reader: Principal) -> Head:
+        epoch, last = self._publisher.head(topic)
+        return Head(topic, epoch, last, self._publisher.restricted(topic, reader))
 
     def _topics(self, ask: Ask) -> Iterator[str]:
         if not ask.name.endswith("/"):
@@ -137,10 +151,12 @@ class Archive:
     def _tell(self, topics: Iterable[str]) -> None:
         by_peer: dict[PeerId, list[Head]] = {}
         for topic in topics:
-            epoch, head = self._publisher.head(topic)
-            if epoch:
-                for peer_id in self._transport.subscribers(topic):
-                    by_peer.setdefault(peer_id, []).append((topic, epoch, head))
+            if not self._publisher.head(topic)[0]:
+                continue
+            for peer_id in self._transport.subscribers(topic):
+                reader = self._principal_of(peer_id)
+                if reader is not None:
+                    by_peer.setdefault(peer_id, []).append(self._head(topic, reader))
         for peer_id, heads in by_peer.items():
             for at in range(0, len(heads), MAX_HEADS):
                 told = encode_heads(heads[at : at + MAX_HEADS])
@@ -150,25 +166,12 @@ class Archive:
                     self._counts["heads_untold"] += 1
 
 
-def _fitting(items: list[Item], room_bytes: int, at_least_one: bool) -> tuple[list[Item], int]:
+def _fitting(items: Items, room_bytes: int, at_least_one: bool) -> tuple[Items, int]:
     """Return as many as there is room for, and their bytes."""
     used_bytes = 0
     for count, item in enumerate(items):
-        payload = item.payload if isinstance(item, Restricted) else item
-        size_bytes = len(payload) + _OVERHEAD_BYTES
+        size_bytes = len(item or b"") + _OVERHEAD_BYTES
         if used_bytes + size_bytes > room_bytes and not (at_least_one and count == 0):
             return items[:count], used_bytes
         used_bytes += size_bytes
     return items, used_bytes
-
-
-def _for_reader(items: list[Item], reader: Principal | None) -> Items:
-    """A repair leaves restricted messages out: who may read them got them on another way."""
-    return [
-        item
-        if not isinstance(item, Restricted)
-        else item.payload
-        if reader is not None and item.only(reader)
-        else None
-        for item in items
-    ]

@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from keys import PeerId
 from p2p.errors import DeadlineExceeded, P2PError, RemoteError
 from p2p.pubsub.archive import HISTORY
 from p2p.pubsub.feed import Feed
-from p2p.pubsub.incoming import Line
+from p2p.pubsub.line import Items, Line
 from p2p.pubsub.messages import MAX_COUNTER, Ask, Head, Page, decode_page, encode_ask
+from p2p.pubsub.names import is_below
 from p2p.rpc import Exchange
 
 TIMEOUTS_S = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the attempts: soon again, before history is gone
@@ -26,6 +28,7 @@ PAUSE_S = 0.5
 QUIET_S = 0.5  # so long nothing came, so what is missing at the end is no longer under way
 MAX_JOBS = 16_384  # that wait for one publisher
 
+Take = Callable[[int, Items], bool]  # gets the number of the first; whether more is wanted
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -43,26 +46,32 @@ class CatchingUp:
         self._counts = counts
         self._jobs: dict[PeerId, deque[Job]] = {}
         self._workers: dict[PeerId, asyncio.Task[None]] = {}
-        self._tails: dict[tuple[PeerId, int], tuple[Feed, Line, int]] = {}
+        self._tails: dict[tuple[PeerId, int], tuple[Feed, Line, tuple[int, int]]] = {}
         self._tails_due: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     def repair(self, feed: Feed) -> None:
         """Ask for what the lines of this feed want."""
-        wants, feed.incoming.wants = feed.incoming.wants, []
+        incoming = feed.incoming
+        wants, incoming.wants = incoming.wants, []
         for sender, line in wants:
-            if not self._add(sender, lambda s=sender, n=line: self._repair(s, feed, n)):  # type: ignore[misc]
-                feed.deliver(sender, line.topic, feed.incoming.settled(sender, line))
+            if not self._add(sender, partial(self._repair, sender, feed, line)):
+                feed.deliver(sender, line.topic, incoming.settled(sender, line))
+        wants, incoming.wants_restricted = incoming.wants_restricted, []
+        for sender, line in wants:
+            if not self._add(sender, partial(self._repair_restricted, sender, feed, line)):
+                feed.deliver(sender, line.topic, incoming.settled_restricted(sender, line))
 
     def replay(self, feed: Feed, sender: PeerId) -> None:
         """Ask for what this publisher published before."""
         feed.incoming.replaying.add(sender)
-        if not self._add(sender, lambda: self._replay(sender, feed)):
+        name = feed.subscription.topic
+        if not self._add(sender, partial(self._replay, sender, feed, name)):
             self._replayed(sender, feed)
 
     def compare(self, feed: Feed, sender: PeerId) -> None:
         """Ask how far this publisher has come, after it was out of reach."""
-        self._add(sender, lambda: self._compare(sender, feed))
+        self._add(sender, partial(self._compare, sender, feed))
 
     def heard(self, feed: Feed, sender: PeerId, head: Head) -> None:
         """Take a publisher's word of how far it has come."""
@@ -82,7 +91,7 @@ class CatchingUp:
     # -- the end of a line ---------------------------------------------------------------------
 
     def _watch_tail(self, feed: Feed, sender: PeerId, line: Line) -> None:
-        self._tails[sender, id(line)] = (feed, line, line.next)
+        self._tails[sender, id(line)] = (feed, line, _place(line))
         if self._tails_due is None:
             loop = asyncio.get_running_loop()
             self._tails_due = loop.call_later(QUIET_S, self._check_tails)
@@ -92,9 +101,9 @@ class CatchingUp:
         self._tails_due = None
         tails, self._tails = self._tails, {}
         for (sender, _), (feed, line, before) in tails.items():
-            if feed.subscription.is_closed or not line.is_behind or line.asked is not None:
+            if feed.subscription.is_closed or not line.is_behind:
                 continue
-            if line.next != before or self._is_holding():
+            if _place(line) != before or line.is_asking or self._is_holding():
                 self._watch_tail(feed, sender, line)
             else:
                 feed.incoming.ask_rest(sender, line)
@@ -121,39 +130,72 @@ class CatchingUp:
             del self._jobs[sender], self._workers[sender]
 
     async def _repair(self, sender: PeerId, feed: Feed, line: Line) -> None:
-        asked, epoch = line.asked, line.epoch
+        asked, epoch, incoming = line.asked, line.epoch, feed.incoming
         if asked is None or feed.subscription.is_closed:
             return
-        first, last = asked
-        while first <= last and line.asked == asked:
-            page = await self._ask(sender, Ask(line.topic, first, last, 0, ""))
-            entry = page.entries[0] if page is not None and page.entries else None
-            if entry is None or entry.topic != line.topic or entry.epoch != epoch:
-                break
-            end = entry.first + len(entry.items)
-            if not first < end <= last + 1 or line.epoch != epoch:
-                break
-            found = feed.incoming.repaired(line, epoch, entry.first, entry.items)
-            feed.deliver(sender, line.topic, found)
-            first = end
-        if line.asked == asked and line.epoch == epoch:
-            feed.deliver(sender, line.topic, feed.incoming.settled(sender, line))
+
+        def is_asked() -> bool:
+            return line.asked == asked and line.epoch == epoch
+
+        def take(first: int, items: Items) -> bool:
+            if is_asked():
+                feed.deliver(sender, line.topic, incoming.repaired(line, epoch, first, items))
+            return is_asked()
+
+        await self._fetch(sender, feed, epoch, Ask(line.topic, *asked, 0, ""), take)
+        if is_asked():
+            feed.deliver(sender, line.topic, incoming.settled(sender, line))
             self.repair(feed)
 
-    async def _replay(self, sender: PeerId, feed: Feed) -> None:
+    async def _repair_restricted(self, sender: PeerId, feed: Feed, line: Line) -> None:
+        chain, incoming = line.chain, feed.incoming
+        asked, epoch = chain.asked, chain.epoch
+        if asked is None or feed.subscription.is_closed:
+            return
+
+        def is_asked() -> bool:
+            return chain.asked == asked and chain.epoch == epoch
+
+        def take(first: int, items: Items) -> bool:
+            if is_asked():
+                found = incoming.repaired_restricted(line, epoch, first, items)
+                feed.deliver(sender, line.topic, found)
+            return is_asked()
+
+        await self._fetch(sender, feed, epoch, Ask(line.topic, *asked, 0, "", True), take)
+        if is_asked():
+            feed.deliver(sender, line.topic, incoming.settled_restricted(sender, line))
+            self.repair(feed)
+
+    async def _fetch(self, sender: PeerId, feed: Feed, epoch: int, ask: Ask, take: Take) -> None:
+        """Hand on what there is of a range, part by part."""
+        first, last = ask.first, ask.last
+        while first <= last:
+            page = await self._ask(sender, feed, ask._replace(first=first))
+            if page is None or len(page.entries) != 1:
+                return
+            head, begin, items = page.entries[0]
+            end = begin + len(items)
+            if (head.topic, head.epoch) != (ask.name, epoch) or not first < end <= last + 1:
+                return
+            if not take(begin, items):
+                return
+            first = end
+
+    async def _replay(self, sender: PeerId, feed: Feed, name: str) -> None:
         after = ""
-        name = feed.subscription.topic
+        incoming = feed.incoming
         try:
             while not feed.subscription.is_closed:
-                page = await self._ask(sender, Ask(name, 0, 0, feed.replay, after))
+                page = await self._ask(sender, feed, Ask(name, 0, 0, feed.replay, after))
                 if page is None:
                     break
-                for entry in page.entries:
-                    if entry.topic == name or (name[-1] == "/" and entry.topic.startswith(name)):
-                        line = feed.incoming.line(sender, entry.topic)
-                        found = feed.incoming.replayed(line, entry.epoch, entry.first, entry.items)
-                        feed.deliver(sender, entry.topic, found)
-                        feed.incoming.heads(sender, entry.topic, entry.epoch, entry.head)
+                for head, first, items in page.entries:
+                    if is_below(head.topic, name):
+                        line = incoming.line(sender, head.topic)
+                        found = incoming.replayed(line, head.epoch, first, items)
+                        feed.deliver(sender, head.topic, found)
+                        incoming.heads(sender, *head)
                 if page.next_after <= after:
                     break
                 after = page.next_after
@@ -170,21 +212,30 @@ class CatchingUp:
         self.repair(feed)
 
     async def _compare(self, sender: PeerId, feed: Feed) -> None:
-        after = ""
+        """Topics of which nothing was heard before are replayed, where that is wanted."""
+        after, unheard = "", []
+        name = feed.subscription.topic
         while not feed.subscription.is_closed:
-            page = await self._ask(
-                sender, Ask(feed.subscription.topic, MAX_COUNTER, MAX_COUNTER, 0, after)
-            )
+            page = await self._ask(sender, feed, Ask(name, MAX_COUNTER, MAX_COUNTER, 0, after))
             if page is None:
-                return
+                break
             for entry in page.entries:
-                self.heard(feed, sender, (entry.topic, entry.epoch, entry.head))
+                if is_below(entry.head.topic, name):
+                    self.heard(feed, sender, entry.head)
+                    if feed.replay and not feed.incoming.line(sender, entry.head.topic).next:
+                        unheard.append(entry.head.topic)
             if page.next_after <= after:
-                return
+                break
             after = page.next_after
+        for topic in unheard:
+            line = feed.incoming.line(sender, topic)
+            if not line.next:
+                line.is_replaying = True
+                await self._replay(sender, feed, topic)
 
-    async def _ask(self, sender: PeerId, ask: Ask) -> Page | None:
-        """Return a page, or None after some attempts."""
+    async def _ask(self, sender: PeerId, feed: Feed, ask: Ask) -> Page | None:
+        """Return a page, or None after some attempts; it is for a reader that reads."""
+        await feed.subscription.room()
         payload = encode_ask(ask)
         for timeout_s in TIMEOUTS_S:
             try:
@@ -202,3 +253,8 @@ class CatchingUp:
             break
         self._counts["history_refused"] += 1
         return None
+
+
+def _place(line: Line) -> tuple[int, int]:
+    """How far a line has come."""
+    return line.next, line.chain.last

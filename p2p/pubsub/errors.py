@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from p2p.errors import MisuseError, WorldError
 
+_SHOWN_CHARS = 80
+
 
 class BadTopic(MisuseError):
     """Nothing can be published under, or subscribed to by, this name."""
 
     def __init__(self, topic: str, reason: str) -> None:
-        super().__init__(reason)
+        shown = repr(topic)
+        if len(shown) > _SHOWN_CHARS:
+            shown = shown[:_SHOWN_CHARS] + "..."
+        super().__init__(f"no topic can be called {shown}: {reason}")
         self.topic = topic
         self.reason = reason
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from keys import PeerId
-from p2p.pubsub.incoming import Delivered, Incoming, Items
+from p2p.pubsub.incoming import Delivered, Incoming
+from p2p.pubsub.line import Items
+from p2p.pubsub.messages import Alone
 from p2p.pubsub.subscription import Subscription
 
 
@@ -37,13 +39,23 @@ class Feed:
             offer(topic, sender, number, lost, payloads)
         return bool(incoming.wants)
 
+    def take_restricted(self, sender: PeerId, alone: Alone) -> bool:
+        """Take a restricted message; whether there is something to ask for now."""
+        topic, epoch, sequence, previous, payload = alone
+        link = (epoch, sequence, previous, payload)
+        self.deliver(sender, topic, self.incoming.take_restricted(sender, topic, link))
+        return bool(self.incoming.wants_restricted)
+
     def deliver(self, sender: PeerId, topic: str, delivered: Iterable[Delivered]) -> None:
         for number, lost, payloads in delivered:
             self.subscription.offer(topic, sender, number, lost, payloads)
 
     def counts(self) -> Counter[str]:
         """What became of messages here."""
-        return self.incoming.counts + Counter(dropped=self.subscription.dropped)
+        subscription = self.subscription
+        return self.incoming.counts + Counter(
+            {f"dropped_{subscription.policy}": subscription.dropped}
+        )
 
     def figures(self) -> dict[str, Any]:
         """How it goes, as plain data."""

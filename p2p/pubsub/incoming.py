@@ -14,57 +14,14 @@ to all numbers since the first; what all lines hold together stays within the bo
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from keys import PeerId
+from p2p.pubsub.chain import Link
+from p2p.pubsub.line import Items, Line
 
-Items = Sequence[bytes | None]  # None for a message that was not meant for us
 Delivered = tuple[int, int, list[bytes]]  # number of the first, how many are lost before it
 _NOTHING: list[Delivered] = []
-_MAX_ALONE = 1024
-
-
-class Line:
-    """The messages of one publisher on one topic.
-
-    Attributes:
-        epoch: of the publisher; 0 before anything is known.
-        next: the number that is due; 0 before anything is heard.
-        head: the last number that the publisher is known to have reached.
-        asked: what is wanted from the publisher: the first and the last number.
-        is_replaying: what was published before is under way and comes first.
-        restricted: epoch and number of the last restricted message, which comes another way.
-        alone: restricted messages that wait for the end of the replay.
-    """
-
-    __slots__ = (
-        "alone",
-        "asked",
-        "epoch",
-        "head",
-        "held",
-        "is_replaying",
-        "lost",
-        "next",
-        "restricted",
-        "topic",
-    )
-
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
-        self.epoch = 0
-        self.next = 0
-        self.head = 0
-        self.lost = 0
-        self.restricted = (0, 0)
-        self.alone: list[tuple[int, int, bytes]] = []
-        self.asked: tuple[int, int] | None = None
-        self.is_replaying = False
-        self.held: list[tuple[int, Items]] = []
-
-    @property
-    def is_behind(self) -> bool:
-        return 0 < self.next <= self.head
 
 
 class Incoming:
@@ -78,6 +35,7 @@ class Incoming:
 
     Attributes:
         wants: lines that have something to ask for; take them out to ask.
+        wants_restricted: those that ask for restricted messages.
         replaying: publishers whose history is under way.
     """
 
@@ -95,6 +53,7 @@ class Incoming:
         self._lines_limit = lines
         self._lines: OrderedDict[tuple[PeerId, str], Line] = OrderedDict()
         self.wants: list[tuple[PeerId, Line]] = []
+        self.wants_restricted: list[tuple[PeerId, Line]] = []
         self.replaying: set[PeerId] = set()
         self.holding = 0
         self.holding_bytes = 0
@@ -107,7 +66,9 @@ class Incoming:
         if line is None:
             if len(self._lines) >= self._lines_limit:
                 _, oldest = self._lines.popitem(last=False)
-                self.counts["dropped_held"] += self._let_go(oldest)
+                gone = self._let_go(oldest) + len(self._unhold_links(oldest))
+                oldest.chain.asked = None
+                self.counts["dropped_held"] += gone
             line = self._lines[key] = Line(topic)
             line.is_replaying = sender in self.replaying
         else:
@@ -137,46 +98,68 @@ class Incoming:
             return self._hold(line, first, items)
         if first != line.next:
             if not line.next:
-                line.next = line.head + 1 if 0 < line.head < first else first
+                return self._begin(sender, line, first, items)
             if first > line.next and self.repair:
                 self._ask(sender, line, first - 1)
                 return self._hold(line, first, items)
         return self._deliver(line, first, items)
 
-    def take_restricted(
-        self, sender: PeerId, topic: str, epoch: int, sequence: int, payload: bytes
-    ) -> list[Delivered]:
+    def _begin(self, sender: PeerId, line: Line, first: int, items: Items) -> list[Delivered]:
+        """What came before the first that is heard is not missing."""
+        line.next = line.head + 1 if 0 < line.head < first else first
+        found = self._end_chain(line) if 0 < line.chain.epoch < line.epoch else _NOTHING
+        line.chain.begin(line.epoch, line.next - 1)
+        return found + self._take(sender, line, first, items)
+
+    def take_restricted(self, sender: PeerId, topic: str, link: Link) -> list[Delivered]:
         """Take a message that came alone, because not everybody may read it.
 
-        They come in their own order. What is replayed has them too, so that they wait for it.
+        What is replayed has them too, so that they wait for it.
         """
         line = self.line(sender, topic)
-        if (epoch, sequence) <= line.restricted:
+        if link[0] < line.epoch:
+            self.counts["stale"] += 1
+            return _NOTHING
+        return self._take_link(sender, line, link)
+
+    def _take_link(self, sender: PeerId, line: Line, link: Link) -> list[Delivered]:
+        chain = line.chain
+        if chain.knows(link):
             self.counts["duplicates"] += 1
             return _NOTHING
-        if line.is_replaying:
-            if len(line.alone) >= _MAX_ALONE:
-                self.counts["dropped_held"] += 1
-            else:
-                line.alone.append((epoch, sequence, payload))
-            return _NOTHING
-        line.restricted = (epoch, sequence)
-        return [(sequence, 0, [payload])]
+        if chain.asked is not None or line.is_replaying:
+            return self._hold_link(line, link)
+        chain.begin(link[0], link[2])
+        if chain.misses(link) and self.repair:
+            self._ask_restricted(sender, line, link[2])
+            return self._hold_link(line, link)
+        return self._deliver_link(line, link)
 
-    def heads(self, sender: PeerId, topic: str, epoch: int, head: int) -> Line | None:
+    def heads(
+        self, sender: PeerId, topic: str, epoch: int, last: int, restricted: int = 0
+    ) -> Line | None:
         """Note how far a publisher has come; return the line if it has not come as far."""
         line = self.line(sender, topic)
         if not line.epoch:
             line.epoch = epoch
-        if epoch != line.epoch or head <= line.head:
+        if epoch != line.epoch:
             return None
-        line.head = head
+        line.head = max(line.head, last)
+        chain = line.chain
+        if not chain.epoch:
+            chain.begin(epoch, restricted)
+        if epoch == chain.epoch:
+            chain.head = max(chain.head, restricted)
         return line if line.is_behind else None
 
     def ask_rest(self, sender: PeerId, line: Line) -> None:
         """Want all up to the known head, if nothing else is under way."""
-        if self.repair and line.is_behind and line.asked is None and not line.is_replaying:
+        if not self.repair or line.is_replaying:
+            return
+        if line.misses_last and line.asked is None:
             self._ask(sender, line, line.head)
+        if line.chain.is_behind and line.chain.asked is None:
+            self._ask_restricted(sender, line, line.chain.head)
 
     def repaired(self, line: Line, epoch: int, first: int, items: Items) -> list[Delivered]:
         """Take a part of what was asked for; the parts come in order, then `settled`."""
@@ -193,7 +176,7 @@ class Incoming:
             self.counts["dropped_held"] += self._let_go(line)
             line.epoch, line.next, line.head = epoch, 0, 0
         line.next = line.next or first
-        line.restricted = max(line.restricted, (epoch, first + len(items) - 1))
+        line.chain.advance(epoch, first + len(items) - 1)
         return self._deliver(line, first, items)
 
     def settled(self, sender: PeerId, line: Line) -> list[Delivered]:
@@ -201,13 +184,35 @@ class Incoming:
         if line.asked is not None:
             self._pass_over(line, line.asked[1] + 1)
             line.asked = None
-        line.is_replaying = False
+        was_replaying, line.is_replaying = line.is_replaying, False
         held, line.held = line.held, []
         self._unhold(held)
         found: list[Delivered] = []
         for first, items in held:
             found += self._take(sender, line, first, items)
-        return found + self._end_alone(line)
+        return found + self._retry_links(sender, line) if was_replaying else found
+
+    def repaired_restricted(
+        self, line: Line, epoch: int, first: int, items: Items
+    ) -> list[Delivered]:
+        """Take a part of the restricted messages that were asked for; then `settled_restricted`."""
+        chain = line.chain
+        if epoch != chain.epoch or chain.asked is None:
+            return _NOTHING
+        found: list[Delivered] = []
+        for number, item in enumerate(items, first):
+            if item is not None and number > chain.last:
+                found.append((number, chain.deliver(number), [item]))
+        self.counts["repaired"] += len(found)
+        return found
+
+    def settled_restricted(self, sender: PeerId, line: Line) -> list[Delivered]:
+        """No more of these come either."""
+        chain = line.chain
+        if chain.asked is not None:
+            self.counts["lost"] += chain.pass_over(chain.asked[1])
+            chain.asked = None
+        return self._retry_links(sender, line)
 
     def forget(self, sender: PeerId) -> list[tuple[str, list[Delivered]]]:
         """A publisher is gone for good: deliver what was held for the sake of order."""
@@ -220,23 +225,40 @@ class Incoming:
 
     def check_invariants(self) -> None:
         held = [items for line in self._lines.values() for _, items in line.held]
-        assert self.holding == sum(map(len, held))
-        assert self.holding_bytes == sum(map(_bytes_of, held))
+        alone = [link[3] for line in self._lines.values() for link in line.chain.held]
+        assert self.holding == sum(map(len, held)) + len(alone)
+        assert self.holding_bytes == sum(map(_bytes_of, held)) + sum(map(len, alone))
         assert self.holding <= self._held_messages
         assert self.holding_bytes <= self._held_bytes
         assert len(self._lines) <= self._lines_limit
         for line in self._lines.values():
             assert not line.held or line.asked is not None or line.is_replaying
             assert line.asked is None or line.asked[0] <= line.asked[1]
+            asked = line.chain.asked
+            assert not line.chain.held or asked is not None or line.is_replaying
+            assert asked is None or asked[0] <= asked[1]
 
     def _ask(self, sender: PeerId, line: Line, last: int) -> None:
         line.asked = (line.next, last)
         self.wants.append((sender, line))
 
+    def _ask_restricted(self, sender: PeerId, line: Line, last: int) -> None:
+        line.chain.asked = (line.chain.last + 1, last)
+        self.wants_restricted.append((sender, line))
+
     def _hold(self, line: Line, first: int, items: Items) -> list[Delivered]:
         self.holding += len(items)
         self.holding_bytes += _bytes_of(items)
         line.held.append((first, items))
+        return self._within_bounds(line)
+
+    def _hold_link(self, line: Line, link: Link) -> list[Delivered]:
+        self.holding += 1
+        self.holding_bytes += len(link[3])
+        line.chain.held.append(link)
+        return self._within_bounds(line)
+
+    def _within_bounds(self, line: Line) -> list[Delivered]:
         if self.holding <= self._held_messages and self.holding_bytes <= self._held_bytes:
             return _NOTHING
         self.counts["given_up"] += 1
@@ -252,16 +274,33 @@ class Incoming:
         for first, items in held:
             line.next = line.next or first
             found += self._deliver(line, first, items)
-        return found + self._end_alone(line)
+        return found + self._end_chain(line)
 
-    def _end_alone(self, line: Line) -> list[Delivered]:
-        alone, line.alone = line.alone, []
+    def _end_chain(self, line: Line) -> list[Delivered]:
+        """Deliver the restricted messages that are held."""
+        line.chain.asked = None
         found: list[Delivered] = []
-        for epoch, sequence, payload in alone:
-            if (epoch, sequence) > line.restricted:
-                line.restricted = (epoch, sequence)
-                found.append((sequence, 0, [payload]))
+        for link in self._unhold_links(line):
+            if not line.chain.knows(link):
+                line.chain.begin(link[0], link[2])
+                found += self._deliver_link(line, link)
         return found
+
+    def _retry_links(self, sender: PeerId, line: Line) -> list[Delivered]:
+        found: list[Delivered] = []
+        for link in self._unhold_links(line):
+            found += self._take_link(sender, line, link)
+        return found
+
+    def _deliver_link(self, line: Line, link: Link) -> list[Delivered]:
+        self.counts["lost"] += line.chain.pass_over(link[2])
+        return [(link[1], line.chain.deliver(link[1]), [link[3]])]
+
+    def _unhold_links(self, line: Line) -> list[Link]:
+        held, line.chain.held = line.chain.held, []
+        self.holding -= len(held)
+        self.holding_bytes -= sum(len(link[3]) for link in held)
+        return held
 
     def _let_go(self, line: Line) -> int:
         held, line.held = line.held, []

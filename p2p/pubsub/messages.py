@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
 
-from p2p.pubsub.incoming import Items
+from p2p.pubsub.line import Items
+from p2p.pubsub.names import MAX_TOPIC_BYTES, is_topic
 from p2p.wire import PayloadError, decode_payload, encode_payload
 
 MAX_RUN = 64  # messages of one run
@@ -19,7 +20,6 @@ MAX_ITEMS_OF_A_PAGE = 16_384
 MAX_PAGE_BYTES = 900_000
 MAX_HEADS = 1024
 MAX_COUNTER = 2**63 - 1
-MAX_TOPIC_CHARS = 255
 
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 _unpack = msgpack.unpackb
@@ -33,6 +33,7 @@ class Ask(NamedTuple):
         first, last: numbers, where `newest` is 0.
         newest: so many of the last messages of each topic.
         after: of a subtree, only topics that come after this one.
+        restricted: of [first, last] the restricted messages alone, or all others.
     """
 
     name: str
@@ -40,15 +41,28 @@ class Ask(NamedTuple):
     last: int
     newest: int
     after: str
+    restricted: bool = False
+
+
+class Head(NamedTuple):
+    """How far a publisher has come.
+
+    Attributes:
+        last: the number of the last message.
+        restricted: that of the last restricted one that is for whom this is told; 0 for none.
+    """
+
+    topic: str
+    epoch: int
+    last: int
+    restricted: int = 0
 
 
 class Entry(NamedTuple):
     """A part of one topic's history; `items` are shorter than what was asked for where a page
     ends, and begin later where the history does."""
 
-    topic: str
-    epoch: int
-    head: int
+    head: Head
     first: int
     items: Items
 
@@ -60,7 +74,15 @@ class Page(NamedTuple):
     next_after: str
 
 
-Head = tuple[str, int, int]  # topic, epoch, number of the last
+class Alone(NamedTuple):
+    """A restricted message; `previous` is the number of the one before it that is for the same
+    reader, or 0."""
+
+    topic: str
+    epoch: int
+    sequence: int
+    previous: int
+    payload: bytes
 
 
 def encode_run(items: Items) -> bytes:
@@ -88,24 +110,32 @@ def encode_ask(ask: Ask) -> bytes:
 
 def decode_ask(payload: bytes) -> Ask | None:
     match _decoded(payload):
-        case [str() as name, int() as first, int() as last, int() as newest, str() as after] if (
-            0 < len(name) <= MAX_TOPIC_CHARS
-            and len(after) <= MAX_TOPIC_CHARS
+        case [
+            str() as name,
+            int() as first,
+            int() as last,
+            int() as newest,
+            str() as after,
+            bool() as restricted,
+        ] if (
+            0 < len(name) <= MAX_TOPIC_BYTES
+            and len(after) <= MAX_TOPIC_BYTES
             and 0 <= first <= MAX_COUNTER
             and 0 <= last <= MAX_COUNTER
             and 0 <= newest <= MAX_COUNTER
         ):
-            return Ask(name, first, last, newest, after)
+            return Ask(name, first, last, newest, after, restricted)
     return None
 
 
 def encode_page(page: Page) -> bytes:
-    return encode_payload([[list(entry) for entry in page.entries], page.next_after])
+    entries = [[*entry.head, entry.first, entry.items] for entry in page.entries]
+    return encode_payload([entries, page.next_after])
 
 
 def decode_page(payload: bytes) -> Page | None:
     match _decoded(payload):
-        case [list() as found, str() as next_after] if len(next_after) <= MAX_TOPIC_CHARS:
+        case [list() as found, str() as next_after] if len(next_after) <= MAX_TOPIC_BYTES:
             entries = [_entry(one) for one in found]
             if None not in entries:
                 return Page([one for one in entries if one is not None], next_after)
@@ -124,15 +154,16 @@ def decode_heads(payload: bytes) -> list[Head] | None:
     return None if None in heads else [one for one in heads if one is not None]
 
 
-def encode_restricted(topic: str, epoch: int, sequence: int, payload: bytes) -> bytes:
-    return encode_payload([topic, epoch, sequence, payload])
+def encode_alone(alone: Alone) -> bytes:
+    return encode_payload(list(alone))
 
 
-def decode_restricted(data: bytes) -> tuple[str, int, int, bytes] | None:
+def decode_alone(data: bytes) -> Alone | None:
     match _decoded(data):
-        case [topic, epoch, sequence, bytes() as payload]:
-            head = _head([topic, epoch, sequence])
-            return None if head is None else (*head, payload)
+        case [topic, epoch, sequence, previous, bytes() as payload]:
+            head = _head([topic, epoch, sequence, previous])
+            if head is not None and head.restricted < head.last:
+                return Alone(*head, payload)
     return None
 
 
@@ -145,21 +176,22 @@ def _decoded(payload: bytes) -> object:
 
 def _head(one: object) -> Head | None:
     match one:
-        case [str() as topic, int() as epoch, int() as head] if (
-            0 < len(topic) <= MAX_TOPIC_CHARS
+        case [str() as topic, int() as epoch, int() as last, int() as restricted] if (
+            is_topic(topic)
             and 0 < epoch <= MAX_COUNTER
-            and 0 <= head <= MAX_COUNTER
+            and 0 <= last <= MAX_COUNTER
+            and 0 <= restricted <= last
         ):
-            return topic, epoch, head
+            return Head(topic, epoch, last, restricted)
     return None
 
 
 def _entry(one: object) -> Entry | None:
     match one:
-        case [topic, epoch, head, int() as first, list() as items]:
-            known = _head([topic, epoch, head])
-            if known and 0 < first <= MAX_COUNTER and _are_items(items):
-                return Entry(*known, first, items)
+        case [topic, epoch, last, restricted, int() as first, list() as items]:
+            head = _head([topic, epoch, last, restricted])
+            if head and 0 < first <= MAX_COUNTER and _are_items(items):
+                return Entry(head, first, items)
     return None
 
 

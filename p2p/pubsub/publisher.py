@@ -12,13 +12,18 @@ at most its bytes, and at most its messages and one run.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from keys import Principal
+from keys import Permission, Principal
 
 MAX_EPOCHS = 1 << 20  # that a start of this peer has; the next start's lie behind them
+
+
+_TRACED = 32  # restricted messages of a topic of which it is remembered who may read them
+
+Only = Callable[[Principal], bool]
 
 
 class Restricted:
@@ -26,9 +31,20 @@ class Restricted:
 
     __slots__ = ("only", "payload")
 
-    def __init__(self, payload: bytes, only: Callable[[Principal], bool]) -> None:
+    def __init__(self, payload: bytes, only: Only) -> None:
         self.payload = payload
         self.only = only
+
+
+def may_read(only: Only, who: Principal, counts: Counter[str]) -> bool:
+    """Whether a restricted message is for this one."""
+    if not who.permissions & Permission.SUBSCRIBE:
+        return False
+    try:
+        return bool(only(who))
+    except Exception:  # noqa: BLE001 - it is a program's, and its answer is needed long after
+        counts["predicates_failed"] += 1
+        return False
 
 
 Item = bytes | Restricted
@@ -51,7 +67,16 @@ class Run:
 class _Kept:
     """One topic."""
 
-    __slots__ = ("bytes_limit", "count", "epoch", "head", "messages_limit", "runs", "size_bytes")
+    __slots__ = (
+        "bytes_limit",
+        "count",
+        "epoch",
+        "head",
+        "messages_limit",
+        "restricted",
+        "runs",
+        "size_bytes",
+    )
 
     def __init__(self, epoch: int, head: int, messages: int, bytes_: int) -> None:
         self.epoch = epoch
@@ -59,6 +84,7 @@ class _Kept:
         self.messages_limit = messages
         self.bytes_limit = bytes_
         self.runs: deque[Run] = deque()
+        self.restricted: deque[tuple[int, Only]] | None = None
         self.count = 0
         self.size_bytes = 0
 
@@ -81,6 +107,7 @@ class Publisher:
         messages: int = 128,
         bytes_: int = 256 * 1024,
         total_bytes: int = 64 * 1024 * 1024,
+        counts: Counter[str] | None = None,
     ) -> None:
         self._first_epoch = epoch
         self._topics_limit = topics
@@ -90,6 +117,7 @@ class Publisher:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._wishes: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._highest_forgotten = 0
+        self._counts = Counter[str]() if counts is None else counts
         self.forgotten = 0
         self.total_bytes = 0
 
@@ -105,7 +133,7 @@ class Publisher:
             self._trim(kept)
 
     def open(self, topic: str, trace: bytes) -> Run:
-        """Return a run to fill.
+        """Return a run to fill; a restricted message is the last of its run.
 
         Close it before another of its topic is opened, and before as many others are open as
         topics are remembered.
@@ -122,6 +150,11 @@ class Publisher:
         run.is_open = False
         kept = self._kept[run.topic]
         assert run.first == kept.head + 1, "two runs of a topic were open"
+        last = run.items[-1] if run.items else None
+        if isinstance(last, Restricted):
+            if kept.restricted is None:
+                kept.restricted = deque(maxlen=_TRACED)
+            kept.restricted.append((kept.head + len(run.items), last.only))
         kept.head += len(run.items)
         kept.runs.append(run)
         kept.count += len(run.items)
@@ -136,6 +169,19 @@ class Publisher:
         """Return the epoch and the number of the last message; 0 for none."""
         kept = self._kept.get(topic)
         return (kept.epoch, kept.head) if kept is not None else (0, 0)
+
+    def restricted(self, topic: str, who: Principal, below: int | None = None) -> int:
+        """Return the number of the last restricted message that is for this one.
+
+        0 where there is none, or too many for others came since.
+        """
+        kept = self._kept.get(topic)
+        if kept is None or kept.restricted is None:
+            return 0
+        for sequence, only in reversed(kept.restricted):
+            if (below is None or sequence < below) and may_read(only, who, self._counts):
+                return sequence
+        return 0
 
     def read(self, topic: str, first: int, last: int) -> tuple[list[Item], int]:
         """Return what is kept of [first, last], and the number of the first of these."""
@@ -179,6 +225,7 @@ class Publisher:
             _, oldest = self._kept.popitem(last=False)
             self.total_bytes -= oldest.size_bytes
             self.forgotten += 1
+            self._counts["topics_forgotten"] += 1
             self._highest_forgotten = max(self._highest_forgotten, oldest.head)
         messages, bytes_ = self._wishes.get(topic, (self._messages, self._bytes))
         epoch = self._first_epoch + min(self.forgotten, MAX_EPOCHS - 1)

@@ -1,7 +1,7 @@
 """A subscription: what has arrived and waits for its reader, within a bound.
 
 Runs are offered whole and wait whole; a message becomes a `Publication` when the reader takes it.
-When the buffer is full, the policy decides:
+When the buffer is full, of messages or of `BUFFER_BYTES`, the policy decides:
 
     drop_oldest   the oldest make room, and the next one's gap says so
     drop_newest   what comes is dropped, and the next one's gap says so
@@ -11,6 +11,7 @@ When the buffer is full, the policy decides:
 What this module does not know: the wire, order, how publishers are asked to wait.
 
 Invariants: `waiting` is what is buffered; taken, dropped and waiting add up to what was offered.
+Bytes are counted a run at a time: one that is read in part counts whole.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from p2p.pubsub.errors import SubscriberTooSlow
 Policy = Literal["drop_oldest", "drop_newest", "block", "error"]
 # What is under way when publishers are asked to wait still has to go somewhere.
 SLACK_MESSAGES = 65_536
+BUFFER_BYTES = 64 * 1024 * 1024
 _MAX_GAPS = 4096
 
 
@@ -51,16 +53,23 @@ _as_publication = tuple.__new__
 class _Waiting:
     """A run, or what is left of it."""
 
-    __slots__ = ("at", "first", "gap", "payloads", "sender", "topic")
+    __slots__ = ("at", "first", "gap", "payloads", "sender", "size_bytes", "topic")
 
     def __init__(
-        self, topic: str, sender: PeerId, first: int, gap: int, payloads: Sequence[bytes]
+        self,
+        topic: str,
+        sender: PeerId,
+        first: int,
+        gap: int,
+        payloads: Sequence[bytes],
+        size_bytes: int,
     ) -> None:
         self.topic = topic
         self.sender = sender
         self.first = first
         self.gap = gap
         self.payloads = payloads
+        self.size_bytes = size_bytes
         self.at = 0
 
 
@@ -70,6 +79,7 @@ class Subscription:
     Attributes:
         topic: what was subscribed to.
         waiting: how many messages are buffered.
+        waiting_bytes: their bytes, nearly.
         offered: how many have come, whatever became of them.
         dropped: how many were lost here, because the reader was too slow.
     """
@@ -90,15 +100,19 @@ class Subscription:
         self.policy = policy
         self.buffer = buffer
         self.waiting = 0
+        self.waiting_bytes = 0
         self.offered = 0
         self.dropped = 0
         self.is_closed = False
         self.is_pressed = False
-        self._limit = buffer + SLACK_MESSAGES if policy == "block" else buffer
+        is_patient = policy == "block"
+        self._limit = buffer + SLACK_MESSAGES if is_patient else buffer
+        self._limit_bytes = 2 * BUFFER_BYTES if is_patient else BUFFER_BYTES
         self._on_close = on_close
         self._on_pressure = on_pressure
         self._runs: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._eased = asyncio.Event()
         self._failure: SubscriberTooSlow | None = None
         self._lost_before: dict[tuple[PeerId, str], int] = {}  # of the next that is taken
         self._lost_behind: dict[tuple[PeerId, str], int] = {}  # of the next that is offered
@@ -121,9 +135,10 @@ class Subscription:
         run.at = at = at + 1
         if at == len(payloads):
             self._runs.popleft()
+            self.waiting_bytes -= run.size_bytes
         self.waiting -= 1
-        if self.is_pressed and self.waiting <= self.buffer // 2:
-            self._press(False)
+        if self.is_pressed:
+            self._ease()
         return publication
 
     async def next_batch(self, limit: int) -> list[Publication]:
@@ -139,9 +154,15 @@ class Subscription:
         while runs and len(batch) < limit:
             self._take(runs[0], limit - len(batch), batch)
         self.waiting -= len(batch)
-        if self.is_pressed and self.waiting <= self.buffer // 2:
-            self._press(False)
+        if self.is_pressed:
+            self._ease()
         return batch
+
+    async def room(self) -> None:
+        """Return once publishers need not wait for the reader, or at the end."""
+        if self.is_pressed:
+            self._eased.clear()
+            await self._eased.wait()
 
     def offer(
         self, topic: str, sender: PeerId, first: int, gap: int, payloads: Sequence[bytes]
@@ -150,24 +171,26 @@ class Subscription:
         if self.is_closed:
             return
         count = len(payloads)
+        size_bytes = sum(map(len, payloads))
         self.offered += count
         if self._lost_behind:
             gap += self._lost_behind.pop((sender, topic), 0)
-        room = self._limit - self.waiting
-        if count > room and self.policy != "drop_oldest":
-            self._refuse(topic, sender, count - room)
-            payloads = payloads[:room]
-            count = room
-            if not payloads:
-                self._lost_behind[sender, topic] += gap
-                return
-        self._runs.append(_Waiting(topic, sender, first, gap, payloads))
+        if self.policy != "drop_oldest":
+            room = self._limit - self.waiting
+            if self.waiting_bytes + size_bytes > self._limit_bytes:
+                room = 0
+            if count > room:
+                self._refuse(topic, sender, count - room)
+                payloads = payloads[:room]
+                count, size_bytes = room, sum(map(len, payloads))
+                if not count:
+                    self._lost_behind[sender, topic] += gap
+                    return
+        self._runs.append(_Waiting(topic, sender, first, gap, payloads, size_bytes))
         self.waiting += count
-        if self.waiting > self.buffer:
-            if self.policy == "drop_oldest":
-                self._drop_oldest(self.waiting - self.buffer)
-            elif not self.is_pressed:
-                self._press(True)
+        self.waiting_bytes += size_bytes
+        if self.waiting > self.buffer or self.waiting_bytes > BUFFER_BYTES:
+            self._overflow()
         if not self._arrived.is_set():
             self._arrived.set()
 
@@ -184,6 +207,8 @@ class Subscription:
     def check_invariants(self) -> None:
         assert self.waiting == sum(len(run.payloads) - run.at for run in self._runs)
         assert self.waiting <= self._limit
+        assert self.waiting_bytes == sum(run.size_bytes for run in self._runs)
+        assert self.waiting_bytes <= self._limit_bytes
         assert all(run.at < len(run.payloads) for run in self._runs)
 
     async def _wait(self) -> None:
@@ -216,6 +241,7 @@ class Subscription:
         run.at = at + len(taken)
         if run.at == len(payloads):
             self._runs.popleft()
+            self.waiting_bytes -= run.size_bytes
 
     def _refuse(self, topic: str, sender: PeerId, count: int) -> None:
         """So many of the newest find no room."""
@@ -227,6 +253,16 @@ class Subscription:
             self._lost_behind.clear()
         key = (sender, topic)
         self._lost_behind[key] = self._lost_behind.get(key, 0) + count
+
+    def _overflow(self) -> None:
+        if self.policy != "drop_oldest":
+            if not self.is_pressed:
+                self._press(True)
+            return
+        if self.waiting > self.buffer:
+            self._drop_oldest(self.waiting - self.buffer)
+        while self.waiting_bytes > BUFFER_BYTES:
+            self._drop_oldest(len(self._runs[0].payloads) - self._runs[0].at)
 
     def _drop_oldest(self, count: int) -> None:
         self.dropped += count
@@ -242,12 +278,22 @@ class Subscription:
             count -= here
             if run.at + here == len(run.payloads):
                 self._runs.popleft()
+                self.waiting_bytes -= run.size_bytes
             else:  # what is left begins anew, so that its first message tells of the gap
                 run.first += run.at + here
                 run.payloads = run.payloads[run.at + here :]
                 run.at = run.gap = 0
+                self.waiting_bytes -= run.size_bytes
+                run.size_bytes = sum(map(len, run.payloads))
+                self.waiting_bytes += run.size_bytes
+
+    def _ease(self) -> None:
+        if self.waiting <= self.buffer // 2 and self.waiting_bytes <= BUFFER_BYTES // 2:
+            self._press(False)
 
     def _press(self, on: bool) -> None:
         self.is_pressed = on
+        if not on:
+            self._eased.set()
         if self.policy == "block":
             self._on_pressure(self, on)

@@ -234,7 +234,7 @@ def test_what_a_member_without_the_permission_publishes_is_refused_and_dropped()
         await joined(eye, "news")
         with pytest.raises(PermissionDenied, match="publish"):
             eye.publish("news", b"x")
-        eye._topics._own = b.principal  # a member that does not keep to the rules
+        eye._topics._publishing._own = b.principal  # a member that does not keep to the rules
         eye.publish("news", b"x")
         await until(lambda: b.counters().get("topics_publications_not_permitted"))
         assert not got

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import PeerId
-from p2p.pubsub.incoming import Delivered, Incoming, Items
+from p2p.pubsub.incoming import Delivered, Incoming
+from p2p.pubsub.line import Items
 
 A = PeerId("a" * 32)
 Seen = list[tuple[int, int, bytes]]
@@ -115,11 +116,12 @@ def test_replayed_messages_come_before_what_was_published_meanwhile() -> None:
 
 def test_a_restricted_message_that_is_replayed_too_comes_once() -> None:
     incoming = Incoming()
-    assert numbers(incoming.take_restricted(A, "other", 1, 9, b"9")) == [(9, 0)]
-    assert incoming.take_restricted(A, "other", 1, 9, b"9") == []
+    assert numbers(incoming.take_restricted(A, "other", (1, 9, 0, b"9"))) == [(9, 0)]
+    assert incoming.take_restricted(A, "other", (1, 9, 0, b"9")) == []
     incoming.replaying.add(A)
-    assert incoming.take_restricted(A, "t", 1, 2, b"2") == []
-    assert incoming.take_restricted(A, "t", 1, 4, b"4") == []
+    assert incoming.take_restricted(A, "t", (1, 2, 0, b"2")) == []
+    assert incoming.take_restricted(A, "t", (1, 4, 2, b"4")) == []
+    incoming.check_invariants()
     line = incoming.line(A, "t")
     assert numbers(incoming.replayed(line, 1, 1, run(1, 3))) == [(1, 0), (2, 0), (3, 0)]
     assert flat(incoming.settled(A, line)) == [(4, 0, b"4")]

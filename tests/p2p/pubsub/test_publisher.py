@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.pubsub.publisher import Publisher
+from keys import NetworkId, PeerId, Principal, Role, permissions_of
+from p2p.pubsub.publisher import Only, Publisher, Restricted
+
+
+def member(name: str, roles: Role = Role.SERVICE) -> Principal:
+    return Principal(
+        PeerId(name[0] * 32),
+        name,
+        bytes(32),
+        roles,
+        permissions_of(roles),
+        (),
+        NetworkId("n" * 32),
+        "lab",
+        b"",
+        b"",
+        b"",
+        2**60,
+    )
 
 
 def publish(publisher: Publisher, topic: str, *payloads: bytes) -> int:
@@ -65,6 +85,30 @@ def test_the_subtree_lists_what_is_below_it() -> None:
     for topic in ("t/2", "t/1/x", "tt", "t"):
         publish(publisher, topic, b"")
     assert list(publisher.below("t/")) == ["t/1/x", "t/2"]
+
+
+def test_it_is_remembered_who_may_read_the_last_restricted_messages() -> None:
+    counts: Counter[str] = Counter()
+    publisher = Publisher(1, counts=counts)
+    ada, eve, oz = member("ada"), member("eve"), member("oz", Role.OBSERVER)
+
+    def restricted(only: Only) -> None:
+        run = publisher.open("a", b"")
+        run.items.append(Restricted(b"", only))
+        publisher.close(run)
+
+    assert publisher.restricted("a", ada) == 0
+    restricted(lambda who: who.name == "ada")
+    publish(publisher, "a", b"for all")
+    restricted(lambda who: who.name == "eve")
+    restricted(lambda who: True)
+    assert publisher.restricted("a", ada) == 4
+    assert publisher.restricted("a", ada, below=4) == 1
+    assert publisher.restricted("a", eve, below=4) == 3
+    assert publisher.restricted("a", oz) == 0  # it may not subscribe at all
+    restricted(lambda who: bool(1 // 0))
+    assert publisher.restricted("a", eve) == 4
+    assert counts["predicates_failed"] == 1
 
 
 @given(

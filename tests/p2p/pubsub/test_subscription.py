@@ -14,7 +14,7 @@ from keys import PeerId
 from p2p.errors import MisuseError
 from p2p.memory import run_virtual
 from p2p.pubsub.errors import SubscriberTooSlow
-from p2p.pubsub.subscription import Policy, Publication, Subscription
+from p2p.pubsub.subscription import BUFFER_BYTES, Policy, Publication, Subscription
 
 A, B = PeerId("a" * 32), PeerId("b" * 32)
 
@@ -97,6 +97,48 @@ def test_the_patient_one_asks_publishers_to_wait_until_half_is_read() -> None:
         assert sub.dropped == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "block"])
+def test_bytes_are_bounded_too(policy: Policy) -> None:
+    async def main() -> None:
+        said: list[bool] = []
+        sub = subscription(1_000_000, policy, lambda _, on: said.append(on))
+        large = bytes(BUFFER_BYTES // 8)
+        for n in range(1, 21):
+            sub.offer("t", A, n, 0, [large])
+            sub.check_invariants()
+        kept = 16 if policy == "block" else 8
+        assert (sub.waiting, sub.dropped) == (kept, 20 - kept)
+        assert said == ([True] if policy == "block" else [])
+        batch = await sub.next_batch(100)
+        first = 13 if policy == "drop_oldest" else 1
+        assert taken(batch)[0] == (first, first - 1)
+        assert said == ([True, False] if policy == "block" else [])
+        sub.offer("t", A, 21, 0, [b""])
+        assert taken(await sub.next_batch(1)) == [(21, 0 if first > 1 else 20 - kept)]
+        sub.check_invariants()
+
+    run_virtual(main())
+
+
+def test_what_is_asked_for_waits_for_the_reader_that_holds_its_publishers() -> None:
+    async def main() -> None:
+        sub = subscription(2, "block")
+        await sub.room()
+        offer(sub, 1, 3)
+        waiting = [asyncio.ensure_future(sub.room()) for _ in range(2)]
+        await asyncio.sleep(1)
+        assert not any(one.done() for one in waiting)
+        await sub.next_batch(2)
+        await asyncio.gather(*waiting)
+        offer(sub, 4, 6)
+        ending = asyncio.ensure_future(sub.room())
+        await asyncio.sleep(1)
+        sub.close()
+        await ending
+
+    run_virtual(main())
 
 
 def test_closing_wakes_the_reader_after_what_has_arrived() -> None:
