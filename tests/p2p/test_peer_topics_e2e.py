@@ -145,3 +145,29 @@ def test_thousands_of_subscriptions_each_hear_their_own_topic() -> None:
                 await asyncio.sleep(0.01)
 
     run(main)
+
+
+def test_hundreds_of_topics_come_through_one_subtree_each_in_its_order() -> None:
+    async def main(a: Peer, b: Peer) -> None:
+        subscription = b.subscribe("metrics/", buffer=2000, policy="block")
+        beside = b.subscribe("metrics2/x")
+        topics = [f"metrics/host{n}/cpu" for n in range(300)]
+        await a.wait_subscribers(topics[0], 1, DEADLINE_S)
+
+        async def publish_all() -> None:
+            for _ in range(100):
+                for topic in topics:
+                    a.publish(topic, topic.encode())
+                    await a.room_to_publish()
+
+        publishing = asyncio.ensure_future(publish_all())
+        due = dict.fromkeys(topics, 1)
+        for _ in range(100 * len(topics)):
+            one = await anext(subscription)
+            assert (one.sequence, one.gap, one.payload) == (due[one.topic], 0, one.topic.encode())
+            due[one.topic] += 1
+        await publishing
+        assert subscription.dropped == 0
+        assert not beside.waiting
+
+    run(main)
