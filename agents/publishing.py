@@ -53,7 +53,7 @@ class Publishing:
         takes nothing at all is left behind.
 
         Args:
-            topic: text without zero bytes; "a/b" lies in the subtree "a/".
+            topic: levels of text with "/" between them; "a/b" lies in the subtree "a/".
             wait_subscribers: first wait until so many other peers listen.
             timeout: for that wait, in seconds.
             only_roles: of "service", "observer", "manager", "admin": only who holds one reads it.
