@@ -2,11 +2,13 @@
 
     ConsensusError
     |- ConfigInvalid            you: a configuration that cannot work
+    |- MembershipInvalid        you: voters and learners that cannot be
     |- ProposalError            your proposal; `definite` says whether it certainly did not happen
     |  |- NotLeader             definite: ask the node in `leader_hint`
     |  |- ProposalsFull         definite: too much waits for the quorum; slow down
     |  |- ProposalTooLarge      definite: the command can never fit a message
     |  |- Stopped               definite: this node was already closed
+    |  |- ChangeRefused         definite: this change of the members is not possible now
     |  '- OutcomeUnknown        INDEFINITE: it may have been committed, or may yet be
     |- TransferFailed           leadership stayed (or nobody could take it)
     |- AppliedTimeout           the wanted index was not applied in time
@@ -20,6 +22,7 @@
        |- NewerFormat           a newer program wrote it
        |- WrongCluster          it belongs to another cluster
        |- WrongNode             it belongs to another node
+       |- SnapshotCorrupted     a snapshot fails its checksum and the log does not reach back
        |- HardStateCorrupted    the record of (term, vote) fails its checksum
        |- LogCorrupted          a bad record with more behind it
        '- TornTail              the last record is bad and nothing lies behind it
@@ -42,6 +45,14 @@ class ConfigInvalid(ConsensusError):
     def __init__(self, field: str, why: str) -> None:
         self.field = field
         super().__init__(f"consensus configuration: {field}: {why}")
+
+
+class MembershipInvalid(ConsensusError):
+    """Voters and learners that cannot be."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"this membership is not possible: {why}")
 
 
 class ProposalError(ConsensusError):
@@ -99,6 +110,17 @@ class Stopped(ProposalError):
     def __init__(self, node_id: str) -> None:
         self.node_id = node_id
         super().__init__(f"the consensus runner of {node_id} is stopped: ask another node")
+
+
+class ChangeRefused(ProposalError):
+    """The members cannot be changed like this, or not now."""
+
+    definite = True
+
+    def __init__(self, node_id: str, why: str) -> None:
+        self.node_id = node_id
+        self.why = why
+        super().__init__(f"{node_id} does not change the members: {why}")
 
 
 class OutcomeUnknown(ProposalError):
@@ -256,6 +278,17 @@ class HardStateCorrupted(StorageError):
         super().__init__(
             f"{path}: the record of term and vote is damaged ({why}): let the node rejoin under a"
             " new identity"
+        )
+
+
+class SnapshotCorrupted(StorageError):
+    """A snapshot is damaged and nothing else holds what it held."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path}: the snapshot is damaged ({why}) and the log does not reach back before it:"
+            " let the node rejoin under a new identity"
         )
 
 

@@ -2,27 +2,34 @@
 
 `step` takes one event, `take` returns everything since the last take, `deadline_ms` says when the
 next `Tick` is wanted. The same configuration, recovered state, randomness and events give the same
-effects. This file has the dispatch; the rules live in `election`, `replication` and `transfer`.
+effects. This file has the dispatch; the rules live in `election`, `replication`,
+`changes` and `transfer`.
 
 What this module does not know: sockets, disks, clocks, what a command means. Peer input never
 raises: it is dropped and counted, or it stops the node when it proves that a promise was broken.
 
-Source: Ongaro and Ousterhout, "In search of an understandable consensus algorithm" (2014), and
-Ongaro's thesis. Snapshots, reads without the log, and changes of the voters are not in it.
+Source: Ongaro and Ousterhout, "In search of an understandable consensus algorithm" (2014), Ongaro's
+thesis, and the rules of etcd's raft for joint memberships.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
-from consensus.raft import election, proposals, replication, transfer
+from consensus.raft import changes, election, proposals, replication, transfer
 from consensus.raft.events import (
     Applied,
+    ChangeConfig,
     Effects,
     Event,
     Propose,
+    ReadRequest,
     Received,
+    Refused,
+    SnapshotMade,
+    SnapshotSent,
     StorageFailed,
     Stored,
     Tick,
@@ -34,6 +41,7 @@ from consensus.raft.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
     Message,
     PreVote,
     PreVoteReply,
@@ -48,6 +56,7 @@ from consensus.raft.types import (
     DropReason,
     HaltReason,
     Recovered,
+    RefusalReason,
     Role,
     Status,
     StorageFault,
@@ -60,6 +69,7 @@ class Raft:
     def __init__(self, config: Config, recovered: Recovered, rng: random.Random) -> None:
         self._state = NodeState(config, recovered, rng)
         self._now_ms = 0
+        self._said_soft: tuple[object, ...] = ()
 
     @property
     def deadline_ms(self) -> int | None:
@@ -81,6 +91,16 @@ class Raft:
         """How many messages had no effect, by reason."""
         return self._state.dropped
 
+    @property
+    def priority_ms(self) -> int:
+        """Added to the own campaign delay from the next draw on: who is the better leader
+        campaigns first. It never decides who may lead."""
+        return self._state.priority_ms
+
+    @priority_ms.setter
+    def priority_ms(self, delay_ms: int) -> None:
+        self._state.priority_ms = max(0, delay_ms)
+
     def step(self, event: Event, *, now_ms: int) -> None:
         """Take in one event. `now_ms` must never go back."""
         state = self._state
@@ -89,7 +109,7 @@ class Raft:
             return
         if state.role is not Role.LEADER and state.election_due_ms is None:
             reset_election_timer(state, now_ms)
-            if not state.config.others:
+            if state.may_campaign and not state.others:
                 state.election_due_ms = now_ms  # nobody else could lead
         match event:
             case Tick():
@@ -98,26 +118,45 @@ class Raft:
                 self._on_message(message, now_ms)
             case Propose():
                 proposals.on_propose(state, event)
+            case ReadRequest(request):
+                self._on_read_request(request)
             case Transfer(target):
                 transfer.on_transfer(state, target, now_ms)
+            case ChangeConfig():
+                changes.on_change_config(state, event)
             case Stored(batch):
                 state.on_stored(batch)
                 election.count_own_vote(state, now_ms)
                 replication.advance_commit(state, now_ms)
             case Applied(index):
-                assert state.applied <= index <= state.applying, "applied what was not handed out"
-                state.applied = index
+                state.on_applied(index)
+            case SnapshotMade(meta):
+                assert meta.index <= state.applied, "a snapshot of what was not applied"
+                state.compact(meta)
+            case SnapshotSent(peer, ok):
+                replication.on_snapshot_sent(state, peer, ok=ok)
             case Unreachable(peer):
                 replication.on_follower_lost(state, peer)
                 election.on_leader_lost(state, peer, now_ms)
             case StorageFailed(fault):
                 self._on_storage_failed(fault, now_ms)
+        if state.role is Role.LEADER and not state.may_campaign:
+            replication.send_commit_notices(state)
+            changes.step_down_if_removed(state, now_ms)
 
     def take(self) -> Effects:
         """Return everything since the last take, coalesced."""
-        if self._state.replicate_due:
-            replication.replicate(self._state)
-        return self._state.take()
+        state = self._state
+        if state.reads.is_due:
+            replication.begin_reads(state)
+        if state.replicate_due:
+            replication.replicate(state)
+        effects = state.take()
+        soft = (state.role, state.term, state.leader, state.memberships.active_index)
+        if soft != self._said_soft:
+            self._said_soft = soft
+            effects = replace(effects, soft=self.status())
+        return effects
 
     def status(self) -> Status:
         """Return a picture of this node."""
@@ -134,7 +173,13 @@ class Raft:
             commit=state.commit,
             applied=state.applied,
             last_index=state.log.last_index,
-            voters=state.config.voters,
+            voters=state.memberships.active.voters,
+            membership=state.memberships.active,
+            membership_index=state.memberships.active_index,
+            is_changing=state.memberships.is_changing,
+            base_index=state.log.base_index,
+            snapshot_index=0 if state.snapshot is None else state.snapshot.index,
+            fresh_ms=state.freshness.fresh_ms,
             match=match,
             leader_since_ms=state.leader_since_ms,
             quorum_ok=state.quorum_heard if is_leader else state.hears_leader(self._now_ms),
@@ -166,6 +211,14 @@ class Raft:
         elif state.commit_notice_due_ms is not None and now_ms >= state.commit_notice_due_ms:
             replication.send_commit_notices(state)
 
+    def _on_read_request(self, request: int) -> None:
+        state = self._state
+        if state.role is Role.LEADER:
+            state.reads.ask(request)
+        else:
+            refused = Refused(request, 1, RefusalReason.NOT_LEADER, state.leader)
+            state.outbox.results.append(refused)
+
     def _on_storage_failed(self, fault: StorageFault, now_ms: int) -> None:
         """A failed write ends the node; a full disk only keeps it from leading (R24)."""
         state = self._state
@@ -182,14 +235,28 @@ class Raft:
         state = self._state
         if message.to != state.config.node_id:
             state.drop(DropReason.WRONG_RECIPIENT)
-        elif message.sender not in state.config.others:
+            return
+        if not self._is_heard(message):
             state.drop(DropReason.UNKNOWN_SENDER)  # strangers cannot raise the term (R32)
-        elif message.term < state.term:
+            return
+        state.note_received(message)
+        if message.term < state.term:
             self._on_past_term(message, now_ms)
         else:
             if message.term > state.term:
                 self._enter_term_of(message, now_ms)
             self._dispatch(message, now_ms)
+
+    def _is_heard(self, message: Message) -> bool:
+        """Members of the membership in force or of a pending one; and whoever knows a newer one
+        than we do, for it may have come while we were away (R32)."""
+        state = self._state
+        if message.sender == state.config.node_id:
+            return False
+        if state.memberships.names(message.sender):
+            return True
+        known: int = getattr(message, "config_index", 0)
+        return known > state.memberships.active_index
 
     def _enter_term_of(self, message: Message, now_ms: int) -> None:
         """A higher term makes anyone a follower (R11), unless it is only being thought about."""
@@ -206,7 +273,7 @@ class Raft:
         R13). Answers to what this node asked in an earlier term mean nothing now (R7)."""
         state = self._state
         match message:
-            case AppendEntries() | Heartbeat() | TimeoutNow():
+            case AppendEntries() | Heartbeat() | TimeoutNow() | InstallSnapshot():
                 state.reply(HeartbeatReply(state.config.node_id, message.sender, state.term))
             case PreVote():
                 election.on_pre_vote(state, message, now_ms)
@@ -236,3 +303,5 @@ class Raft:
                 election.on_request_vote_reply(state, message, now_ms)
             case TimeoutNow():
                 transfer.on_timeout_now(state, message, now_ms)
+            case InstallSnapshot():
+                replication.on_install_snapshot(state, message, now_ms)

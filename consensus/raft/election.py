@@ -11,6 +11,7 @@ durable, and then the requests leave (R1, R8).
 
 from __future__ import annotations
 
+from consensus.raft.membership import NodeId
 from consensus.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply
 from consensus.raft.state import NodeState
 from consensus.raft.transitions import (
@@ -21,16 +22,16 @@ from consensus.raft.transitions import (
     reset_election_timer,
     shorten_election_timer,
 )
-from consensus.raft.types import DropReason, NodeId, Role
+from consensus.raft.types import DropReason, Role
 
 
 def on_election_timeout(state: NodeState, now_ms: int) -> None:
     """Nobody led for a while: ask whether a campaign would have a chance."""
-    if state.storage_full:
-        reset_election_timer(state, now_ms)  # our own vote could not be stored
+    if state.storage_full or not state.may_campaign:
+        reset_election_timer(state, now_ms)  # our own vote could not be stored, or does not count
         return
     become_precandidate(state, now_ms)
-    for peer in state.config.others:
+    for peer in state.others:
         state.send(
             PreVote(
                 state.config.node_id,
@@ -38,6 +39,7 @@ def on_election_timeout(state: NodeState, now_ms: int) -> None:
                 state.term + 1,
                 state.log.last_index,
                 state.log.last_term,
+                state.memberships.active_index,
             )
         )
     _campaign_if_preelected(state, now_ms)
@@ -46,7 +48,7 @@ def on_election_timeout(state: NodeState, now_ms: int) -> None:
 def campaign(state: NodeState, now_ms: int, *, transfer: bool = False) -> None:
     """Enter the next term and ask for votes, as soon as term and own vote are durable (R1)."""
     become_candidate(state, now_ms)
-    for peer in state.config.others:
+    for peer in state.others:
         state.send_when_stored(
             RequestVote(
                 state.config.node_id,
@@ -55,6 +57,7 @@ def campaign(state: NodeState, now_ms: int, *, transfer: bool = False) -> None:
                 state.log.last_index,
                 state.log.last_term,
                 transfer,
+                state.memberships.active_index,
             )
         )
 
@@ -135,11 +138,11 @@ def _may_vote_for(state: NodeState, candidate: NodeId) -> bool:
 
 
 def _campaign_if_preelected(state: NodeState, now_ms: int) -> None:
-    if len(state.votes) >= state.config.quorum:
+    if state.memberships.active.has_quorum(state.votes):
         campaign(state, now_ms)
 
 
 def _count_vote(state: NodeState, voter: NodeId, now_ms: int) -> None:
     state.votes.add(voter)  # a set of ids: each counts once (R8)
-    if len(state.votes) >= state.config.quorum:
+    if state.memberships.active.has_quorum(state.votes):
         become_leader(state, now_ms)

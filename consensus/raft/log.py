@@ -1,9 +1,10 @@
-"""The log of one node in memory: all entries, and how far they are durable.
+"""The log of one node in memory: the entries behind its base, and how far they are durable.
 
-Index 1 is the first entry; index 0 with term 0 stands before it, so that comparisons need no
-special case. What this module does not know: roles, messages, disks.
+The base is where a snapshot lets the log begin: index 0 and term 0 at first, so that comparisons
+need no special case. What this module does not know: roles, messages, disks.
 
-Invariants: indexes are contiguous; terms never fall; `stored` is never beyond the last index.
+Invariants: indexes are contiguous; terms never fall; `base_index` <= `stored` <= `last_index`; the
+term at the base stays known (R21).
 """
 
 from __future__ import annotations
@@ -17,26 +18,31 @@ ENTRY_OVERHEAD_BYTES = 32
 
 
 class Log:
-    """Entries from 1 on. `stored` is the last index known to be durable here."""
+    """Entries behind (`base_index`, `base_term`). `stored` is the last index durable here."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._entries = list(entries)
-        self.stored = len(self._entries)
+    def __init__(
+        self, entries: Sequence[Entry] = (), base_index: int = 0, base_term: int = 0
+    ) -> None:
+        self._entries = entries if isinstance(entries, list) else list(entries)
+        self.base_index = base_index
+        self.base_term = base_term
+        self.stored = self.last_index
         self.check_invariants()
 
     @property
     def last_index(self) -> int:
-        return len(self._entries)
+        return self.base_index + len(self._entries)
 
     @property
     def last_term(self) -> int:
-        return self._entries[-1].term if self._entries else 0
+        return self._entries[-1].term if self._entries else self.base_term
 
     def term(self, index: int) -> int | None:
-        """The term of an entry, 0 before the first one, None beyond the last."""
-        if index == 0:
-            return 0
-        return self._entries[index - 1].term if index <= len(self._entries) else None
+        """The term of an entry or of the base; None before that and beyond the last."""
+        position = index - self.base_index
+        if position <= 0:
+            return self.base_term if position == 0 else None
+        return self._entries[position - 1].term if position <= len(self._entries) else None
 
     def matches(self, index: int, term: int) -> bool:
         return self.term(index) == term
@@ -51,35 +57,55 @@ class Log:
 
     def truncate(self, index: int) -> None:
         """Drop this entry and everything behind it."""
-        assert 1 <= index <= self.last_index
-        del self._entries[index - 1 :]
+        assert self.base_index < index <= self.last_index
+        del self._entries[index - self.base_index - 1 :]
         self.stored = min(self.stored, index - 1)
+
+    def compact(self, index: int) -> None:
+        """Let the log begin behind this entry."""
+        term = self.term(index)
+        assert term is not None, "compacting what is not there"
+        assert index <= self.stored, "compacting what is not durable"
+        del self._entries[: index - self.base_index]
+        self.base_index, self.base_term = index, term
+
+    def reset(self, index: int, term: int) -> None:
+        """Replace everything by a snapshot that ends there."""
+        self._entries.clear()
+        self.base_index, self.base_term = index, term
+        self.stored = index
 
     def slice(self, first: int, last: int) -> list[Entry]:
         """Entries `first` to `last`, both included."""
-        return self._entries[first - 1 : last]
+        assert first > self.base_index, "reading what was compacted"
+        return self._entries[first - self.base_index - 1 : last - self.base_index]
 
     def page(self, first: int, last: int, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
         """As many of `first` to `last` as the limits allow, at least one."""
+        assert first > self.base_index, "reading what was compacted"
+        begin = first - self.base_index - 1
+        end = min(last - self.base_index, begin + max_entries)
         size_bytes = 0
-        page: list[Entry] = []
-        for position in range(first - 1, min(last, first - 1 + max_entries)):
-            entry = self._entries[position]
-            size_bytes += len(entry.data) + ENTRY_OVERHEAD_BYTES
-            if page and size_bytes > max_bytes:
+        for position in range(begin, end):
+            size_bytes += len(self._entries[position].data) + ENTRY_OVERHEAD_BYTES
+            if size_bytes > max_bytes and position > begin:
+                end = position
                 break
-            page.append(entry)
-        return tuple(page)
+        return tuple(self._entries[begin:end])
 
     def agreeing(self, index: int, term: int) -> tuple[int, int]:
-        """The last place at or before `index` whose term is not above `term` (R28)."""
+        """The last place at or before `index` whose term is not above `term` (R28).
+
+        It goes no further back than the base: what lies there is committed.
+        """
         index = min(index, self.last_index)
-        while (found := self.term(index)) is not None and found > term:
+        while (found := self.term(index)) is not None and found > term and index > self.base_index:
             index -= 1
         return index, self.term(index) or 0
 
     def check_invariants(self) -> None:
-        assert self.stored <= self.last_index, "durable beyond the end"
+        assert self.base_index <= self.stored <= self.last_index, "durable beyond the end"
         for position in (1, len(self._entries)):
             if 1 <= position <= len(self._entries):
-                assert self._entries[position - 1].index == position, "indexes have a gap"
+                index = self.base_index + position
+                assert self._entries[position - 1].index == index, "indexes have a gap"

@@ -1,4 +1,7 @@
-"""What voters say to each other. They come in pairs; each carries its sender's term (R7).
+"""What members say to each other. They come in pairs; each carries its sender's term (R7).
+
+`config_index` is that of the entry which brought the sender's membership: a receiver that does not
+know the sender hears it only if the sender knows a newer membership than itself (R32).
 
 Data only: the bytes are the codec's business. `PreVote.term` is the term that the sender would
 campaign in, not its own (paper 9.6 of the thesis; etcd's rules).
@@ -8,7 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consensus.raft.types import Entry, NodeId
+from consensus.raft.membership import NodeId
+from consensus.raft.types import Entry, SnapshotMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class PreVote:
     term: int
     last_index: int
     last_term: int
+    config_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class RequestVote:
     last_index: int
     last_term: int
     transfer: bool = False
+    config_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class AppendEntries:
     prev_term: int
     commit: int
     entries: tuple[Entry, ...] = ()
+    config_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +93,20 @@ class AppendEntriesReply:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """I lead. `commit` never exceeds what the receiver has confirmed (R6)."""
+    """I lead. `commit` never exceeds what the receiver has confirmed (R6).
+
+    `read` numbers the round for reads that wait (R15). `echo_ms` is the stamp of the receiver's
+    latest answer: this message was made after that one, so it bounds the age of `known_commit`.
+    """
 
     sender: NodeId
     to: NodeId
     term: int
     commit: int
+    config_index: int = 0
+    read: int = 0
+    known_commit: int = 0
+    echo_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,8 @@ class HeartbeatReply:
     sender: NodeId
     to: NodeId
     term: int
+    read: int = 0
+    stamp_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,18 @@ class TimeoutNow:
     sender: NodeId
     to: NodeId
     term: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSnapshot:
+    """Your log is replaced by this snapshot. It comes to the core when the whole of it is durable
+    at the receiver; the parts are the shell's business."""
+
+    sender: NodeId
+    to: NodeId
+    term: int
+    meta: SnapshotMeta
+    config_index: int = 0
 
 
 Message = (
@@ -122,4 +151,5 @@ Message = (
     | Heartbeat
     | HeartbeatReply
     | TimeoutNow
+    | InstallSnapshot
 )

@@ -58,6 +58,7 @@ def _answer(
             for index, data in enumerate(event.data[first:end], first_index)
         ]
     )
+    state.note("Replicate")
     state.replicate_due = True
     state.outbox.results.append(
         Accepted(event.first_request + first, end - first, first_index, state.term)

@@ -11,12 +11,21 @@ than what a message has verified (R6); only entries of the own term are committe
 
 from __future__ import annotations
 
-from consensus.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
-from consensus.raft.progress import Progress
+from consensus.raft.changes import commit_to
+from consensus.raft.events import ReadReady
+from consensus.raft.membership import NodeId
+from consensus.raft.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+)
+from consensus.raft.progress import Phase, Progress
 from consensus.raft.state import NodeState
 from consensus.raft.transfer import tell_target_if_ready
 from consensus.raft.transitions import become_follower, reset_election_timer
-from consensus.raft.types import DropReason, Entry, HaltReason, NodeId, Role
+from consensus.raft.types import DropReason, Entry, HaltReason, Role
 
 # -- what a leader sends ---------------------------------------------------------------------------
 
@@ -48,11 +57,24 @@ def _send_heartbeat(state: NodeState, peer: NodeId, progress: Progress) -> None:
     # Never more than this follower has confirmed: what lies behind may be another log (R6).
     commit = min(progress.match, state.commit)
     progress.commit_sent = max(progress.commit_sent, commit)
-    state.send(Heartbeat(state.config.node_id, peer, state.term, commit))
+    state.send(
+        Heartbeat(
+            state.config.node_id,
+            peer,
+            state.term,
+            commit,
+            state.memberships.active_index,
+            state.reads.number,
+            state.commit,
+            progress.stamp_ms,
+        )
+    )
 
 
 def _send_entries(state: NodeState, peer: NodeId, progress: Progress) -> None:
     config = state.config
+    if progress.next <= state.log.base_index:
+        _begin_snapshot(state, peer, progress)
     while progress.next <= state.log.last_index and progress.has_room(
         config.max_inflight, config.max_inflight_bytes
     ):
@@ -61,6 +83,15 @@ def _send_entries(state: NodeState, peer: NodeId, progress: Progress) -> None:
         )
         _send_append(state, peer, progress, page)
         progress.sent(page[-1].index, sum(len(entry.data) for entry in page))
+
+
+def _begin_snapshot(state: NodeState, peer: NodeId, progress: Progress) -> None:
+    """It lacks entries that are in the log no more; only who is there gets so much."""
+    if progress.phase is Phase.SNAPSHOT or not progress.is_active:
+        return
+    assert state.snapshot is not None, "the log begins behind a snapshot"
+    progress.begin_snapshot(state.snapshot.index)
+    state.outbox.need_snapshot.append(peer)
 
 
 def _send_append(
@@ -74,7 +105,14 @@ def _send_append(
         progress.commit_sent = max(progress.commit_sent, min(state.commit, verified))
     state.send(
         AppendEntries(
-            state.config.node_id, peer, state.term, prev_index, prev_term, state.commit, entries
+            state.config.node_id,
+            peer,
+            state.term,
+            prev_index,
+            prev_term,
+            state.commit,
+            entries,
+            state.memberships.active_index,
         )
     )
 
@@ -92,17 +130,21 @@ def on_append_entries(state: NodeState, message: AppendEntries, now_ms: int) -> 
     if state.storage_full and message.entries:
         state.drop(DropReason.STORAGE_FULL)
         return
-    if not state.log.matches(message.prev_index, message.prev_term):
+    entries, base_index = message.entries, state.log.base_index
+    if message.prev_index < base_index:
+        # What lies behind a snapshot is committed, so it is the leader's too (paper 5.4.3).
+        entries = entries[base_index - message.prev_index :]
+    elif not state.log.matches(message.prev_index, message.prev_term):
         if message.prev_index <= state.commit:
             state.halt(HaltReason.COMMITTED_CONFLICT)
             return
         _refuse(state, message)
         return
-    _take_entries(state, message.entries)
+    _take_entries(state, entries)
     if state.halted is not None:
         return
-    verified = message.prev_index + len(message.entries)
-    state.commit = max(state.commit, min(message.commit, verified))
+    verified = max(base_index, message.prev_index + len(message.entries))
+    commit_to(state, min(message.commit, verified), now_ms)
     _confirm(state, message.sender, verified)
 
 
@@ -113,8 +155,27 @@ def on_heartbeat(state: NodeState, message: Heartbeat, now_ms: int) -> None:
     if message.commit > state.log.last_index:
         state.halt(HaltReason.LOST_ENTRIES)
         return
-    state.commit = max(state.commit, message.commit)
-    state.reply(HeartbeatReply(state.config.node_id, message.sender, state.term))
+    commit_to(state, message.commit, now_ms)
+    state.freshness.heard(message.known_commit, message.echo_ms, state.applied)
+    state.freshness.said(now_ms)
+    own_id = state.config.node_id
+    state.reply(HeartbeatReply(own_id, message.sender, state.term, message.read, now_ms))
+
+
+def on_install_snapshot(state: NodeState, message: InstallSnapshot, now_ms: int) -> None:
+    """A whole snapshot of the leader's is durable here: take it if it is ahead of us (R20)."""
+    if not follow(state, message.sender, now_ms):
+        return
+    if state.storage_full:
+        state.drop(DropReason.STORAGE_FULL)
+        return
+    meta = message.meta
+    if meta.index > state.commit:
+        if state.log.matches(meta.index, meta.term):
+            commit_to(state, meta.index, now_ms)  # we have all of it: keep what lies behind
+        else:
+            state.install(meta)
+    _confirm(state, message.sender, min(meta.index, state.commit))
 
 
 def follow(state: NodeState, leader: NodeId, now_ms: int) -> bool:
@@ -207,13 +268,41 @@ def on_heartbeat_reply(state: NodeState, message: HeartbeatReply) -> None:
         state.drop(DropReason.UNEXPECTED)
         return
     progress.is_active = True
-    if progress.match >= state.log.last_index:
+    progress.stamp_ms = message.stamp_ms
+    progress.read_confirmed = max(progress.read_confirmed, min(message.read, state.reads.number))
+    confirm_reads(state)
+    if progress.match >= state.log.last_index or progress.phase is Phase.SNAPSHOT:
         return
     progress.resume()
     if progress.is_probing:
         state.replicate_due = True
     else:
         _send_append(state, message.sender, progress, ())
+
+
+# -- reads -----------------------------------------------------------------------------------------
+
+
+def begin_reads(state: NodeState) -> None:
+    """Start a round for the reads that wait, once it can prove anything (R4, R15)."""
+    if not state.has_committed_own:
+        return
+    state.reads.begin(state.commit)
+    for peer in state.others:
+        _send_heartbeat(state, peer, state.progress[peer])
+    confirm_reads(state)
+
+
+def confirm_reads(state: NodeState) -> None:
+    """Serve the round under way if a quorum has answered it, in this term and since it began."""
+    if not state.reads.is_under_way:
+        return
+    number = state.reads.number
+    heard = {peer for peer, one in state.progress.items() if one.read_confirmed >= number}
+    heard.add(state.config.node_id)
+    if state.memberships.active.has_quorum(heard):
+        requests, index = state.reads.confirm()
+        state.outbox.reads.extend(ReadReady(request, index) for request in requests)
 
 
 def _step_back(state: NodeState, progress: Progress, message: AppendEntriesReply) -> None:
@@ -232,15 +321,16 @@ def advance_commit(state: NodeState, now_ms: int) -> None:
     """Commit what a majority has on disk. The own copy counts when it is durable, like any (R2)."""
     if state.role is not Role.LEADER:
         return
-    copies = [state.log.stored, *(progress.match for progress in state.progress.values())]
-    index = sorted(copies, reverse=True)[state.config.quorum - 1]
+    match = {peer: progress.match for peer, progress in state.progress.items()}
+    match[state.config.node_id] = state.log.stored
+    index = state.memberships.active.agreed(match)
     # An older term's entry could still be replaced although a majority has it (paper figure 8):
     # it is committed by the first entry of this term behind it, never by counting (R3).
     if index <= state.commit or state.log.term(index) != state.term:
         return
     newly = state.log.slice(state.commit + 1, index)
     state.uncommitted_bytes -= sum(len(entry.data) for entry in newly)
-    state.commit = index
+    commit_to(state, index, now_ms)
     state.replicate_due = True
     if state.commit_notice_due_ms is None:
         state.commit_notice_due_ms = now_ms + state.config.commit_notice_ms
@@ -249,8 +339,9 @@ def advance_commit(state: NodeState, now_ms: int) -> None:
 def check_quorum(state: NodeState, now_ms: int) -> None:
     """Step down, and so fall silent, when no majority was heard for an election timeout (R13)."""
     state.quorum_check_due_ms = now_ms + state.config.election_timeout_ms
-    heard = 1 + sum(progress.is_active for progress in state.progress.values())
-    state.quorum_heard = heard >= state.config.quorum
+    heard = {peer for peer, progress in state.progress.items() if progress.is_active}
+    heard.add(state.config.node_id)
+    state.quorum_heard = state.memberships.active.has_quorum(heard)
     for progress in state.progress.values():
         progress.is_active = False
     if not state.quorum_heard:
@@ -260,6 +351,15 @@ def check_quorum(state: NodeState, now_ms: int) -> None:
 def on_follower_lost(state: NodeState, peer: NodeId) -> None:
     """What was on the way to this follower is probably lost: feel the way again (R27)."""
     progress = state.progress.get(peer)
-    if progress is not None and not progress.is_probing:
+    if progress is not None and progress.phase is Phase.REPLICATE:
         progress.probe(progress.match + 1)
+        state.replicate_due = True
+
+
+def on_snapshot_sent(state: NodeState, peer: NodeId, *, ok: bool) -> None:
+    """The shell has ended sending a snapshot: feel the way again."""
+    progress = state.progress.get(peer)
+    if progress is not None and progress.phase is Phase.SNAPSHOT:
+        progress.end_snapshot(arrived=ok)
+        progress.is_active = progress.is_active and ok  # a failed one waits for a sign of life
         state.replicate_due = True

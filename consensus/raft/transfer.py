@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from consensus.raft.election import campaign
 from consensus.raft.events import TransferEnded
+from consensus.raft.membership import NodeId
 from consensus.raft.messages import TimeoutNow
 from consensus.raft.state import NodeState, TransferState
-from consensus.raft.types import DropReason, NodeId, Role
+from consensus.raft.types import DropReason, Role
 
 
 def on_transfer(state: NodeState, target: NodeId | None, now_ms: int) -> None:
@@ -21,7 +22,8 @@ def on_transfer(state: NodeState, target: NodeId | None, now_ms: int) -> None:
     pending = state.transfer
     if pending is not None and chosen == pending.target:
         return
-    if pending is not None or chosen is None or chosen not in state.progress:
+    can_lead = chosen in state.memberships.active.voters and chosen in state.progress
+    if pending is not None or chosen is None or not can_lead:  # never to a learner
         state.outbox.results.append(TransferEnded(target, False))
         return
     state.transfer = TransferState(chosen, now_ms + state.config.election_timeout_ms)
@@ -52,12 +54,15 @@ def on_timeout_now(state: NodeState, message: TimeoutNow, now_ms: int) -> None:
         state.drop(DropReason.UNEXPECTED)
     elif state.storage_full:
         state.drop(DropReason.STORAGE_FULL)
+    elif not state.may_campaign:
+        state.drop(DropReason.UNEXPECTED)
     else:
         campaign(state, now_ms, transfer=True)
 
 
 def _furthest(state: NodeState) -> NodeId | None:
     """Of the followers heard of late, the one with the longest confirmed log."""
-    candidates = [peer for peer in state.config.others if peer in state.progress]
+    voters = state.memberships.active.voters
+    candidates = [peer for peer in voters if peer in state.progress]
     active = [peer for peer in candidates if state.progress[peer].is_active] or candidates
     return max(active, key=lambda peer: state.progress[peer].match, default=None)

@@ -11,10 +11,11 @@ progress.
 
 from __future__ import annotations
 
-from consensus.raft.events import TransferEnded
+from consensus.raft.events import Refused, TransferEnded
+from consensus.raft.membership import NodeId
 from consensus.raft.progress import Progress
 from consensus.raft.state import NodeState
-from consensus.raft.types import Entry, EntryKind, NodeId, Role
+from consensus.raft.types import Entry, EntryKind, RefusalReason, Role
 
 # A follower whose connection to the leader broke asks the others this soon.
 LOST_LEADER_DELAY_MS = (50, 250)
@@ -24,7 +25,7 @@ def reset_election_timer(state: NodeState, now_ms: int) -> None:
     """A new random value each time (R29)."""
     timeout_ms = state.config.election_timeout_ms
     drawn_ms = state.rng.randrange(timeout_ms, 2 * timeout_ms)
-    state.election_due_ms = now_ms + drawn_ms + state.config.priority_ms
+    state.election_due_ms = now_ms + drawn_ms + state.priority_ms
 
 
 def shorten_election_timer(state: NodeState, now_ms: int) -> None:
@@ -34,7 +35,7 @@ def shorten_election_timer(state: NodeState, now_ms: int) -> None:
     voter that still hears the leader ignores it (R12, R13). Without a majority that lost the
     leader as well, nothing happens but a few messages.
     """
-    delay_ms = state.rng.randrange(*LOST_LEADER_DELAY_MS) + state.config.priority_ms
+    delay_ms = state.rng.randrange(*LOST_LEADER_DELAY_MS) + state.priority_ms
     if state.election_due_ms is not None:
         state.election_due_ms = min(state.election_due_ms, now_ms + delay_ms)
 
@@ -42,6 +43,7 @@ def shorten_election_timer(state: NodeState, now_ms: int) -> None:
 def become_follower(state: NodeState, term: int, leader: NodeId | None, now_ms: int) -> None:
     """Of `leader`, or of nobody yet. A higher term comes with a fresh vote."""
     was_leader = state.role is Role.LEADER
+    changes_role = state.role is not Role.FOLLOWER or term > state.term
     if state.transfer is not None:
         moved = state.transfer.is_told and term > state.term
         state.outbox.results.append(TransferEnded(state.transfer.target, moved))
@@ -60,7 +62,11 @@ def become_follower(state: NodeState, term: int, leader: NodeId | None, now_ms: 
     state.uncommitted_bytes = 0
     if was_leader:
         state.leader_heard_ms = None
+        for request in state.reads.give_up():
+            state.outbox.results.append(Refused(request, 1, RefusalReason.NOT_CONFIRMED, leader))
         reset_election_timer(state, now_ms)
+    if changes_role:
+        state.note("BecomeFollower")
 
 
 def become_precandidate(state: NodeState, now_ms: int) -> None:
@@ -72,6 +78,7 @@ def become_precandidate(state: NodeState, now_ms: int) -> None:
     state.leader_heard_ms = None
     state.votes = {state.config.node_id}
     reset_election_timer(state, now_ms)
+    state.note("BecomePreCandidate")
 
 
 def become_candidate(state: NodeState, now_ms: int) -> None:
@@ -84,12 +91,13 @@ def become_candidate(state: NodeState, now_ms: int) -> None:
     state.leader_heard_ms = None
     state.votes.clear()
     reset_election_timer(state, now_ms)
+    state.note("BecomeCandidate")
 
 
 def become_leader(state: NodeState, now_ms: int) -> None:
     """Knows nothing of the others' logs but that they voted; appends its first entry (R4)."""
     assert state.role is Role.CANDIDATE
-    assert len(state.votes) >= state.config.quorum
+    assert state.memberships.active.has_quorum(state.votes)
     own_id = state.config.node_id
     state.role = Role.LEADER
     state.leader = own_id
@@ -97,10 +105,16 @@ def become_leader(state: NodeState, now_ms: int) -> None:
     state.votes.clear()
     state.election_due_ms = None
     last_index = state.log.last_index
-    state.progress = {peer: Progress(next=last_index + 1) for peer in state.config.others}
+    state.progress = {
+        peer: Progress(next=last_index + 1)
+        for peer in state.memberships.active.members
+        if peer != own_id
+    }
     pending = state.log.slice(state.commit + 1, last_index)
     state.uncommitted_bytes = sum(len(entry.data) for entry in pending)
+    state.note("BecomeLeader")
     state.append((Entry(last_index + 1, state.term, EntryKind.NOOP, b""),))
+    state.note("Replicate")
     state.heartbeat_due_ms = now_ms + state.config.heartbeat_ms
     state.quorum_check_due_ms = now_ms + state.config.election_timeout_ms
     state.quorum_heard = True  # a majority has just voted

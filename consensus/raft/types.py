@@ -6,14 +6,13 @@ Integers only; times are milliseconds of a monotonic clock that the caller owns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from consensus.errors import ConfigInvalid
-
-NodeId = str
+from consensus.raft.membership import Membership, NodeId
 
 
 class EntryKind(IntEnum):
@@ -21,6 +20,8 @@ class EntryKind(IntEnum):
 
     NOOP = 0  # a new leader's first entry: commits what earlier terms left (paper 8)
     COMMAND = 1
+    MEMBERSHIP = 2  # who votes and who listens from here on, once committed
+    STATE_HASH = 3  # what the state of every replica must hash to at an earlier index
 
 
 class Entry(NamedTuple):
@@ -49,24 +50,46 @@ class HardState(NamedTuple):
 
 
 FRESH = HardState(0, None)
+GENESIS_UNKNOWN = Membership()
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMeta:
+    """What a snapshot of the state machine stands for: everything up to `index` (R20)."""
+
+    index: int
+    term: int
+    membership: Membership  # in force at `index`
+    membership_index: int  # of the entry that brought it; 0: it was there from the beginning
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a storage found at start. `commit` is a hint and may lag (R34)."""
+    """What a storage found at start.
+
+    `commit` is a hint and may lag (R34). `entries` follow (`base_index`, `base_term`); the state
+    machine is at `snapshot`, or at nothing.
+    """
 
     hard: HardState = FRESH
     commit: int = 0
-    entries: tuple[Entry, ...] = ()
+    entries: Sequence[Entry] = ()
+    base_index: int = 0
+    base_term: int = 0
+    snapshot: SnapshotMeta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How one voter behaves. Equal on all voters except `node_id` and `priority_ms`."""
+    """How one node behaves. Equal on all of them except `node_id`, `voters` and `priority_ms`.
+
+    `voters` are those that the cluster began with. A node that comes later has none and learns who
+    votes from the log.
+    """
 
     node_id: NodeId
     cluster_id: str
-    voters: tuple[NodeId, ...]
+    voters: tuple[NodeId, ...] = ()
     heartbeat_ms: int = 150
     election_timeout_ms: int = 800  # drawn anew in [t, 2t) at each reset
     priority_ms: int = 0  # added to the own campaign delay: 0 campaigns first
@@ -78,18 +101,23 @@ class Config:
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_apply_entries: int = 1024  # one page of committed entries
     max_apply_bytes: int = 1024 * 1024
+    keep_entries: int = 10_000  # behind a snapshot, for followers that are a little late (R21)
+    max_promotion_lag: int = 2_000  # entries that a learner may lack when it becomes a voter
+    trace: bool = False  # say every step in `Effects.trace`
 
     def __post_init__(self) -> None:
         if not self.cluster_id:
             raise ConfigInvalid("cluster_id", "must not be empty")
         if len(set(self.voters)) != len(self.voters):
             raise ConfigInvalid("voters", "names one node twice")
-        if self.node_id not in self.voters:
+        if self.voters and self.node_id not in self.voters:
             raise ConfigInvalid("voters", f"does not name {self.node_id!r} itself")
         if not 0 < self.heartbeat_ms * 2 <= self.election_timeout_ms:
             raise ConfigInvalid("heartbeat_ms", "must be at most half of election_timeout_ms")
         if self.priority_ms < 0 or self.commit_notice_ms < 0:
             raise ConfigInvalid("priority_ms", "delays must not be negative")
+        if self.keep_entries < 0 or self.max_promotion_lag < 0:
+            raise ConfigInvalid("keep_entries", "must not be negative")
         for name in (
             "max_append_bytes",
             "max_entry_bytes",
@@ -103,14 +131,9 @@ class Config:
                 raise ConfigInvalid(name, "must be at least 1")
 
     @property
-    def quorum(self) -> int:
-        """How many voters make a majority."""
-        return len(self.voters) // 2 + 1
-
-    @property
-    def others(self) -> tuple[NodeId, ...]:
-        """The voters without this node, in the order of the roster."""
-        return tuple(v for v in self.voters if v != self.node_id)
+    def genesis(self) -> Membership:
+        """Who voted before the first change."""
+        return Membership(tuple(sorted(self.voters)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +148,12 @@ class Status:
     applied: int
     last_index: int
     voters: tuple[NodeId, ...]
+    membership: Membership = GENESIS_UNKNOWN
+    membership_index: int = 0
+    is_changing: bool = False  # a membership is on its way, or a joint one is in force
+    base_index: int = 0  # the log begins behind it
+    snapshot_index: int = 0
+    fresh_ms: int | None = None  # a follower's state was the leader's at this own time
     match: Mapping[NodeId, int] = field(default_factory=dict)  # leader only
     leader_since_ms: int | None = None
     quorum_ok: bool = False  # a leader heard a quorum, a follower hears its leader
@@ -136,7 +165,7 @@ class Status:
 class DropReason(Enum):
     """Why a peer's message had no effect. Counted, never raised."""
 
-    UNKNOWN_SENDER = "sender is no voter"  # R32
+    UNKNOWN_SENDER = "sender is no member"  # R32
     WRONG_RECIPIENT = "meant for another node"
     STALE_TERM = "term is over"  # R7
     LEADER_HEARD = "vote asked for while a leader is heard"  # R13
@@ -162,6 +191,11 @@ class RefusalReason(Enum):
     TRANSFERRING = "leadership is being handed over"
     FULL = "too many uncommitted bytes"
     TOO_LARGE = "command too large"
+    CHANGE_PENDING = "another change of the members is under way"
+    TERM_NOT_COMMITTED = "this leader has not committed anything of its own yet"  # R22
+    NOT_CAUGHT_UP = "a new voter must be a learner that has caught up"
+    INVALID_CHANGE = "such a membership is not possible"
+    NOT_CONFIRMED = "the lead was lost before a quorum confirmed it"
 
 
 class StorageFault(Enum):

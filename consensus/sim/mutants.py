@@ -49,7 +49,7 @@ def _commit_by(state: NodeState, now_ms: int, *, own: int, any_term: bool) -> No
     if state.role is not Role.LEADER:
         return
     copies = sorted([own, *(p.match for p in state.progress.values())], reverse=True)
-    index = copies[state.config.quorum - 1]
+    index = copies[(len(state.config.voters) // 2 + 1) - 1]
     if index > state.commit and (any_term or state.log.term(index) == state.term):
         state.commit = index
         state.commit_notice_due_ms = now_ms
@@ -68,7 +68,7 @@ def _counts_votes_by_number(state: NodeState, voter: NodeId, now_ms: int) -> Non
     while name in state.votes:
         name += "+"
     state.votes.add(name)
-    if len(state.votes) >= state.config.quorum:
+    if len(state.votes) >= (len(state.config.voters) // 2 + 1):
         transitions.become_leader(state, now_ms)
 
 
