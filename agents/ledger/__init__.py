@@ -54,6 +54,12 @@ from agents.ledger.parsing import (
     refusal_of_completion,
     refusal_of_spec,
 )
+from agents.ledger.snapshot import (
+    LedgerChanged,
+    LedgerSnapshotInvalid,
+    SnapshotFault,
+    SnapshotReader,
+)
 from agents.ledger.task import Task
 from agents.ledger.views import JobView, TaskView, Work
 
@@ -76,6 +82,8 @@ __all__ = [
     "Lease",
     "LeaseRef",
     "Ledger",
+    "LedgerChanged",
+    "LedgerSnapshotInvalid",
     "Move",
     "Outcome",
     "PeerEnd",
@@ -83,6 +91,8 @@ __all__ = [
     "Refused",
     "Release",
     "Renewal",
+    "SnapshotFault",
+    "SnapshotReader",
     "State",
     "Task",
     "TaskId",

@@ -1,8 +1,8 @@
 """The task ledger: a deterministic state machine over the committed log.
 
 Every replica applies the same commands in the same order and holds the same tasks. `apply` is the
-only way in; everything else reads. Applying costs in proportion to what changes, so a hundred
-thousand tasks that wait cost nothing.
+way in, and `restore` where the log no longer reaches back; everything else reads. Applying costs
+in proportion to what changes, so a hundred thousand tasks that wait cost nothing.
 
 Ledger time is replicated: each entry carries its leader's reading and applying takes the larger of
 that and the time so far. It stands still without a leader, so a failover only lengthens leases,
@@ -29,6 +29,7 @@ from agents.ledger.model import (
 )
 from agents.ledger.outcome import Applied, Outcome, Refused, Verdict
 from agents.ledger.rules import RULES
+from agents.ledger.snapshot import SnapshotReader, write
 from agents.ledger.state import LedgerState, check
 from agents.ledger.task import Task
 from agents.ledger.views import JobView, TaskView, Work, view_of, work_of
@@ -66,6 +67,37 @@ class Ledger:
     def check_invariants(self) -> None:
         """Assert that tasks, indexes and counts agree; linear in the number of tasks."""
         check(self._state)
+
+    # Snapshots
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The whole state in chunks of 64 KiB, each made when it is asked for; `snapshot` has the
+        format. Equal ledgers give equal bytes. Apply nothing before the last chunk.
+
+        Raises:
+            LedgerChanged: while it goes on, if something was applied all the same.
+        """
+        return write(self._state)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Hold what the ledger held that these chunks are a snapshot of, cut anywhere, and nothing
+        else. `refused` goes on counting.
+
+        Raises:
+            LedgerSnapshotInvalid: they are none, or damaged; this ledger is what it was.
+        """
+        reader = SnapshotReader()
+        for chunk in chunks:
+            reader.feed(chunk)
+        self.adopt(reader)
+
+    def adopt(self, reader: SnapshotReader) -> None:
+        """`restore` for a caller that fed the reader itself, a chunk per turn of its loop.
+
+        Raises:
+            LedgerSnapshotInvalid: what it was fed is no snapshot, or damaged.
+        """
+        self._state = reader.finish()
 
     # Time and counts
 

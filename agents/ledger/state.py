@@ -120,8 +120,30 @@ class LedgerState:
             self.pending.add(task)
         elif after in FINAL_STATES:
             task.finished_ms = self.time_ms
-            self.finished[task.spec.task_id] = task
-            self.finished_bytes += _size_of(task)
+            self.add_finished(task)
+
+    def add_finished(self, task: Task) -> None:
+        """Behind those that were final before it."""
+        self.finished[task.spec.task_id] = task
+        self.finished_bytes += _size_of(task)
+
+    def open_job(self, job: str) -> None:
+        """Give a job its place among the jobs before its first task comes back."""
+        self.jobs[job] = _no_counts()
+
+    def put_back(self, task: Task) -> None:
+        """A task out of a snapshot, in order of submission, its job open. One that is leased or
+        final still has to take its place in `leases` or `finished`, which have orders of their
+        own."""
+        spec = task.spec
+        self.tasks[spec.task_id] = task
+        if spec.key is not None:
+            self.keys[(spec.skill, spec.key)] = spec.task_id
+        self.counts[task.state] += 1
+        if spec.job is not None:
+            self.jobs[spec.job][task.state] += 1
+        if task.state is State.PENDING:
+            self.pending.add(task)
 
     def _move(self, task: Task, move: Move) -> State:
         before = task.state

@@ -1,0 +1,303 @@
+"""A whole ledger as bytes, and back: what a replica needs that no longer gets the log.
+
+One stream of msgpack values, which may be cut into chunks anywhere:
+
+    ["conclave ledger", version, index, time_ms, next_sequence]
+    [JOBS, name, ...]                               in the order in which jobs appeared
+    [TASK, spec, sequence, submitted_ms, state, attempts, executions, token, lease, finished_ms,
+           result, error, history]                  by sequence
+    [LEASES, sequence, ...]                         by holder, in the order of the grants
+    [FINISHED, sequence, ...]                       in the order in which they became final
+    [END]
+    32 bytes of BLAKE2b over everything before      as one msgpack bin, always 34 bytes long
+
+`lease` is nil or [peer, agent, incarnation, assigned_ms, deadline_ms]; its token is the task's.
+The orders are kept because they decide the order of later verdicts, and what is forgotten first.
+Counts and the other indexes follow from the tasks and are built anew.
+
+Invariants: equal ledgers give equal bytes, whether they came from a log or from a snapshot; what is
+read is checked in full before anyone sees it; memory for what was read grows only with bytes that
+arrived, whatever lengths they claim.
+What this module does not know: files, the network, who asks, what the log holds. The counts of
+refusals are a replica's own and are not in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import IntEnum, StrEnum
+from hashlib import blake2b
+from hmac import compare_digest
+from itertools import islice
+from typing import Any, Final
+
+import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
+
+from agents.errors import AgentsError, MisuseError
+from agents.ledger.model import (
+    FINAL_STATES,
+    MAX_PAYLOAD_BYTES,
+    MAX_RESULT_BYTES,
+    MAX_TIME_MS,
+    State,
+)
+from agents.ledger.snapshot_rows import fault_of, parse_task, row_of
+from agents.ledger.state import LedgerState
+from agents.ledger.task import Task
+
+MAGIC: Final = "conclave ledger"
+VERSION: Final = 1
+CHUNK_BYTES: Final = 64 * 1024
+
+_DIGEST_BYTES: Final = 32
+_TRAILER_BYTES: Final = 2 + _DIGEST_BYTES
+_BATCH: Final = 1000  # sequences or names in one record
+_MAX_RECORD_BYTES: Final = MAX_PAYLOAD_BYTES + MAX_RESULT_BYTES + 256 * 1024
+
+
+class Tag(IntEnum):
+    """What a record holds. Numbers are stored and sent: never reuse one. They only grow."""
+
+    JOBS = 1
+    TASK = 2
+    LEASES = 3
+    FINISHED = 4
+    END = 5
+
+
+class SnapshotFault(StrEnum):
+    """Why bytes are no snapshot."""
+
+    FOREIGN = "it does not begin like one"
+    VERSION = "its version is not known here"
+    TRUNCATED = "its end is missing"
+    TRAILING = "bytes follow its end"
+    CHECKSUM = "its checksum does not match"
+    MALFORMED = "a record is not of its shape"
+    INCONSISTENT = "its records contradict each other"
+
+
+class LedgerSnapshotInvalid(AgentsError):
+    """Bytes that are no snapshot of a ledger, or a damaged one. Nothing was changed by them."""
+
+    def __init__(self, fault: SnapshotFault, detail: str = "") -> None:
+        more = f" ({detail})" if detail else ""
+        super().__init__(
+            f"a snapshot of the task ledger was refused: {fault.value}{more}; fetch another"
+        )
+        self.fault = fault
+        self.detail = detail
+
+
+class LedgerChanged(MisuseError):
+    """An entry was applied while a snapshot was being taken; what was taken is of no use."""
+
+    def __init__(self, begun_at: int, now_at: int) -> None:
+        super().__init__(
+            f"the ledger went from index {begun_at} to {now_at} while a snapshot was taken;"
+            " apply nothing between its chunks, or take it again"
+        )
+        self.begun_at = begun_at
+        self.now_at = now_at
+
+
+def write(state: LedgerState) -> Iterator[bytes]:
+    """Chunks of CHUNK_BYTES, the last one shorter, each made when it is asked for.
+
+    Raises:
+        LedgerChanged: an entry was applied between two of them.
+    """
+    index = state.index
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    waiting = bytearray()
+    for record in _records(state):
+        digest.update(record)
+        waiting += record
+        while len(waiting) >= CHUNK_BYTES:
+            yield bytes(waiting[:CHUNK_BYTES])
+            del waiting[:CHUNK_BYTES]
+            if state.index != index:
+                raise LedgerChanged(index, state.index)
+    waiting += _trailer(digest.digest())
+    yield bytes(waiting[:CHUNK_BYTES])
+    if len(waiting) > CHUNK_BYTES:
+        yield bytes(waiting[CHUNK_BYTES:])
+
+
+class SnapshotReader:
+    """Takes chunks of any size, so that a caller may breathe between them."""
+
+    def __init__(self) -> None:
+        self._builder = _Builder()
+        self._digest = blake2b(digest_size=_DIGEST_BYTES)
+        self._tail = b""  # the latest bytes: the trailer, if nothing follows
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            use_list=True,
+            max_buffer_size=_MAX_RECORD_BYTES + CHUNK_BYTES,
+            max_str_len=64 * 1024,
+            max_bin_len=max(MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES),
+            max_array_len=_BATCH + 1,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        """
+        Raises:
+            LedgerSnapshotInvalid: damage that shows already; the reader is of no more use.
+        """
+        for start in range(0, len(chunk), CHUNK_BYTES):
+            self._feed(bytes(chunk[start : start + CHUNK_BYTES]))
+
+    def finish(self) -> LedgerState:
+        """
+        Raises:
+            LedgerSnapshotInvalid.
+        """
+        if len(self._tail) < _TRAILER_BYTES:
+            raise LedgerSnapshotInvalid(SnapshotFault.TRUNCATED)
+        self._builder.check_ended()
+        if not compare_digest(self._tail, _trailer(self._digest.digest())):
+            raise LedgerSnapshotInvalid(SnapshotFault.CHECKSUM)
+        return self._builder.finish()
+
+    def _feed(self, piece: bytes) -> None:
+        data = self._tail + piece
+        body, self._tail = data[:-_TRAILER_BYTES], data[-_TRAILER_BYTES:]
+        self._digest.update(body)
+        try:
+            self._unpacker.feed(body)
+            for record in self._unpacker:
+                self._builder.take(record)
+        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+            raise LedgerSnapshotInvalid(SnapshotFault.MALFORMED, "no msgpack") from None
+        except msgpack.BufferFull:
+            raise LedgerSnapshotInvalid(SnapshotFault.MALFORMED, "a record too large") from None
+
+
+class _Builder:
+    """Records into a state, each judged when it comes and the whole at the end."""
+
+    def __init__(self) -> None:
+        self._state = LedgerState()
+        self._by_sequence: dict[int, Task] = {}
+        self._tag: int | None = None  # None: the header is still to come
+        self._newest = -1
+        self._placed: set[int] = set()  # only asked, never walked
+
+    def take(self, record: Any) -> None:
+        if self._tag is None:
+            self._take_header(record)
+            return
+        if self._tag == Tag.END:
+            raise LedgerSnapshotInvalid(SnapshotFault.TRAILING)
+        if not isinstance(record, list) or not record or type(record[0]) is not int:
+            raise _malformed("a record without a tag")
+        tag, fields = record[0], record[1:]
+        if tag < self._tag:
+            raise _malformed("records out of order")
+        self._tag = tag
+        match tag:
+            case Tag.TASK:
+                self._take_task(fields)
+            case Tag.JOBS:
+                self._take_jobs(fields)
+            case Tag.LEASES | Tag.FINISHED:
+                for sequence in fields:
+                    self._take_place(tag, sequence)
+            case Tag.END if not fields:
+                pass
+            case _:
+                raise _malformed(f"a record of kind {tag}")
+
+    def check_ended(self) -> None:
+        if self._tag != Tag.END:
+            raise LedgerSnapshotInvalid(SnapshotFault.TRUNCATED)
+
+    def finish(self) -> LedgerState:
+        """The state, once every task is where its state says and every job has a task."""
+        state = self._state
+        placed = len(state.leases) + len(state.finished)
+        if placed != sum(state.counts[kind] for kind in (State.ASSIGNED, *sorted(FINAL_STATES))):
+            raise _inconsistent("a task is missing among leases or finished tasks")
+        if not all(any(counts.values()) for counts in state.jobs.values()):
+            raise _inconsistent("a job without tasks")
+        return state
+
+    def _take_header(self, record: Any) -> None:
+        if not isinstance(record, list) or not record or record[0] != MAGIC:
+            raise LedgerSnapshotInvalid(SnapshotFault.FOREIGN)
+        if len(record) < 2 or type(record[1]) is not int or record[1] != VERSION:
+            raise LedgerSnapshotInvalid(SnapshotFault.VERSION)
+        numbers = record[2:]
+        if len(numbers) != 3 or not all(type(n) is int and 0 <= n <= MAX_TIME_MS for n in numbers):
+            raise _malformed("the header")
+        self._state.index, self._state.time_ms, self._state.next_sequence = numbers
+        self._tag = 0
+
+    def _take_jobs(self, names: list[Any]) -> None:
+        for name in names:
+            if type(name) is not str or name in self._state.jobs:
+                raise _malformed("a job's name")
+            self._state.open_job(name)
+
+    def _take_task(self, fields: list[Any]) -> None:
+        task = parse_task(fields)
+        if task is None:
+            raise _malformed("a task")
+        fault = fault_of(task, self._state)
+        if fault is None and task.sequence <= self._newest:
+            fault = "not by sequence"
+        if fault is not None:
+            raise _inconsistent(f"task {task.task_id}: {fault}")
+        self._newest = task.sequence
+        self._by_sequence[task.sequence] = task
+        self._state.put_back(task)
+
+    def _take_place(self, tag: int, sequence: Any) -> None:
+        task = self._by_sequence.get(sequence) if type(sequence) is int else None
+        if task is None or sequence in self._placed:
+            raise _inconsistent("a place for no task, or for one that has it already")
+        self._placed.add(sequence)
+        if tag == Tag.LEASES and task.lease is not None:
+            self._state.leases.add(task)
+        elif tag == Tag.FINISHED and task.state in FINAL_STATES:
+            self._state.add_finished(task)
+        else:
+            raise _inconsistent(f"task {task.task_id} in a place that is not its own")
+
+
+def _records(state: LedgerState) -> Iterator[bytes]:
+    pack = msgpack.Packer(use_bin_type=True).pack
+    yield pack([MAGIC, VERSION, state.index, state.time_ms, state.next_sequence])
+    for names in _batches(state.jobs):
+        yield pack([Tag.JOBS, *names])
+    for task in state.tasks.values():  # a new task is the last: they are by sequence
+        yield pack([Tag.TASK, *row_of(task)])
+    for sequences in _batches(task.sequence for task in state.leases):
+        yield pack([Tag.LEASES, *sequences])
+    for sequences in _batches(task.sequence for task in state.finished.values()):
+        yield pack([Tag.FINISHED, *sequences])
+    yield pack([Tag.END])
+
+
+def _batches(values: Iterable[Any]) -> Iterator[list[Any]]:
+    """`itertools.batched` is not in every Python that we run on."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def _trailer(digest: bytes) -> bytes:
+    packed: bytes = msgpack.packb(digest, use_bin_type=True)
+    assert len(packed) == _TRAILER_BYTES
+    return packed
+
+
+def _malformed(detail: str) -> LedgerSnapshotInvalid:
+    return LedgerSnapshotInvalid(SnapshotFault.MALFORMED, detail)
+
+
+def _inconsistent(detail: str) -> LedgerSnapshotInvalid:
+    return LedgerSnapshotInvalid(SnapshotFault.INCONSISTENT, detail)
