@@ -2,13 +2,17 @@
 
     header   version u8 | kind u8 | cluster 16 bytes
              sender u16 + UTF-8 | recipient u16 + UTF-8 | term u64
-    body     fixed fields of the kind; appends end with their entries
+    body     fixed fields of the kind; appends end with their entries, installs with a meta
     entry    index u64 | term u64 | kind u8 | size u32 | data
+    meta     index u64 | term u64 | membership index u64 | size u32 | membership
     trailer  CRC-32 of all before it
 
 The cluster's id is hashed to 16 bytes, so that a message of another cluster is told apart whatever
-its node ids. What this module does not know: who sent the bytes (the caller says), and whether a
-message makes sense.
+its node ids. An entry of kind MEMBERSHIP is read far enough to know that it is one: the core takes
+it for granted. A membership of size 0 stands for one that nobody knew yet.
+
+What this module does not know: who sent the bytes (the caller says), and whether a message makes
+sense.
 """
 
 from __future__ import annotations
@@ -16,13 +20,19 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NoReturn
 
-from consensus.errors import MessageFault, MessageRefused
+from consensus.errors import MembershipInvalid, MessageFault, MessageRefused
+from consensus.raft.membership import Membership, NodeId
 from consensus.raft.messages import (
     AppendEntries,
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
     Message,
     PreVote,
     PreVoteReply,
@@ -30,32 +40,64 @@ from consensus.raft.messages import (
     RequestVoteReply,
     TimeoutNow,
 )
-from consensus.raft.types import Entry, EntryKind, NodeId
+from consensus.raft.types import Entry, EntryKind, SnapshotMeta
 
-VERSION = 1
+VERSION = 2
 MAX_NUMBER = 2**62  # what every storage can hold
 
 _HEAD = struct.Struct(">BB16s")
 _SIZE = struct.Struct(">H")
 _TERM = struct.Struct(">Q")
 _ENTRY = struct.Struct(">QQBI")
+_META = struct.Struct(">QQQI")
 _CRC = struct.Struct(">I")
+_ENTRY_KINDS = tuple(EntryKind)
+_MEMBERSHIP = EntryKind.MEMBERSHIP
 
-# Kind number -> (class, layout of its fields after term).
-_KINDS: dict[int, tuple[type, struct.Struct]] = {
-    1: (PreVote, struct.Struct(">QQ")),
-    2: (PreVoteReply, struct.Struct(">?")),
-    3: (RequestVote, struct.Struct(">QQ?")),
-    4: (RequestVoteReply, struct.Struct(">?")),
-    5: (AppendEntries, struct.Struct(">QQQI")),
-    6: (AppendEntriesReply, struct.Struct(">?QQQ")),
-    7: (Heartbeat, struct.Struct(">Q")),
-    8: (HeartbeatReply, struct.Struct(">")),
-    9: (TimeoutNow, struct.Struct(">")),
+_Fields = Callable[[Any], tuple[int, ...]]
+
+
+def _fields(*names: str) -> _Fields:
+    if len(names) == 1:
+        (name,) = names
+        return lambda message: (getattr(message, name),)
+    return attrgetter(*names) if names else lambda message: ()
+
+
+# Kind number -> (class, layout of its fields after term, how to get them). The order is that of
+# the class, except that what has no fixed size stands last: entries (as a count) and the meta.
+_KINDS: dict[int, tuple[type, struct.Struct, _Fields]] = {
+    1: (PreVote, struct.Struct(">QQQ"), _fields("last_index", "last_term", "config_index")),
+    2: (PreVoteReply, struct.Struct(">?"), _fields("granted")),
+    3: (
+        RequestVote,
+        struct.Struct(">QQ?Q"),
+        _fields("last_index", "last_term", "transfer", "config_index"),
+    ),
+    4: (RequestVoteReply, struct.Struct(">?"), _fields("granted")),
+    5: (
+        AppendEntries,
+        struct.Struct(">QQQQI"),
+        lambda m: (m.prev_index, m.prev_term, m.commit, m.config_index, len(m.entries)),
+    ),
+    6: (
+        AppendEntriesReply,
+        struct.Struct(">?QQQ"),
+        _fields("accepted", "index", "hint_index", "hint_term"),
+    ),
+    7: (
+        Heartbeat,
+        struct.Struct(">QQQQQ"),
+        _fields("commit", "config_index", "read", "known_commit", "echo_ms"),
+    ),
+    8: (HeartbeatReply, struct.Struct(">QQ"), _fields("read", "stamp_ms")),
+    9: (TimeoutNow, struct.Struct(">"), _fields()),
+    10: (InstallSnapshot, struct.Struct(">Q"), _fields("config_index")),
 }
-_NUMBERS = {kind: number for number, (kind, _) in _KINDS.items()}
+_NUMBERS = {kind: (number, layout, get) for number, (kind, layout, get) in _KINDS.items()}
 
 
+@lru_cache(maxsize=64)
 def cluster_tag(cluster_id: str) -> bytes:
     """The 16 bytes that stand for a cluster."""
     return hashlib.blake2b(cluster_id.encode(), digest_size=16).digest()
@@ -63,18 +105,20 @@ def cluster_tag(cluster_id: str) -> bytes:
 
 def encode_message(cluster_id: str, message: Message) -> bytes:
     """The message as bytes."""
-    number = _NUMBERS[type(message)]
+    number, layout, get = _NUMBERS[type(message)]
     parts = [
-        _HEAD.pack(VERSION, number, cluster_tag(cluster_id)),
-        _text(message.sender),
-        _text(message.to),
+        bytes((VERSION, number)),
+        _address(cluster_id, message.sender, message.to),
         _TERM.pack(message.term),
-        _fields(number, message),
+        layout.pack(*get(message)),
     ]
-    if isinstance(message, AppendEntries):
-        for entry in message.entries:
-            parts.append(_ENTRY.pack(entry.index, entry.term, entry.kind, len(entry.data)))
-            parts.append(entry.data)
+    if type(message) is AppendEntries:
+        pack = _ENTRY.pack
+        for index, term, kind, data in message.entries:
+            parts.append(pack(index, term, kind, len(data)))
+            parts.append(data)
+    elif type(message) is InstallSnapshot:
+        parts.append(encode_meta(message.meta))
     body = b"".join(parts)
     return body + _CRC.pack(zlib.crc32(body))
 
@@ -85,83 +129,131 @@ def decode_message(cluster_id: str, data: bytes, *, sender: NodeId, recipient: N
     Raises:
         MessageRefused: they are none, or none for us; `fault` says why.
     """
-    if len(data) < _HEAD.size + _CRC.size:
-        raise MessageRefused(MessageFault.TRUNCATED)
-    body = memoryview(data)[: -_CRC.size]
-    version, number, tag = _HEAD.unpack_from(body)
-    if version != VERSION:
-        raise MessageRefused(MessageFault.VERSION)
-    if _CRC.unpack(data[-_CRC.size :])[0] != zlib.crc32(body):
-        raise MessageRefused(MessageFault.CHECKSUM)
-    if tag != cluster_tag(cluster_id):
-        raise MessageRefused(MessageFault.CLUSTER)
+    number, body, at = opened(cluster_id, data, sender=sender, recipient=recipient)
     if number not in _KINDS:
         raise MessageRefused(MessageFault.KIND)
     try:
-        return _read(number, body, sender, recipient)
-    except (struct.error, UnicodeDecodeError):
+        return _read(number, body, at, sender, recipient)
+    except struct.error:
         raise MessageRefused(MessageFault.TRUNCATED) from None
 
 
-def _read(number: int, body: memoryview, sender: NodeId, recipient: NodeId) -> Message:
-    said_sender, at = _read_text(body, _HEAD.size)
-    said_recipient, at = _read_text(body, at)
-    if said_sender != sender:
-        raise MessageRefused(MessageFault.SENDER)
-    if said_recipient != recipient:
-        raise MessageRefused(MessageFault.RECIPIENT)
+def opened(
+    cluster_id: str, data: bytes, *, sender: NodeId, recipient: NodeId
+) -> tuple[int, bytes, int]:
+    """The kind number, the bytes without their checksum, and where the term stands in them.
+
+    Raises:
+        MessageRefused: they are not sealed like this, or not from there to here.
+    """
+    if len(data) < _HEAD.size + _CRC.size:
+        raise MessageRefused(MessageFault.TRUNCATED)
+    if data[0] != VERSION:
+        raise MessageRefused(MessageFault.VERSION)
+    body = data[: -_CRC.size]
+    if _CRC.unpack_from(data, len(body))[0] != zlib.crc32(body):
+        raise MessageRefused(MessageFault.CHECKSUM)
+    address = _address(cluster_id, sender, recipient)
+    if not body.startswith(address, 2):
+        _refuse_address(cluster_id, body, sender, recipient)
+    return body[1], body, 2 + len(address)
+
+
+def sealed(number: int, cluster_id: str, sender: NodeId, to: NodeId, *parts: bytes) -> bytes:
+    """The opposite of `opened`: the parts behind a header, with their checksum."""
+    body = b"".join((bytes((VERSION, number)), _address(cluster_id, sender, to), *parts))
+    return body + _CRC.pack(zlib.crc32(body))
+
+
+def encode_meta(meta: SnapshotMeta) -> bytes:
+    """What a snapshot stands for, as bytes: equal ones give equal bytes."""
+    membership = meta.membership.encode() if meta.membership.voters else b""
+    head = _META.pack(meta.index, meta.term, meta.membership_index, len(membership))
+    return head + membership
+
+
+def decode_meta(data: bytes, at: int = 0) -> tuple[SnapshotMeta, int]:
+    """The meta that begins at `at`, and where it ends.
+
+    Raises:
+        MessageRefused: there is none.
+    """
+    if len(data) - at < _META.size:
+        raise MessageRefused(MessageFault.TRUNCATED)
+    index, term, membership_index, size = _META.unpack_from(data, at)
+    at += _META.size
+    if size > len(data) - at:
+        raise MessageRefused(MessageFault.TRUNCATED)
+    if max(index, term) > MAX_NUMBER or membership_index > index:
+        raise MessageRefused(MessageFault.RANGE)
+    membership = _membership(data[at : at + size]) if size else Membership()
+    return SnapshotMeta(index, term, membership, membership_index), at + size
+
+
+def _read(number: int, body: bytes, at: int, sender: NodeId, recipient: NodeId) -> Message:
     (term,) = _TERM.unpack_from(body, at)
-    kind, layout = _KINDS[number]
-    fields = layout.unpack_from(body, at + _TERM.size)
+    kind, layout, _ = _KINDS[number]
+    fields: tuple[Any, ...] = layout.unpack_from(body, at + _TERM.size)
     if max((term, *fields)) > MAX_NUMBER:
         raise MessageRefused(MessageFault.RANGE)
     at += _TERM.size + layout.size
     if kind is AppendEntries:
-        entries, at = _read_entries(body, at, fields[3])
-        fields = (*fields[:3], entries)
+        *first, config_index, count = fields
+        entries, at = _read_entries(body, at, count)
+        fields = (*first, entries, config_index)
+    elif kind is InstallSnapshot:
+        meta, at = decode_meta(body, at)
+        fields = (meta, *fields)
     if at != len(body):
         raise MessageRefused(MessageFault.TRAILING)
     message: Message = kind(sender, recipient, term, *fields)
     return message
 
 
-def _fields(number: int, message: Message) -> bytes:
-    layout = _KINDS[number][1]
-    match message:
-        case PreVote():
-            return layout.pack(message.last_index, message.last_term)
-        case RequestVote():
-            return layout.pack(message.last_index, message.last_term, message.transfer)
-        case PreVoteReply() | RequestVoteReply():
-            return layout.pack(message.granted)
-        case AppendEntries():
-            return layout.pack(
-                message.prev_index, message.prev_term, message.commit, len(message.entries)
-            )
-        case AppendEntriesReply():
-            return layout.pack(
-                message.accepted, message.index, message.hint_index, message.hint_term
-            )
-        case Heartbeat():
-            return layout.pack(message.commit)
-        case HeartbeatReply() | TimeoutNow():
-            return b""
-
-
-def _read_entries(body: memoryview, at: int, count: int) -> tuple[tuple[Entry, ...], int]:
-    if count * _ENTRY.size > len(body) - at:
+def _read_entries(body: bytes, at: int, count: int) -> tuple[tuple[Entry, ...], int]:
+    end = len(body)
+    if count * _ENTRY.size > end - at:
         raise MessageRefused(MessageFault.ENTRIES)
     entries: list[Entry] = []
+    unpack, head, kinds = _ENTRY.unpack_from, _ENTRY.size, _ENTRY_KINDS
     for _ in range(count):
-        index, term, kind, size = _ENTRY.unpack_from(body, at)
-        at += _ENTRY.size
-        if max(index, term) > MAX_NUMBER:
+        index, term, kind, size = unpack(body, at)
+        at += head
+        if index > MAX_NUMBER or term > MAX_NUMBER:
             raise MessageRefused(MessageFault.RANGE)
-        if size > len(body) - at or kind not in (EntryKind.NOOP, EntryKind.COMMAND):
+        if size > end - at or kind >= len(kinds):
             raise MessageRefused(MessageFault.ENTRIES)
-        entries.append(Entry(index, term, EntryKind(kind), bytes(body[at : at + size])))
+        data = body[at : at + size]
+        if kind == _MEMBERSHIP:
+            _membership(data)
+        entries.append(Entry(index, term, kinds[kind], data))
         at += size
     return tuple(entries), at
+
+
+def _membership(data: bytes) -> Membership:
+    try:
+        return Membership.decode(data)
+    except MembershipInvalid:
+        raise MessageRefused(MessageFault.ENTRIES) from None
+
+
+@lru_cache(maxsize=1024)
+def _address(cluster_id: str, sender: NodeId, recipient: NodeId) -> bytes:
+    """What stands between the kind and the term: the same in every message of two nodes."""
+    return cluster_tag(cluster_id) + _text(sender) + _text(recipient)
+
+
+def _refuse_address(cluster_id: str, body: bytes, sender: NodeId, recipient: NodeId) -> NoReturn:
+    """Say what of the address is wrong."""
+    if body[2 : _HEAD.size] != cluster_tag(cluster_id):
+        raise MessageRefused(MessageFault.CLUSTER)
+    said_sender, at = _read_text(body, _HEAD.size)
+    if said_sender != sender.encode():
+        raise MessageRefused(MessageFault.SENDER)
+    said_recipient, _ = _read_text(body, at)
+    assert said_recipient != recipient.encode()
+    raise MessageRefused(MessageFault.RECIPIENT)
 
 
 def _text(text: str) -> bytes:
@@ -169,9 +261,11 @@ def _text(text: str) -> bytes:
     return _SIZE.pack(len(raw)) + raw
 
 
-def _read_text(body: memoryview, at: int) -> tuple[str, int]:
+def _read_text(body: bytes, at: int) -> tuple[bytes, int]:
+    if len(body) - at < _SIZE.size:
+        raise MessageRefused(MessageFault.TRUNCATED)
     (size,) = _SIZE.unpack_from(body, at)
     at += _SIZE.size
     if size > len(body) - at:
         raise MessageRefused(MessageFault.TRUNCATED)
-    return str(body[at : at + size], "utf-8"), at + size
+    return body[at : at + size], at + size
