@@ -232,10 +232,14 @@ def _read_entries(body: bytes, at: int, count: int) -> tuple[tuple[Entry, ...], 
 
 
 def _membership(data: bytes) -> Membership:
+    """Only in the one form that `Membership.encode` gives: what is decided is the bytes."""
     try:
-        return Membership.decode(data)
-    except MembershipInvalid:
-        raise MessageRefused(MessageFault.ENTRIES) from None
+        membership = Membership.decode(data)
+        if membership.encode() == data:
+            return membership
+    except (MembershipInvalid, UnicodeError):
+        pass
+    raise MessageRefused(MessageFault.ENTRIES)
 
 
 @lru_cache(maxsize=1024)

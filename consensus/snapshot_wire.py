@@ -2,7 +2,7 @@
 
     header   as every message of `codec`; the kinds are 64 (a part) and 65 (its answer)
     part     term u64 | transfer u64 | size u64 | offset u64 | data size u32 | meta | data
-    answer   term u64 | transfer u64 | next offset u64 | status u8
+    answer   transfer u64 | wanted offset u64 | status u8
     trailer  CRC-32 of all before it
 
 The CRC covers one part. Whether the parts together are the snapshot is decided by the digest at the
@@ -27,10 +27,10 @@ MAX_PART_BYTES = 256 * 1024
 _PART_KIND = 64
 _REPLY_KIND = 65
 _PART = struct.Struct(">QQQQI")
-_REPLY = struct.Struct(">QQQB")
+_REPLY = struct.Struct(">QQB")
 
 
-class TransferStatus(IntEnum):
+class PartStatus(IntEnum):
     """What the receiver makes of a transfer. Numbers are sent: never reuse one."""
 
     GO_ON = 0
@@ -54,14 +54,13 @@ class SnapshotPart:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPartReply:
-    """Everything before `next_offset` has arrived."""
+    """Everything before `wanted` has arrived."""
 
     sender: NodeId
     to: NodeId
-    term: int
     transfer: int
-    next_offset: int
-    status: TransferStatus
+    wanted: int
+    status: PartStatus
 
 
 SnapshotFrame = SnapshotPart | SnapshotPartReply
@@ -79,7 +78,7 @@ def encode_snapshot_frame(cluster_id: str, frame: SnapshotFrame) -> bytes:
         head = _PART.pack(frame.term, frame.transfer, frame.size, frame.offset, len(frame.data))
         parts = (head, encode_meta(frame.meta), frame.data)
         return sealed(_PART_KIND, cluster_id, frame.sender, frame.to, *parts)
-    answer = _REPLY.pack(frame.term, frame.transfer, frame.next_offset, frame.status)
+    answer = _REPLY.pack(frame.transfer, frame.wanted, frame.status)
     return sealed(_REPLY_KIND, cluster_id, frame.sender, frame.to, answer)
 
 
@@ -116,9 +115,9 @@ def _read_part(body: bytes, at: int, sender: NodeId, to: NodeId) -> SnapshotPart
 
 
 def _read_reply(body: bytes, at: int, sender: NodeId, to: NodeId) -> SnapshotPartReply:
-    term, transfer, next_offset, status = _REPLY.unpack_from(body, at)
+    transfer, wanted, status = _REPLY.unpack_from(body, at)
     if len(body) != at + _REPLY.size:
         raise MessageRefused(MessageFault.TRAILING)
-    if max(term, next_offset) > MAX_NUMBER or status not in iter(TransferStatus):
+    if wanted > MAX_NUMBER or status not in iter(PartStatus):
         raise MessageRefused(MessageFault.RANGE)
-    return SnapshotPartReply(sender, to, term, transfer, next_offset, TransferStatus(status))
+    return SnapshotPartReply(sender, to, transfer, wanted, PartStatus(status))

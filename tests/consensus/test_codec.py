@@ -30,7 +30,7 @@ from consensus.snapshot_wire import (
     SnapshotFrame,
     SnapshotPart,
     SnapshotPartReply,
-    TransferStatus,
+    PartStatus,
     decode_snapshot_frame,
     encode_snapshot_frame,
     is_snapshot_frame,
@@ -107,15 +107,15 @@ frame = st.one_of(
         SnapshotPartReply,
         name,
         name,
-        number,
         st.integers(0, 2**64 - 1),
         number,
-        st.sampled_from(TransferStatus),
+        st.sampled_from(PartStatus),
     ),
 )
 
 VOTE = RequestVote("a", "b", 7, 3, 2, True, 1)
 META = SnapshotMeta(9, 2, Membership(("a", "b", "c")), 4)
+MUTE = b'[1,["\\ud800"],[],[],[]]'  # JSON, but no name that could ever be written
 PART = SnapshotPart("a", "b", 3, 77, META, 1000, 200, b"bulk")
 
 
@@ -204,7 +204,7 @@ def test_an_entry_of_an_unknown_kind_is_refused() -> None:
 
 
 def test_a_membership_that_is_none_is_refused_before_the_core_sees_it() -> None:
-    for data in (b"", b"[1]", Membership(("a", "a")).encode(), b"[" * 5000):
+    for data in (b"", b"[1]", Membership(("a", "a")).encode(), b"[" * 5000, MUTE):
         entry = Entry(1, 1, EntryKind.MEMBERSHIP, data)
         sent = encode_message("test", AppendEntries("a", "b", 1, 0, 0, 0, (entry,)))
         assert fault_of(sent) is MessageFault.ENTRIES
@@ -283,9 +283,7 @@ def test_each_fault_of_a_part_has_its_name() -> None:
     assert frame_fault_of(resealed(body), sender="c") is MessageFault.SENDER
     assert frame_fault_of(resealed(body), to="c") is MessageFault.RECIPIENT
     assert frame_fault_of(encode_message("test", VOTE)) is MessageFault.KIND
-    answer = encode_snapshot_frame(
-        "test", SnapshotPartReply("a", "b", 3, 77, 204, TransferStatus.GO_ON)
-    )
+    answer = encode_snapshot_frame("test", SnapshotPartReply("a", "b", 77, 204, PartStatus.GO_ON))
     assert frame_fault_of(resealed(answer[:-5] + b"\x09")) is MessageFault.RANGE
     assert fault_of(answer) is MessageFault.KIND
 
