@@ -1,7 +1,21 @@
 """Where a log lies."""
 
-from consensus.storage.base import Storage
+from consensus.storage.base import (
+    SnapshotFile,
+    SnapshotReader,
+    SnapshotStore,
+    SnapshotWriter,
+    Storage,
+)
 from consensus.storage.memory import MemoryStorage
 from consensus.storage.sqlite import SqliteStorage
 
-__all__ = ["MemoryStorage", "SqliteStorage", "Storage"]
+__all__ = [
+    "MemoryStorage",
+    "SnapshotFile",
+    "SnapshotReader",
+    "SnapshotStore",
+    "SnapshotWriter",
+    "SqliteStorage",
+    "Storage",
+]

@@ -27,10 +27,10 @@ from consensus.raft import (
 )
 from consensus.snapshot_wire import (
     MAX_PART_BYTES,
+    PartStatus,
     SnapshotFrame,
     SnapshotPart,
     SnapshotPartReply,
-    PartStatus,
     decode_snapshot_frame,
     encode_snapshot_frame,
     is_snapshot_frame,
