@@ -1,0 +1,89 @@
+"""The latest changes by log index, for those who watch keys.
+
+Bounded by number and bytes; the oldest go first, all of one command together or none. It is not in
+snapshots: after a restore it begins at the snapshot's index, and who asks from before is told to
+read again. Its bounds are a replica's own, they decide no reply of the store.
+
+Invariants: every change of every index above `floor` is in here, in order; none of `floor` or below
+is given out.
+What this module does not know: who watches, how long they wait.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from operator import attrgetter
+from typing import Final
+
+from consensus.kv.model import Change, Changes, FeedCompacted
+
+OVERHEAD_BYTES: Final = 64  # what a change counts beside its key and value
+
+_log_index = attrgetter("log_index")
+
+
+class Feed:
+    """A ring of changes.
+
+    Args:
+        max_changes, max_bytes: it forgets beyond either.
+    """
+
+    def __init__(self, max_changes: int, max_bytes: int) -> None:
+        assert max_changes > 0
+        assert max_bytes > 0
+        self._max_changes = max_changes
+        self._max_bytes = max_bytes
+        self._ring: deque[Change] = deque()
+        self._bytes = 0
+        self.floor = 0  # changes up to this index are forgotten
+
+    def add(self, change: Change) -> None:
+        if change.log_index == self.floor:
+            return  # the start of this command did not fit, so the rest is of no use
+        self._ring.append(change)
+        self._bytes += _size(change)
+        while len(self._ring) > self._max_changes or self._bytes > self._max_bytes:
+            self._forget(self._ring[0].log_index)
+
+    def restart(self, index: int) -> None:
+        """Begin anew behind this index."""
+        self._ring.clear()
+        self._bytes = 0
+        self.floor = index
+
+    def since(
+        self, index: int, limit: int, now: int, *, key: str | None = None, prefix: str = ""
+    ) -> Changes | FeedCompacted:
+        """Changes behind `index`; `now` is the index up to which commands are applied.
+
+        `limit` is exceeded by the rest of a command whose first change was within it.
+        """
+        if index < self.floor:
+            return FeedCompacted(self.floor)
+        ring, found = self._ring, []
+        for place in range(bisect_right(ring, index, key=_log_index), len(ring)):
+            change = ring[place]
+            if len(found) >= max(limit, 1) and change.log_index != found[-1].log_index:
+                return Changes(tuple(found), found[-1].log_index)
+            if change.key == key if key is not None else change.key.startswith(prefix):
+                found.append(change)
+        return Changes(tuple(found), max(index, now))
+
+    def check(self, now: int) -> None:
+        indexes = [change.log_index for change in self._ring]
+        assert indexes == sorted(indexes)
+        assert all(self.floor < index <= now for index in indexes)
+        assert self._bytes == sum(map(_size, self._ring)) <= self._max_bytes
+        assert len(self._ring) <= self._max_changes
+
+    def _forget(self, index: int) -> None:
+        ring = self._ring
+        while ring and ring[0].log_index == index:
+            self._bytes -= _size(ring.popleft())
+        self.floor = index
+
+
+def _size(change: Change) -> int:
+    return OVERHEAD_BYTES + len(change.key) * 4 + len(change.value or b"")
