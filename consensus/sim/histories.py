@@ -54,7 +54,7 @@ UNKNOWN = Fate.UNKNOWN
 Outcome = Done | Fate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Operation(Generic[Op]):
     """One call of one client. A client may have several at once; its name is for the reader."""
 

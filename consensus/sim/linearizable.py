@@ -1,10 +1,10 @@
 """Is there an order of all operations that a correct service could have gone through?
 
 The search of Wing and Gong with Lowe's memory: place one operation after the other, each between
-its beginning and its end, as long as the model agrees; step back where it does not; never enter a
-configuration twice. Keys are judged alone, which is exact (Herlihy and Wing: linearizability is
-local). Refused operations never happen. Unknown ones are placed anywhere after their beginning, or
-nowhere.
+its beginning and its end, as long as the model agrees; go on elsewhere where it does not; never
+enter a configuration twice. Keys are judged alone, which is exact (Herlihy and Wing:
+linearizability is local). Refused operations never happen. Unknown ones are placed anywhere after
+their beginning, or nowhere.
 
 What this module does not know: what operations mean (`models`), who recorded them.
 
@@ -23,6 +23,7 @@ linearizability" (2017); Herlihy and Wing, "Linearizability" (1990).
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -46,7 +47,7 @@ class Verdict(Enum):
     UNDECIDED = "undecided"  # the budget was spent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Judgement(Generic[Op]):
     """A verdict and its evidence. For a violation: how far any order came, and what then failed.
 
@@ -104,17 +105,18 @@ def check(
 
 
 @dataclass(slots=True)
-class _Frame(Generic[State]):
-    """A configuration on the present path: what is placed, the state, what to try next.
+class _Place(Generic[State]):
+    """A configuration: what is placed, the state, and how it was reached.
 
-    Bit n of `placed` is answered operation n, bit n of `used` is unknown operation n.
+    Bit n of `placed` is answered operation n, bit n of `used` is unknown operation n. `step` is the
+    operation that led here from `before`; unknown ones count on behind the answered ones.
     """
 
     placed: int
     used: int
     state: State
-    step: int  # the operation that led here; unknown ones count on behind the answered ones
-    todo: Iterator[int]
+    step: int
+    before: _Place[State] | None
 
 
 class _Search(Generic[Op, State]):
@@ -134,80 +136,84 @@ class _Search(Generic[Op, State]):
         self._windows = _windows(self._answered)
         self._twins = _twins(self._unknown)
         self._seen: dict[tuple[int, State], list[int]] = {}
-        self._best: tuple[int, tuple[int, ...], Hashable] = (0, (), model.initial())
+        self._heap: list[tuple[int, int, int, _Place[State]]] = []
+        self._serial = 0
+        self._furthest = _Place(0, 0, model.initial(), -1, None)
         self.states = 0
 
     def run(self) -> Verdict:
-        """Depth first, earliest end first."""
-        path = [self._enter(0, 0, self._model.initial(), -1)]
-        while path:
-            frame = path[-1]
-            if frame.placed == self._all_placed:
-                return Verdict.LINEARIZABLE
-            if self.states > self._max_states:
+        """Fewest unknown operations first, then furthest first: what could make a configuration
+        superfluous is always looked at before it."""
+        self._push(self._furthest)
+        while self._heap:
+            place = heapq.heappop(self._heap)[-1]
+            if self._is_superfluous(place):
+                continue
+            if self.states == self._max_states:
                 return Verdict.UNDECIDED
-            for number in frame.todo:
-                after = self._place(frame, number)
-                if after is not None:
-                    path.append(after)
-                    break
-            else:
-                self._remember(path)
-                path.pop()
+            self.states += 1
+            self._seen.setdefault((place.placed, place.state), []).append(place.used)
+            if place.placed == self._all_placed:
+                return Verdict.LINEARIZABLE
+            if place.placed.bit_count() > self._furthest.placed.bit_count():
+                self._furthest = place
+            for number in self._candidates(place):
+                self._go(place, number)
         return Verdict.VIOLATION
 
     def evidence(self) -> tuple[tuple[Operation[Op], ...], Hashable, tuple[Operation[Op], ...]]:
         """The longest order that was possible, its state, and what had to come next."""
-        placed, steps, state = self._best
-        prefix = tuple(self._operation(number) for number in steps)
-        window = self._windows[_lowest_zero(placed)]
-        return prefix, state, tuple(self._answered[n] for n in window if not placed >> n & 1)
+        furthest = self._furthest
+        steps: list[int] = []
+        place = furthest
+        while place.before is not None:
+            steps.append(place.step)
+            place = place.before
+        prefix = tuple(self._operation(number) for number in reversed(steps))
+        window = self._windows[_lowest_zero(furthest.placed)]
+        unplaced = tuple(self._answered[n] for n in window if not furthest.placed >> n & 1)
+        return prefix, furthest.state, unplaced
 
-    def _enter(self, placed: int, used: int, state: State, step: int) -> _Frame[State]:
-        self.states += 1
-        self._seen.setdefault((placed, state), []).append(used)
-        return _Frame(placed, used, state, step, self._candidates(placed, used))
-
-    def _candidates(self, placed: int, used: int) -> Iterator[int]:
-        """Whatever began before the first end that is still open. Answered ones come first."""
-        if placed == self._all_placed:
-            return
-        lowest = _lowest_zero(placed)
+    def _candidates(self, place: _Place[State]) -> Iterator[int]:
+        """Whatever began before the first end that is still open, or at the same time."""
+        lowest = _lowest_zero(place.placed)
         end = self._answered[lowest].returned_at
         assert end is not None
         for number in self._windows[lowest]:
-            if not placed >> number & 1:
+            if not place.placed >> number & 1:
                 yield number
         for number, operation in enumerate(self._unknown):
             if operation.invoked_at > end:
                 return
             twin = self._twins[number]
-            if not used >> number & 1 and (twin is None or used >> twin & 1):
+            if not place.used >> number & 1 and (twin is None or place.used >> twin & 1):
                 yield len(self._answered) + number
 
-    def _place(self, frame: _Frame[State], number: int) -> _Frame[State] | None:
-        """The configuration after one more operation, if it is possible and new."""
+    def _go(self, place: _Place[State], number: int) -> None:
+        """Place one more operation, if the model agrees and it is worth it."""
         operation = self._operation(number)
-        state = self._model.step(frame.state, operation.op, operation.outcome)
+        state = self._model.step(place.state, operation.op, operation.outcome)
         if state is None:
-            return None
-        placed, used = frame.placed, frame.used
+            return
+        placed, used = place.placed, place.used
         if number < len(self._answered):
             placed |= 1 << number
-        elif state == frame.state:
-            return None
+        elif state == place.state:
+            return
         else:
             used |= 1 << (number - len(self._answered))
-        if any(known & used == known for known in self._seen.get((placed, state), ())):
-            return None
-        return self._enter(placed, used, state, number)
+        after = _Place(placed, used, state, number, place)
+        if not self._is_superfluous(after):
+            self._push(after)
 
-    def _remember(self, path: Sequence[_Frame[State]]) -> None:
-        """Called where a path ends: the one that places most answers is the evidence."""
-        frame = path[-1]
-        if not self._best[1] or frame.placed.bit_count() > self._best[0].bit_count():
-            steps = tuple(frame.step for frame in path[1:])
-            self._best = (frame.placed, steps, frame.state)
+    def _is_superfluous(self, place: _Place[State]) -> bool:
+        known = self._seen.get((place.placed, place.state), ())
+        return any(fewer & place.used == fewer for fewer in known)
+
+    def _push(self, place: _Place[State]) -> None:
+        self._serial += 1
+        rank = (place.used.bit_count(), -place.placed.bit_count(), self._serial)
+        heapq.heappush(self._heap, (*rank, place))
 
     def _operation(self, number: int) -> Operation[Op]:
         answered = len(self._answered)
