@@ -1,8 +1,9 @@
 """Puts what streams say on the bulk lane, and tries again when the lane has no room.
 
-A chunk that is small shares frames with others, a large one travels beside its envelope without
-being copied. What the lane has no room for stays in its stream; one timer tries again for all of
-them, in turn. What a peer says to itself does without the network.
+What programs write in one turn of the loop leaves at its end, several chunks in one payload: a
+message costs as much as the encryption of many kilobytes. A large chunk travels alone, beside its
+envelope and without being copied. What the lane has no room for stays in its stream; one timer
+tries again for all of them, in turn. What a peer says to itself does without the network.
 
 What this module does not know: what is said, and why.
 
@@ -20,7 +21,7 @@ from keys import PeerId
 from p2p.clock import Clock
 from p2p.errors import P2PError, QueueFull
 from p2p.links import Lane, Transport
-from p2p.streams.messages import say_payload
+from p2p.streams.messages import MAX_JOINED, join_chunks, say_payload
 from p2p.streams.outgoing import Chunk
 from p2p.streams.stream import Stream
 from p2p.streams.verbs import Say, Verb
@@ -29,6 +30,8 @@ from p2p.wire import Envelope, Kind, Priority, encode_envelope
 STREAM = int(Kind.STREAM)
 NORMAL, HIGH = int(Priority.NORMAL), int(Priority.HIGH)
 BODY_FROM_BYTES = 8 * 1024  # from this size on a chunk travels beside its envelope
+ALONE_FROM_BYTES = 256 * 1024  # from this size on joining it costs more than a message
+JOINED_BYTES = 512 * 1024  # of chunks that travel together
 AGAIN_S = 0.005
 MAX_UNSAID = 1024
 
@@ -56,6 +59,7 @@ class Carrier:
         self._arrives = arrives
         self._counts = counts
         self._stalled: dict[Stream, None] = {}
+        self._written: dict[Stream, None] = {}  # in this turn of the loop
         self._unsaid: deque[Answer] = deque()  # of streams that are not here any more
         self._timer: asyncio.TimerHandle | None = None
 
@@ -75,8 +79,8 @@ class Carrier:
                     self._say(stream, say)
                     core.said(say.verb, self._now_ms())
                 elif core.may_send and outgoing.has_unsent():
-                    self._send_chunk(stream, outgoing.next, outgoing.first_unsent())
-                    outgoing.handed_over()
+                    for _ in range(self._send_chunks(stream)):
+                        outgoing.handed_over()
                 else:
                     break
         except QueueFull:
@@ -87,6 +91,17 @@ class Carrier:
             core.link_down(self._now_ms(), wait=True)
         if self._stalled:
             self._stalled.pop(stream, None)
+
+    def pump_soon(self, stream: Stream) -> None:
+        """Do so at the end of this turn of the loop, with what else is written until then."""
+        if not self._written:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._written[stream] = None
+
+    def pump_written(self, stream: Stream) -> None:
+        """Do so now, if anything was written in this turn: no more turns come for it."""
+        if stream in self._written:
+            self.pump(stream)
 
     def answer(self, answer: Answer) -> None:
         """Say something on behalf of a stream that is not here; when there is room."""
@@ -132,6 +147,22 @@ class Carrier:
         one = Envelope(STREAM, ident, number, verb.value, budget_ms, priority, trace, payload)
         self._send(stream.peer_id, one, priority)
 
+    def _send_chunks(self, stream: Stream) -> int:
+        """Send the chunk to hand over next, and those that may travel with it; returns how many
+        these were."""
+        outgoing = stream.core.outgoing
+        run = outgoing.unsent_run(ALONE_FROM_BYTES, JOINED_BYTES, MAX_JOINED)
+        if not run:
+            self._send_chunk(stream, outgoing.next, outgoing.first_unsent())
+            return 1
+        joined = join_chunks(run)
+        beside = len(joined) >= BODY_FROM_BYTES
+        payload, body = (b"", joined) if beside else (joined, None)
+        verb = Verb.CHUNKS.value
+        one = Envelope(STREAM, stream.ident, outgoing.next, verb, 0, NORMAL, b"", payload)
+        self._send(stream.peer_id, one, NORMAL, body)
+        return len(run)
+
     def _send_chunk(self, stream: Stream, number: int, chunk: Chunk | None) -> None:
         ident = stream.ident
         if chunk is None:
@@ -173,6 +204,11 @@ class Carrier:
     def _stall(self, stream: Stream) -> None:
         self._stalled.setdefault(stream)
         self._again_soon()
+
+    def _turn(self) -> None:
+        written, self._written = self._written, {}
+        for stream in written:
+            self.pump(stream)
 
     def _again_soon(self) -> None:
         if self._timer is None:

@@ -3,11 +3,12 @@
 The grammar is in `p2p/PROTOCOL.md`, "Streams". Payloads but those of chunks and faults are arrays;
 a later version may write more behind what we know. Garbage is None.
 
-What this module does not know: transports, streams.
+What this module does not know: transports, streams, which chunks travel together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from p2p.streams.verbs import Say, Verb
@@ -15,6 +16,8 @@ from p2p.wire import MAX_ENVELOPE_BYTES, PayloadError, decode_payload, encode_pa
 
 MAX_OPEN_BYTES = MAX_ENVELOPE_BYTES - 1024  # of a payload; the method's name goes with it
 MAX_NUMBER = 2**62
+MAX_JOINED = 256  # chunks in one payload
+LENGTH_BYTES = 4  # before each of them
 
 
 def open_payload(method: str, payload: bytes, credit: int) -> bytes:
@@ -55,6 +58,28 @@ def read_say(verb: Verb, sequence: int, data: bytes) -> Say | None:
         return None
     credit, epoch, sent = fields[:3]
     return Say(verb, sequence, credit, epoch, sent, is_missing)
+
+
+def join_chunks(chunks: Iterable[bytes | memoryview]) -> bytes:
+    """Return one payload of several chunks, each behind its length."""
+    parts: list[bytes | memoryview] = []
+    for chunk in chunks:
+        parts.append(len(chunk).to_bytes(LENGTH_BYTES, "big"))
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def split_chunks(data: bytes) -> list[bytes] | None:
+    """Return the chunks of such a payload, at least one."""
+    chunks: list[bytes] = []
+    at, size_bytes = 0, len(data)
+    while at < size_bytes:
+        begin = at + LENGTH_BYTES
+        at = begin + int.from_bytes(data[at:begin], "big")
+        if begin > size_bytes or at > size_bytes or len(chunks) == MAX_JOINED:
+            return None
+        chunks.append(data[begin:at])
+    return chunks or None
 
 
 def _fields(data: bytes, at_least: int) -> list[Any] | None:

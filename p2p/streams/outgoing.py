@@ -105,6 +105,24 @@ class Outgoing:
         """Return the chunk to hand over next, with the number `next`; None is the end."""
         return self._waiting[0]
 
+    def unsent_run(self, below_bytes: int, room_bytes: int, most: int) -> list[Chunk]:
+        """Return the chunks at the head that may travel together, none of them when it is one.
+
+        Args:
+            below_bytes: a chunk of this size and above travels alone.
+            room_bytes: for all of them; each takes `LEAST_COST` more than its bytes.
+            most: so many at most.
+        """
+        run: list[Chunk] = []
+        for chunk in self._waiting:
+            if chunk is None or len(chunk) >= below_bytes or len(run) == most:
+                break
+            room_bytes -= len(chunk) + LEAST_COST
+            if room_bytes < 0:
+                break
+            run.append(chunk)
+        return run if len(run) > 1 else []
+
     def handed_over(self) -> None:
         """It has left."""
         chunk = self._waiting.popleft()

@@ -36,6 +36,7 @@ class StreamCalls(NamedTuple):
 
     label: Callable[[PeerId], str]
     pump: Callable[[Stream], None]  # say and send what there is
+    written: Callable[[Stream], None]  # send it at the end of this turn of the loop
     give_up: Callable[[Stream, Exception], None]  # abort with this fault
 
 
@@ -121,7 +122,7 @@ class Stream:
         if outgoing.is_finished or self._writers or not outgoing.may_take(size_bytes):
             await self._wait_for_room(size_bytes)
         outgoing.take(chunk)
-        self._calls.pump(self)
+        self._calls.written(self)
         self._unyielded += size_bytes + CHUNK_COST
         if self._unyielded >= YIELD_COST:
             await self._yield()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from keys import PeerId, Permission, Principal
@@ -33,7 +33,13 @@ from p2p.rpc import Incoming
 from p2p.streams.arriving import Taken
 from p2p.streams.carrier import STREAM, Carrier
 from p2p.streams.core import End, State, StreamCore, StreamSettings
-from p2p.streams.messages import MAX_OPEN_BYTES, open_payload, read_open, read_say
+from p2p.streams.messages import (
+    MAX_OPEN_BYTES,
+    open_payload,
+    read_open,
+    read_say,
+    split_chunks,
+)
 from p2p.streams.outgoing import MAX_KEPT, cost_of
 from p2p.streams.past import Ended
 from p2p.streams.serving import Desk, StreamHandler
@@ -48,6 +54,7 @@ MIN_WINDOW = cost_of(MAX_BODY_BYTES) + 64 * 1024  # a chunk of the largest size 
 WINDOWS = ((8, None), (32, 2 * 1024 * 1024))
 TICK_S = 0.1
 VERBS = {verb.value: verb for verb in Verb}
+CHUNKS = Verb.CHUNKS.value
 
 
 class Streams:
@@ -81,7 +88,7 @@ class Streams:
         self._ticking: asyncio.TimerHandle | None = None
         self.counts: Counter[str] = Counter()
         self._carrier = Carrier(own.peer_id, transport, clock, self.on_envelopes, self.counts)
-        self._calls = StreamCalls(label, self._pump, self._abort)
+        self._calls = StreamCalls(label, self._pump, self._carrier.pump_soon, self._abort)
 
     def serve(
         self, method: str, handler: StreamHandler, permission: Permission, limit: int = 256
@@ -165,15 +172,12 @@ class Streams:
                 self.counts["misplaced_kind"] += 1
             elif stream is None:
                 self._on_stray(peer, one)
+            elif one.target == CHUNKS:
+                self._on_chunks(stream, one.sequence, split_chunks(one.payload), now_ms)
             elif one.target:
                 self._on_verb(stream, one, now_ms)
-            elif stream.core.on_chunk(one.sequence, one.payload, now_ms) is Taken.YES:
-                if stream.is_unread:
-                    self._drop_unread(stream)
-                else:
-                    stream.arrived()
             else:
-                self._check_chunk(stream, one.sequence)
+                self._on_chunks(stream, one.sequence, (one.payload,), now_ms)
 
     def on_link(self, change: LinkChanged) -> None:
         """A connection of the bulk lane came or went."""
@@ -263,6 +267,27 @@ class Streams:
 
     # -- what arrives --------------------------------------------------------------------------
 
+    def _on_chunks(
+        self, stream: Stream, number: int, chunks: Sequence[bytes] | None, now_ms: int
+    ) -> None:
+        """One chunk or several, the first of which has this number; None is garbage."""
+        if chunks is None:
+            self._violated(stream, "its chunks do not fit into what holds them")
+            return
+        core, has_more = stream.core, False
+        for chunk in chunks:
+            if core.on_chunk(number, chunk, now_ms) is Taken.YES:
+                has_more = True
+            else:
+                self._check_chunk(stream, number)
+                if stream.is_over:
+                    return
+            number += 1
+        if has_more and stream.is_unread:
+            self._drop_unread(stream)
+        elif has_more:
+            stream.arrived()
+
     def _on_verb(self, stream: Stream, one: Envelope, now_ms: int) -> None:
         core = stream.core
         verb, sequence, payload = VERBS.get(one.target), one.sequence, one.payload
@@ -342,6 +367,7 @@ class Streams:
         if stream.core.state is State.ENDED:
             return
         self.counts["aborted"] += 1
+        self._carrier.pump_written(stream)  # what was written before is worth something
         fault = encode_fault(error, remote_traceback)
         failure = error if isinstance(error, P2PError) else None
         stream.core.arriving.forget()

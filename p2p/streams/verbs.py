@@ -16,6 +16,7 @@ class Verb(Enum):
     ACCEPT = "accept"
     REFUSE = "refuse"
     CHUNK = ""
+    CHUNKS = "chunks"
     END = "end"
     CREDIT = "credit"
     RESUME = "resume"

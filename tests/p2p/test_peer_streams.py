@@ -14,6 +14,7 @@ from p2p import (
     ConnectionLost,
     HandlerFailed,
     Incoming,
+    Lane,
     MisuseError,
     NoSuchMethod,
     Overloaded,
@@ -73,6 +74,25 @@ def test_chunks_arrive_in_order_with_their_boundaries_and_both_sides_end() -> No
         await until(lambda: not ada.counters()["streams_open"] + ben.counters()["streams_open"])
         with pytest.raises(MisuseError):
             await stream.write(b"more")
+
+    in_lab(scenario)
+
+
+def test_what_is_written_in_one_turn_leaves_in_one_message() -> None:
+    async def scenario(lab: Lab) -> None:
+        ben = lab.peer("ben")
+        sink = Sink(ben)
+        ada, _ = await lab.up("ada", "ben")
+        stream = await ada.open_stream(ben.peer_id, "sink")
+        figures = ada._transport.links()[ben.peer_id].lanes[Lane.BULK]
+        before = figures.envelopes_out
+        for chunk in [b"small"] * 3 + [CHUNK] * 5:
+            await stream.write(chunk)
+        assert stream.sent_bytes == 0
+        await until(lambda: len(sink.received) == 8)
+        figures = ada._transport.links()[ben.peer_id].lanes[Lane.BULK]
+        assert figures.envelopes_out == before + 1
+        assert stream.sent_bytes == 15 + 5 * len(CHUNK)
 
     in_lab(scenario)
 

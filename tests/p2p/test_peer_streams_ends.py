@@ -8,7 +8,7 @@ import pytest
 from peer_lab import Lab, in_lab, until
 
 from keys import Permission
-from p2p import Cancelled, Incoming, Lane, Stream, StreamAborted
+from p2p import Cancelled, HandlerFailed, Incoming, Lane, Stream, StreamAborted
 
 MIB = 2**20
 
@@ -34,6 +34,25 @@ def test_an_abort_is_heard_though_the_lane_was_full() -> None:
         assert ada._transport.queued_bytes(ben.peer_id, Lane.BULK) > 28 * MIB
         streams[5].abort("enough")
         await until(lambda: ended == ["5"], 30)
+
+    in_lab(scenario)
+
+
+def test_what_a_handler_wrote_before_it_failed_is_read_first() -> None:
+    async def scenario(lab: Lab) -> None:
+        ben = lab.peer("ben")
+
+        async def fails(incoming: Incoming, payload: bytes, stream: Stream) -> None:
+            for chunk in (b"one", b"two"):
+                await stream.write(chunk)
+            raise ValueError("and then")
+
+        ben.serve_stream("fails", fails, permission=Permission.CALL)
+        ada, _ = await lab.up("ada", "ben")
+        stream = await ada.open_stream(ben.peer_id, "fails")
+        assert [await anext(stream), await anext(stream)] == [b"one", b"two"]
+        with pytest.raises(HandlerFailed, match="and then"):
+            await anext(stream)
 
     in_lab(scenario)
 

@@ -11,11 +11,15 @@ from peer_lab import Lab, in_lab, until
 
 from keys import Permission, Role
 from p2p import Incoming, Lane, Overloaded, Peer, PermissionDenied, Stream, encode_payload
+from p2p.streams.messages import join_chunks
 from p2p.streams.streams import PER_PEER
 from p2p.wire import Envelope, Kind, decode_fault, encode_envelope
 
 MIB = 2**20
-VERBS = ("open", "accept", "refuse", "", "end", "credit", "resume", "resumed", "abort", "dance")
+VERBS = (
+    *("open", "accept", "refuse", "", "chunks", "end"),
+    *("credit", "resume", "resumed", "abort", "dance"),
+)
 CREDIT = 8 * MIB
 
 
@@ -118,6 +122,33 @@ def test_who_sends_more_than_was_granted_is_aborted_and_holds_no_memory() -> Non
         assert "more than it was granted" in str(fault)
         await until(lambda: holder.ended)
         assert ben.counters()["streams_open"] == 0
+        assert ben.counters()["streams_violations"] == 1
+
+    against(scenario)
+
+
+def test_chunks_that_travel_together_are_held_to_the_same_credit() -> None:
+    async def scenario(lab: Lab, ben: Peer, holder: Holder, foul: Foul) -> None:
+        foul.open(1)
+        for n in range(12):
+            foul.say(3, "chunks", 9 * n, join_chunks([bytes(100_000)] * 9))
+        await until(lambda: foul.said("abort"))
+        fault = decode_fault(foul.said("abort")[0].payload, "ben", "hold")
+        assert "more than it was granted" in str(fault)
+        await until(lambda: holder.ended)
+        assert ben.counters()["streams_open"] == 0
+        assert ben.counters()["streams_violations"] == 1
+
+    against(scenario)
+
+
+def test_chunks_that_nobody_could_have_joined_abort() -> None:
+    async def scenario(lab: Lab, ben: Peer, holder: Holder, foul: Foul) -> None:
+        foul.open(1)
+        foul.say(3, "chunks", 0, join_chunks([b"one", b"two"])[:-1])
+        await until(lambda: foul.said("abort"))
+        fault = decode_fault(foul.said("abort")[0].payload, "ben", "hold")
+        assert "do not fit" in str(fault)
         assert ben.counters()["streams_violations"] == 1
 
     against(scenario)

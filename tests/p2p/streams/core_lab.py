@@ -45,9 +45,10 @@ class Side:
                 self.outbox.append(say)
                 core.said(say.verb, now_ms)
             elif core.may_send and outgoing.has_unsent():
-                chunk = outgoing.first_unsent()
-                self.outbox.append((outgoing.next, None if chunk is None else bytes(chunk)))
-                outgoing.handed_over()
+                run = outgoing.unsent_run(150, 1000, 3)
+                for chunk in run or [outgoing.first_unsent()]:
+                    self.outbox.append((outgoing.next, None if chunk is None else bytes(chunk)))
+                    outgoing.handed_over()
             else:
                 return
 

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p import decode_payload, encode_payload
-from p2p.streams.messages import MAX_NUMBER, open_payload, read_open, read_say, say_payload
+from p2p.streams.messages import (
+    MAX_JOINED,
+    MAX_NUMBER,
+    join_chunks,
+    open_payload,
+    read_open,
+    read_say,
+    say_payload,
+    split_chunks,
+)
 from p2p.streams.past import REMEMBERED, Ended, Past
 from p2p.streams.verbs import Say, Verb
 from p2p.wire import Envelope, Kind, decode_fault, decode_frame, encode_envelope
@@ -19,9 +28,11 @@ TEXT = (Path(__file__).resolve().parents[3] / "p2p" / "PROTOCOL.md").read_text(e
 MIB = 2**20
 RESUME = Say(Verb.RESUME, 3, 8 * MIB, 1, 5, True)
 RESUMED = Say(Verb.RESUMED, 5, 8 * MIB, 1, 2)
+CHUNKS = [b"hi", b"", b"you"]
 ENVELOPES = {
     "open": (15, 0, open_payload("files.put", b"", 8 * MIB)),
     "chunk": (15, 2, b"hi"),
+    "chunks": (15, 2, join_chunks(CHUNKS)),
     "resume": (14, 3, say_payload(RESUME)),
     "resumed": (15, 5, say_payload(RESUMED)),
 }
@@ -99,6 +110,24 @@ def test_an_open_of_another_form_is_nothing(fields: object) -> None:
 
 
 ASKED = say_payload(Say(Verb.RESUME, 0, 0, 9, 0))
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=MAX_JOINED))
+def test_chunks_that_travel_together_are_the_same_chunks(chunks: list[bytes]) -> None:
+    joined = join_chunks(map(memoryview, chunks))
+    assert split_chunks(joined) == chunks
+    assert split_chunks(joined[:-1]) is None
+
+
+@given(st.binary(max_size=60))
+def test_what_is_no_run_of_chunks_is_nothing(data: bytes) -> None:
+    chunks = split_chunks(data)
+    assert chunks is None or join_chunks(chunks) == data
+
+
+def test_too_many_chunks_in_one_payload_are_nothing() -> None:
+    assert split_chunks(join_chunks([b""] * (MAX_JOINED + 1))) is None
+    assert split_chunks(b"") is None
 
 
 def test_a_stream_that_was_done_is_answered_as_done() -> None:
