@@ -3,7 +3,7 @@
     REGISTER     [1, 1, client, ttl_ms]
     KEEP_ALIVE   [1, 2, client, number]
     END_SESSION  [1, 3, client, number]
-    EXPIRE       [1, 4, [[what, name, mark], ...]]      decided by the leader, judged again when applied
+    EXPIRE       [1, 4, [[what, name, mark], ...]]      decided by a leader, judged again
     BATCH        [1, 5, session, [[kind, ...], ...]]    operations as below, each without session
     PUT          [1, 16, session, key, value, ttl_ms | nil]
     DELETE       [1, 17, session, key, version | nil]
@@ -92,7 +92,7 @@ def delete(key: str, *, version: int | None = None) -> Operation:
 def compare_set(
     key: str, expected: int | bytes | None, value: bytes, *, ttl_ms: int | None = None
 ) -> Operation:
-    """Set a key if it is as expected: of this version (int), of this value (bytes), absent (None)."""
+    """Set a key if it has this version (int) or this value (bytes), or if it is absent (None)."""
     return (Kind.COMPARE_SET, key, expected, value, ttl_ms)
 
 
@@ -212,7 +212,7 @@ def decode(data: bytes) -> Request | Refusal:
     if kind is None:
         return Refusal.UNKNOWN_KIND
     if kind >= FIRST_OPERATION:
-        return _request(kind, row, [[kind, *row[3:]]])
+        return _request(kind, row, [[row[1], *row[3:]]])
     if kind is Kind.BATCH:
         return _batch(row)
     if kind is Kind.EXPIRE and not _is_items(row[2:]):

@@ -73,9 +73,9 @@ class Deadlines:
                 heapq.heappush(heap, (present, *item[1:]))
         return None
 
-    def covers(self, expiry: Expiry, deadline_ms: int) -> bool:
-        """Whether the invariant holds for one deadline; linear, for tests."""
-        return any(item[1:] == tuple(expiry) and item[0] <= deadline_ms for item in self._heap)
+    def earliest(self) -> dict[tuple[What, str, int], int]:
+        """The earliest entry of everything in here, for checking the invariant."""
+        return {item[1:]: item[0] for item in sorted(self._heap, reverse=True)}
 
     def _sweep(self) -> None:
         kept = {}  # by what it is about; one entry each is enough

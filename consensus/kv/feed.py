@@ -62,7 +62,8 @@ class Feed:
         """
         if index < self.floor:
             return FeedCompacted(self.floor)
-        ring, found = self._ring, []
+        ring = self._ring
+        found: list[Change] = []
         for place in range(bisect_right(ring, index, key=_log_index), len(ring)):
             change = ring[place]
             if len(found) >= max(limit, 1) and change.log_index != found[-1].log_index:

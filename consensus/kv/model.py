@@ -105,7 +105,7 @@ class Result(NamedTuple):
 class Reply(NamedTuple):
     """What a command did: a result for each of its operations, or one refusal and nothing else.
 
-    `log_index` is where it ran. A repeat within a session is given the first run's reply, unchanged.
+    `log_index` is where it ran. A repeat within a session is given the reply of the first run.
     """
 
     log_index: int
