@@ -47,6 +47,9 @@ def commit_to(state: NodeState, index: int, now_ms: int) -> None:
     state.note("Commit")
     if state.memberships.committed(index):
         state.note("ApplyConfChange")
+        # With the commit index beside it: after a restart it must not take those who have left, and
+        # may be gone for good, to elect a leader.
+        state.outbox.hard_changed = True
         if state.role is Role.LEADER:
             _follow_members(state)
     if state.role is Role.LEADER:

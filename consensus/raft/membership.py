@@ -80,7 +80,9 @@ class Membership:
             return target
         demoted = tuple(name for name in target.learners if name in self.voters)
         staying = tuple(name for name in target.learners if name not in self.voters)
-        return Membership(target.voters, self.voters, staying, demoted)
+        joint = Membership(target.voters, self.voters, staying, demoted)
+        joint.check()
+        return joint
 
     def left(self) -> Membership:
         """What follows a joint membership."""

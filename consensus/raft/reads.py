@@ -83,7 +83,7 @@ class Freshness:
 
     def heard(self, known_commit: int, echo_ms: int, applied: int) -> None:
         """A heartbeat; echoes of what an earlier process of this node said count for nothing."""
-        if self._waits is None and echo_ms in self._said:
+        if self._waits is None and echo_ms and echo_ms in self._said:
             self._waits = (known_commit, echo_ms)
             self.applied(applied)
 

@@ -66,7 +66,8 @@ def _send_heartbeat(state: NodeState, peer: NodeId, progress: Progress) -> None:
             state.memberships.active_index,
             state.reads.number,
             state.commit,
-            progress.stamp_ms,
+            # A new leader may not know yet how far the last one had committed (R4).
+            progress.stamp_ms if state.has_committed_own else 0,
         )
     )
 
@@ -75,6 +76,7 @@ def _send_entries(state: NodeState, peer: NodeId, progress: Progress) -> None:
     config = state.config
     if progress.next <= state.log.base_index:
         _begin_snapshot(state, peer, progress)
+        return
     while progress.next <= state.log.last_index and progress.has_room(
         config.max_inflight, config.max_inflight_bytes
     ):
@@ -274,7 +276,8 @@ def on_heartbeat_reply(state: NodeState, message: HeartbeatReply) -> None:
     if progress.match >= state.log.last_index or progress.phase is Phase.SNAPSHOT:
         return
     progress.resume()
-    if progress.is_probing:
+    lacks_base = progress.next <= state.log.base_index
+    if lacks_base or (progress.is_probing and progress.next <= state.log.last_index):
         state.replicate_due = True
     else:
         _send_append(state, message.sender, progress, ())
@@ -307,8 +310,10 @@ def confirm_reads(state: NodeState) -> None:
 
 def _step_back(state: NodeState, progress: Progress, message: AppendEntriesReply) -> None:
     """Probe from the last place where the two logs may agree; stale refusals change nothing."""
-    is_stale = message.index <= progress.match or (
-        progress.is_probing and message.index != progress.next - 1
+    is_stale = (
+        message.index <= progress.match
+        or progress.phase is Phase.SNAPSHOT
+        or (progress.is_probing and message.index != progress.next - 1)
     )
     if is_stale:
         return
@@ -330,10 +335,15 @@ def advance_commit(state: NodeState, now_ms: int) -> None:
         return
     newly = state.log.slice(state.commit + 1, index)
     state.uncommitted_bytes -= sum(len(entry.data) for entry in newly)
+    membership_index = state.memberships.active_index
     commit_to(state, index, now_ms)
     state.replicate_due = True
     if state.commit_notice_due_ms is None:
         state.commit_notice_due_ms = now_ms + state.config.commit_notice_ms
+    if state.memberships.active_index != membership_index:
+        # Those who are left may have agreed to more already, and will not say it again.
+        confirm_reads(state)
+        advance_commit(state, now_ms)
 
 
 def check_quorum(state: NodeState, now_ms: int) -> None:

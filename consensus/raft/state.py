@@ -60,7 +60,8 @@ class NodeState:
         self.memberships = Memberships(config.genesis, 0)
         self.commit = self.applying = self.applied = 0
         self._recover_snapshot()
-        self.memberships.appended(recovered.entries)
+        if self.outbox.install is None:
+            self.memberships.appended(recovered.entries)
         # A stored commit index is a hint, and one past the log is clamped (R34).
         self.commit = max(self.commit, min(recovered.commit, self.log.last_index))
         self.memberships.committed(self.commit)
