@@ -6,12 +6,14 @@ library only.
 
 from consensus.errors import (
     AppliedTimeout,
+    ChangeRefused,
     ConfigInvalid,
     ConsensusError,
     ForeignStorage,
     HardStateCorrupted,
     LogCorrupted,
     MachineFailed,
+    MembershipInvalid,
     MessageRefused,
     NewerFormat,
     NodeHalted,
@@ -20,6 +22,9 @@ from consensus.errors import (
     ProposalError,
     ProposalsFull,
     ProposalTooLarge,
+    SnapshotCorrupted,
+    SnapshotInvalid,
+    StateDiverged,
     Stopped,
     StorageBroken,
     StorageError,
@@ -29,13 +34,25 @@ from consensus.errors import (
     WrongCluster,
     WrongNode,
 )
+from consensus.machine import StateMachine
 from consensus.outcomes import Committed
-from consensus.raft import Config, Entry, EntryKind, NodeId, Raft, Recovered, Role, Status
-from consensus.runner import Link, Runner, StateMachine
+from consensus.raft import (
+    Config,
+    Entry,
+    EntryKind,
+    Membership,
+    NodeId,
+    Raft,
+    Recovered,
+    Role,
+    Status,
+)
+from consensus.runner import Link, Runner
 from consensus.storage import MemoryStorage, SqliteStorage, Storage
 
 __all__ = [
     "AppliedTimeout",
+    "ChangeRefused",
     "Committed",
     "Config",
     "ConfigInvalid",
@@ -47,6 +64,8 @@ __all__ = [
     "Link",
     "LogCorrupted",
     "MachineFailed",
+    "Membership",
+    "MembershipInvalid",
     "MemoryStorage",
     "MessageRefused",
     "NewerFormat",
@@ -61,7 +80,10 @@ __all__ = [
     "Recovered",
     "Role",
     "Runner",
+    "SnapshotCorrupted",
+    "SnapshotInvalid",
     "SqliteStorage",
+    "StateDiverged",
     "StateMachine",
     "Status",
     "Stopped",

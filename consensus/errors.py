@@ -14,6 +14,8 @@
     |- AppliedTimeout           the wanted index was not applied in time
     |- MessageRefused           the other side: bytes that are no message for us
     |- MachineFailed            the state machine raised or answered nonsense; the node stops
+    |- StateDiverged            this replica's state is not the leader's; the node stops
+    |- SnapshotInvalid          bytes that are no snapshot of a state machine
     |- NodeHalted               the protocol found proof that a promise was broken; the node stops
     '- StorageError             the world: the disk
        |- StorageFull           no space; nothing was acknowledged, it is tried again
@@ -193,6 +195,27 @@ class MachineFailed(ConsensusError):
             f"{node_id}: the state machine failed on entries {first_index} to {last_index}: {why};"
             " apply must be total, so mend it and restart the node"
         )
+
+
+class StateDiverged(ConsensusError):
+    """Replicas that applied the same entries hold different states."""
+
+    def __init__(self, node_id: str, index: int, own: str, expected: str) -> None:
+        self.node_id = node_id
+        self.index = index
+        super().__init__(
+            f"{node_id}: at entry {index} the state hashes to {own}, the leader's to {expected}:"
+            " one of the two machines is not deterministic; let this node rejoin under a new"
+            " identity, and compare the programs' versions"
+        )
+
+
+class SnapshotInvalid(ConsensusError):
+    """Bytes that are no snapshot of a state machine."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"this is no snapshot: {why}")
 
 
 class NodeHalted(ConsensusError):

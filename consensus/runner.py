@@ -1,10 +1,8 @@
-"""The shell around the core on asyncio: it drains, steps, sends, stores, applies.
+"""A node of the log on asyncio: the loop, the disk's thread, timers, and who waits for what.
 
-- The inbox is drained before an overdue timer fires: after a stall the leader's heartbeat is
-  usually in it already (R30).
-- All proposals of one turn of the loop are one event, all batches that queued while the disk was
-  busy are one write; the disk has a thread of its own.
-- Committed entries are applied a page a turn, so that the loop goes on.
+What is done in which order is the driver's business; this gives it a loop. The disk has a thread of
+its own, snapshots another. Committed entries are applied for a few milliseconds a turn, so that
+the loop goes on.
 
 What this module does not know: how messages travel, what a command means, where the log lies.
 """
@@ -13,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, Self
 
 from consensus.codec import decode_message, encode_message
+from consensus.driver import Driver
 from consensus.errors import (
     AppliedTimeout,
+    ChangeRefused,
     ConsensusError,
     MachineFailed,
     MessageRefused,
@@ -32,55 +32,54 @@ from consensus.errors import (
     StorageFull,
     TransferFailed,
 )
+from consensus.machine import StateMachine
 from consensus.outcomes import Committed, Outcomes
 from consensus.raft import (
-    Applied,
     Config,
-    Effects,
     Entry,
-    Event,
     Message,
     NodeId,
-    Raft,
+    ReadReady,
     Received,
+    Result,
     Role,
+    SnapshotMeta,
     Status,
-    StorageFailed,
-    StorageFault,
     StoreBatch,
-    Stored,
     Tick,
+    TraceEvent,
     Transfer,
     Unreachable,
 )
+from consensus.snapshotting import Snapshotting
 from consensus.storage import Storage
 
 DISK_FULL_RETRY_S = 1.0
 OUTCOME_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 5.0
 MAX_WAITING = 100_000
 MAX_INBOX = 10_000
 APPLY_MS = 4
+APPLY_ENTRIES = 64
+SNAPSHOT_ENTRIES = 20_000
+SNAPSHOT_BYTES = 64 * 1024 * 1024
 
 
 class Link(Protocol):
-    """Carries messages to the other voters."""
+    """Carries bytes to other members: never raises, never waits, may lose what it is given."""
 
     def send(self, to: NodeId, data: bytes) -> None:
-        """Send or lose it; never raise, never wait."""
+        """Send a message of the log; `receive_from` takes it at the other end."""
 
-
-class StateMachine(Protocol):
-    """What the log drives."""
-
-    def apply(self, entries: Sequence[Entry]) -> Sequence[object]:
-        """Apply committed entries in order and return a result each; a pure function of them."""
+    def send_part(self, to: NodeId, data: bytes) -> None:
+        """Send a part of a snapshot, behind whatever is urgent; `receive_part_from` takes it."""
 
 
 class Runner:
-    """Runs one voter. Enter it to start, leave it to stop.
+    """Runs one node. Enter it to start, leave it to stop.
 
-    `on_change` hears of a new role, term or leader; `on_fatal` of the end of this node. Both run
-    on the loop.
+    `on_change` hears of a new role, term, leader or membership; `on_fatal` of the end of this node;
+    `on_trace` of every step, if the configuration wants that. All run on the loop.
     """
 
     def __init__(
@@ -92,6 +91,8 @@ class Runner:
         *,
         clock_ms: Callable[[], int],
         rng: random.Random,
+        snapshot_entries: int = SNAPSHOT_ENTRIES,
+        snapshot_bytes: int = SNAPSHOT_BYTES,
     ) -> None:
         self._config = config
         self._storage = storage
@@ -99,46 +100,62 @@ class Runner:
         self._machine = machine
         self._clock_ms = clock_ms
         self._rng = rng
+        self._snapshot_limits = (snapshot_entries, snapshot_bytes)
         self.on_change: Callable[[Status], None] = lambda status: None
         self.on_fatal: Callable[[ConsensusError], None] = lambda error: None
+        self.on_trace: Callable[[Sequence[TraceEvent]], None] = lambda events: None
         self.refused: Counter[str] = Counter()
-        self._core: Raft | None = None
-        self._inbox: deque[Event] = deque()
+        self._driver: Driver | None = None
         self._outcomes = Outcomes(config.node_id, MAX_WAITING, config.max_entry_bytes)
-        self._to_store: list[StoreBatch] = []
-        self._to_apply: deque[Entry] = deque()
-        self._held: deque[tuple[int, tuple[Message, ...]]] = deque()
-        self._stored_batch = 0
-        self._storing: asyncio.Task[None] | None = None
-        self._drain_wanted = False
+        self._snapshotting: Snapshotting | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._turn_wanted = False
+        self._work_wanted = False
         self._timer: asyncio.TimerHandle | None = None
-        self._seen: tuple[object, ...] = ()
+        self._timer_ms: int | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._is_running = False
 
     async def __aenter__(self) -> Self:
-        """Read the log back and begin.
+        """Read the log and the latest snapshot back and begin.
 
         Raises:
-            StorageError: the log cannot be trusted.
+            StorageError: they cannot be trusted.
+            SnapshotInvalid, MachineFailed: the machine cannot take the snapshot.
         """
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-disk")
         loop = asyncio.get_running_loop()
         try:
             recovered = await loop.run_in_executor(self._thread, self._storage.recover)
+            entries, size_bytes = self._snapshot_limits
+            self._driver = Driver(
+                self._config,
+                recovered,
+                self._machine,
+                self._storage.snapshots,
+                self,
+                self._rng,
+                snapshot_entries=entries,
+                snapshot_bytes=size_bytes,
+            )
         except BaseException:
             self._thread.shutdown(wait=True)
             self._storage.close()
             raise
-        self._core = Raft(self._config, recovered, self._rng)
+        self._snapshotting = Snapshotting(
+            self._config, self._storage.snapshots, self._driver, self._link, self._clock_ms
+        )
+        self._snapshotting.on_broken = self._die
         self._is_running = True
-        self._post(Tick())
+        self._driver.post(Tick())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._stop()
-        if self._storing is not None:
-            await asyncio.wait([self._storing])
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        if self._snapshotting is not None:
+            await self._snapshotting.close()
         if self._thread is not None:
             self._thread.shutdown(wait=True)
         self._storage.close()
@@ -146,8 +163,11 @@ class Runner:
     # -- what others use -----------------------------------------------------------------------
 
     def receive_from(self, sender: NodeId, data: bytes) -> None:
-        """Take a message of a voter whom the transport has authenticated."""
-        if len(self._inbox) >= MAX_INBOX:
+        """Take a message of a member whom the transport has authenticated."""
+        driver = self._driver
+        if driver is None or not self._is_running:
+            return
+        if driver.waiting >= MAX_INBOX:
             self.refused["inbox full"] += 1
             return
         try:
@@ -157,11 +177,20 @@ class Runner:
         except MessageRefused as error:
             self.refused[error.fault.value] += 1
             return
-        self._post(Received(message))
+        driver.post(Received(message))
+
+    def receive_part_from(self, sender: NodeId, data: bytes) -> None:
+        """Take a part of a snapshot, or an answer to one."""
+        if self._is_running and self._snapshotting is not None:
+            try:
+                self._snapshotting.receive(sender, data)
+            except MessageRefused as error:
+                self.refused[error.fault.value] += 1
 
     def unreachable(self, peer: NodeId) -> None:
-        """A hint: the connection to this voter is gone."""
-        self._post(Unreachable(peer))
+        """A hint: the connection to this member is gone."""
+        if self._driver is not None and self._is_running:
+            self._driver.post(Unreachable(peer))
 
     async def propose(self, data: bytes, *, timeout_s: float = OUTCOME_TIMEOUT_S) -> Committed:
         """Have a command decided and applied, and return what applying it gave.
@@ -170,15 +199,59 @@ class Runner:
             NotLeader, ProposalsFull, ProposalTooLarge, Stopped: it never happens.
             OutcomeUnknown: it may have happened, or may yet.
         """
-        if not self._is_running:
-            raise Stopped(self._config.node_id)
-        future = self._outcomes.propose(data)
-        self._want_drain()
+        self._check_running()
+        return await self._decided(self._outcomes.propose(data), timeout_s)
+
+    async def read_index(self, *, timeout_s: float = READ_TIMEOUT_S) -> int:
+        """Return once a state that is applied here is no older than this call.
+
+        The state machine may then be read, without waiting in between, until the next await.
+
+        Raises:
+            NotLeader, Stopped: ask the leader.
+            AppliedTimeout: no quorum confirmed the lead in time.
+        """
+        self._check_running()
+        future = self._outcomes.read()
+        self.wake()
         try:
             async with asyncio.timeout(timeout_s):
-                return await future
+                index = await future
+                if self.applied < index:
+                    await self._outcomes.applied(index)
         except TimeoutError:
-            raise OutcomeUnknown(self._config.node_id, 0, self.status().term) from None
+            raise AppliedTimeout(self._config.node_id, 0, self.applied) from None
+        return index
+
+    async def change_members(
+        self,
+        voters: Sequence[NodeId],
+        learners: Sequence[NodeId] = (),
+        *,
+        timeout_s: float = OUTCOME_TIMEOUT_S,
+    ) -> Status:
+        """Have the members decided, and return when they are in force here.
+
+        Raises:
+            NotLeader, ChangeRefused, Stopped: it never happens.
+            OutcomeUnknown: it may have happened, or may yet.
+        """
+        self._check_running()
+        until_ms = self._clock_ms() + round(timeout_s * 1000)
+        decided = await self._decided(self._outcomes.change(voters, learners), timeout_s)
+        while self.status().membership.is_joint:
+            left_s = (until_ms - self._clock_ms()) / 1000
+            status = self.status()
+            if status.role is not Role.LEADER or left_s <= 0:
+                raise OutcomeUnknown(self._config.node_id, decided.index, status.term)
+            try:
+                await self.wait_applied(status.applied + 1, left_s)
+            except AppliedTimeout:
+                continue
+        status = self.status()
+        if status.membership.voters != tuple(sorted(voters)):
+            raise ChangeRefused(self._config.node_id, "another change has taken its place")
+        return status
 
     async def transfer(self, timeout_s: float, target: NodeId | None = None) -> None:
         """Hand leadership over.
@@ -186,7 +259,8 @@ class Runner:
         Raises:
             TransferFailed: it stayed here.
         """
-        future = self._outcomes.transfer()
+        self._check_running()
+        future = self._outcomes.transfer(target)
         self._post(Transfer(target))
         try:
             async with asyncio.timeout(timeout_s):
@@ -201,155 +275,188 @@ class Runner:
 
         Raises:
             AppliedTimeout: it is not, in time.
+            Stopped.
         """
-        if self.status().applied >= index:
+        self._check_running()
+        if self.applied >= index:
             return
         future = self._outcomes.applied(index)
         try:
             async with asyncio.timeout(timeout_s):
                 await future
         except TimeoutError:
-            raise AppliedTimeout(self._config.node_id, index, self.status().applied) from None
+            raise AppliedTimeout(self._config.node_id, index, self.applied) from None
+
+    def make_snapshot(self) -> SnapshotMeta | None:
+        """Begin a snapshot of the present state; None if one is under way or nothing is there."""
+        self._check_running()
+        assert self._driver is not None
+        meta = self._driver.begin_snapshot()
+        self._want_work()
+        return meta
+
+    def set_priority(self, delay_ms: int) -> None:
+        """How long to hold back before a campaign, so that better leaders go first."""
+        if self._driver is not None:
+            self._driver.core.priority_ms = delay_ms
+
+    @property
+    def applied(self) -> int:
+        """The index of the last entry that the machine has applied."""
+        return 0 if self._driver is None else self._driver.replica.applied
 
     def status(self) -> Status:
-        """Return a picture of this voter."""
-        assert self._core is not None, "the runner was never entered"
-        return self._core.status()
+        """Return a picture of this node."""
+        assert self._driver is not None, "the runner was never entered"
+        return self._driver.core.status()
 
     def dropped(self) -> Mapping[str, int]:
         """Messages without effect, by reason."""
-        assert self._core is not None
-        return {reason.value: n for reason, n in self._core.dropped.items()} | self.refused
+        assert self._driver is not None
+        return {reason.value: n for reason, n in self._driver.core.dropped.items()} | self.refused
+
+    async def _decided(self, future: asyncio.Future[Committed], timeout_s: float) -> Committed:
+        self.wake()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            raise OutcomeUnknown(self._config.node_id, 0, self.status().term) from None
+
+    def _check_running(self) -> None:
+        if not self._is_running:
+            raise Stopped(self._config.node_id)
+
+    def _post(self, event: Transfer) -> None:
+        assert self._driver is not None
+        self._driver.post(event)
 
     # -- the loop ------------------------------------------------------------------------------
 
-    def _post(self, event: Event) -> None:
-        if self._is_running:
-            self._inbox.append(event)
-            self._want_drain()
+    def wake(self) -> None:
+        if not self._turn_wanted and self._is_running:
+            self._turn_wanted = True
+            asyncio.get_running_loop().call_soon(self._turn)
 
-    def _want_drain(self) -> None:
-        if not self._drain_wanted and self._is_running:
-            self._drain_wanted = True
-            asyncio.get_running_loop().call_soon(self._drain)
-
-    def _drain(self) -> None:
+    def _turn(self) -> None:
         """One turn: everything that has arrived, then what is due."""
-        self._drain_wanted = False
-        core = self._core
-        if not self._is_running or core is None:
+        self._turn_wanted = False
+        driver = self._driver
+        if not self._is_running or driver is None:
             return
         try:
-            self._turn(core)
+            for _ in driver.turn(self._clock_ms(), self._outcomes.take_events()):
+                pass
+        except ConsensusError as error:
+            self._die(error)
         except Exception as error:  # noqa: BLE001 - a core that raises must stop, not limp on
             self._die(NodeHalted(self._config.node_id, f"an error of its own: {error!r}"))
+        if driver.has_work:
+            self._want_work()
+        self._arm(driver.core.deadline_ms)
 
-    def _turn(self, core: Raft) -> None:
-        now_ms = self._clock_ms()
-        while self._inbox:
-            core.step(self._inbox.popleft(), now_ms=now_ms)
-        proposals = self._outcomes.take_proposals()
-        if proposals is not None:
-            core.step(proposals, now_ms=now_ms)
-        deadline_ms = core.deadline_ms
-        if deadline_ms is not None and deadline_ms <= now_ms:
-            core.step(Tick(), now_ms=now_ms)
-        self._perform(core.take())
-        self._arm()
-        self._tell_change(core.status())
-
-    def _arm(self) -> None:
+    def _arm(self, deadline_ms: int | None) -> None:
+        if deadline_ms == self._timer_ms and self._timer is not None:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline_ms = self._core.deadline_ms if self._core is not None else None
+        self._timer_ms = deadline_ms
         if deadline_ms is not None and self._is_running:
             delay_s = max(0, deadline_ms - self._clock_ms()) / 1000
-            # Not `_drain` itself: one more turn lets what has arrived come in first (R30).
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._want_drain)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
 
-    def _tell_change(self, status: Status) -> None:
-        seen = (status.role, status.term, status.leader)
-        if seen != self._seen:
-            self._seen = seen
-            self._outcomes.on_lead_lost(status.term if status.role is Role.LEADER else None)
-            self.on_change(status)
+    def _on_timer(self) -> None:
+        # Not the turn itself: one more round of the loop lets what has arrived come in (R30).
+        self._timer = None
+        self.wake()
 
-    def _perform(self, effects: Effects) -> None:
-        if effects.halt is not None:
-            self._die(NodeHalted(self._config.node_id, effects.halt.value))
-            return
-        self._send(effects.send)
-        if effects.store is not None:
-            self._to_store.append(effects.store)
-            if self._storing is None or self._storing.done():
-                self._storing = asyncio.get_running_loop().create_task(self._store())
-        if effects.send_stored:
-            if effects.after <= self._stored_batch:
-                self._send(effects.send_stored)
-            else:
-                self._held.append((effects.after, effects.send_stored))
-        for result in effects.results:
-            self._outcomes.on_result(result)
-        if effects.apply:
-            self._to_apply = deque(effects.apply)
-            self._apply_some()
+    def _want_work(self) -> None:
+        if not self._work_wanted and self._is_running:
+            self._work_wanted = True
+            asyncio.get_running_loop().call_soon(self._work)
 
-    def _send(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            self._link.send(message.to, encode_message(self._config.cluster_id, message))
-
-    # -- the disk ------------------------------------------------------------------------------
-
-    async def _store(self) -> None:
-        """Write what has queued, again and again, until nothing has."""
-        loop = asyncio.get_running_loop()
-        while self._to_store:
-            batches, self._to_store = self._to_store, []
-            while True:
-                try:
-                    await loop.run_in_executor(self._thread, self._storage.write, batches)
-                    break
-                except StorageFull:
-                    self._post(StorageFailed(StorageFault.NO_SPACE))
-                    if not self._is_running:
-                        return
-                    await asyncio.sleep(DISK_FULL_RETRY_S)
-                except Exception as error:  # noqa: BLE001 - whatever it is, nothing was confirmed
-                    broken = error if isinstance(error, StorageError) else None
-                    self._die(broken or StorageBroken("the log", repr(error)))
-                    return
-            self._stored(batches[-1].batch)
-
-    def _stored(self, batch: int) -> None:
-        self._stored_batch = batch
-        while self._held and self._held[0][0] <= batch:
-            self._send(self._held.popleft()[1])
-        self._post(Stored(batch))
-
-    # -- applying ------------------------------------------------------------------------------
-
-    def _apply_some(self) -> None:
+    def _work(self) -> None:
         """Apply for a few milliseconds, then let the loop go on; a page may hold much work."""
-        if not self._is_running:
+        self._work_wanted = False
+        driver = self._driver
+        if not self._is_running or driver is None:
             return
         until_ms = self._clock_ms() + APPLY_MS
-        last = 0
-        while self._to_apply and (not last or self._clock_ms() < until_ms):
-            entry = self._to_apply.popleft()
+        try:
+            while driver.has_work:
+                driver.work(APPLY_ENTRIES)
+                if self._clock_ms() >= until_ms:
+                    break
+        except ConsensusError as error:
+            self._die(error)
+        except Exception as error:  # noqa: BLE001 - a machine that fails must stop this replica
+            applied = driver.replica.applied
+            self._die(MachineFailed(self._config.node_id, applied + 1, applied + 1, repr(error)))
+        if driver.has_work:
+            self._want_work()
+
+    # -- the driver's ports --------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        self._link.send(message.to, encode_message(self._config.cluster_id, message))
+
+    def write(self, batches: Sequence[StoreBatch]) -> None:
+        self._writing = asyncio.get_running_loop().create_task(self._write(batches))
+
+    async def _write(self, batches: Sequence[StoreBatch]) -> None:
+        loop, driver = asyncio.get_running_loop(), self._driver
+        assert driver is not None
+        while True:
             try:
-                (result,) = self._machine.apply((entry,))
-            except Exception as error:  # noqa: BLE001 - a machine that fails must stop this replica
-                name = self._config.node_id
-                self._die(MachineFailed(name, entry.index, entry.index, repr(error)))
+                await loop.run_in_executor(self._thread, self._storage.write, batches)
+                break
+            except StorageFull:
+                driver.disk_full()
+                if not self._is_running:
+                    return
+                await asyncio.sleep(DISK_FULL_RETRY_S)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing was confirmed
+                broken = error if isinstance(error, StorageError) else None
+                self._die(broken or StorageBroken("the log", repr(error)))
                 return
-            last = entry.index
-            self._outcomes.on_applied(entry, result, self.status().leader)
-        if self._to_apply:
-            asyncio.get_running_loop().call_soon(self._apply_some)
-            return
-        self._post(Applied(last))
-        self._outcomes.on_applied_up_to(last)
+        driver.written()
+
+    def save_snapshot(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:
+        assert self._snapshotting is not None
+        self._snapshotting.save(meta, chunks)
+
+    def ship_snapshot(self, peer: NodeId, meta: SnapshotMeta) -> None:
+        assert self._snapshotting is not None
+        self._snapshotting.ship(peer, meta)
+
+    def on_results(self, results: Sequence[Result]) -> None:
+        for result in results:
+            self._outcomes.on_result(result)
+
+    def on_reads(self, reads: Sequence[ReadReady]) -> None:
+        for ready in reads:
+            self._outcomes.on_read(ready)
+
+    def on_applied(self, entries: Sequence[Entry], results: Sequence[object]) -> None:
+        self._outcomes.on_applied(entries, results)
+
+    def on_installed(self, meta: SnapshotMeta) -> None:
+        self._outcomes.on_applied_up_to(meta.index)
+
+    def on_soft(self, status: Status) -> None:
+        is_leader = status.role is Role.LEADER
+        self._outcomes.on_lead_lost(status.term if is_leader else None)
+        if not is_leader and self._snapshotting is not None:
+            self._snapshotting.stop_shipping()
+        self.on_change(status)
+
+    def on_halt(self, reason: str) -> None:
+        self._die(NodeHalted(self._config.node_id, reason))
+
+    def propose_hash(self, data: bytes) -> None:
+        self._outcomes.propose_hash(data)
+        self.wake()
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ from consensus.raft.types import (
     Recovered,
     RefusalReason,
     Role,
+    SnapshotMeta,
     Status,
     StorageFault,
 )
@@ -90,6 +91,19 @@ class Raft:
     def dropped(self) -> Mapping[DropReason, int]:
         """How many messages had no effect, by reason."""
         return self._state.dropped
+
+    @property
+    def is_leader(self) -> bool:
+        return self._state.role is Role.LEADER
+
+    @property
+    def term(self) -> int:
+        return self._state.term
+
+    @property
+    def snapshot(self) -> SnapshotMeta | None:
+        """What followers get that lack entries which the log has no more."""
+        return self._state.snapshot
 
     @property
     def priority_ms(self) -> int:
@@ -253,7 +267,7 @@ class Raft:
         state = self._state
         if message.sender == state.config.node_id:
             return False
-        if state.memberships.names(message.sender):
+        if state.memberships.names(message.sender) or message.sender == state.leader:
             return True
         known: int = getattr(message, "config_index", 0)
         return known > state.memberships.active_index

@@ -16,6 +16,7 @@ from consensus.raft.membership import NodeId
 from consensus.raft.messages import Message
 from consensus.raft.types import (
     Entry,
+    EntryKind,
     HaltReason,
     HardState,
     RefusalReason,
@@ -43,6 +44,7 @@ class Propose:
 
     first_request: int
     data: Sequence[bytes]
+    kind: EntryKind = EntryKind.COMMAND
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from consensus.raft.events import Accepted, Propose, Refused
 from consensus.raft.state import NodeState
-from consensus.raft.types import Entry, EntryKind, RefusalReason, Role
+from consensus.raft.types import Entry, RefusalReason, Role
 
 
 def on_propose(state: NodeState, event: Propose) -> None:
@@ -51,10 +51,10 @@ def _answer(
     if reason is not None:
         _refuse(state, event.first_request + first, end - first, reason)
         return
-    first_index = state.log.last_index + 1
+    first_index, term, kind = state.log.last_index + 1, state.term, event.kind
     state.append(
         [
-            Entry(index, state.term, EntryKind.COMMAND, data)
+            Entry(index, term, kind, data)
             for index, data in enumerate(event.data[first:end], first_index)
         ]
     )

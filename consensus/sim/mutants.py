@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from consensus.raft import Entry, Message, Role, election, replication, transitions
 from consensus.raft.log import Log
+from consensus.raft.membership import NodeId
 from consensus.raft.messages import (
     AppendEntriesReply,
     Heartbeat,
@@ -20,7 +21,7 @@ from consensus.raft.messages import (
 )
 from consensus.raft.progress import Progress
 from consensus.raft.state import NodeState
-from consensus.raft.types import DropReason, NodeId
+from consensus.raft.types import DropReason
 from consensus.sim.simulation import run_seed
 from consensus.sim.weather import STORM
 
