@@ -15,7 +15,8 @@ from typing import Protocol
 from consensus.raft import Entry, HardState, Recovered, SnapshotMeta, StoreBatch
 
 _ENTRY = struct.Struct(">IQQB")
-_HARD = struct.Struct(">Q")
+_HARD = struct.Struct(">QQ?")
+_BASE = struct.Struct(">QQI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,30 @@ class Storage(Protocol):
     def close(self) -> None: ...
 
 
+pack_entry = _ENTRY.pack  # checksum of the entry before, index, term, kind
+
+
 def chained(before: int, entry: Entry) -> int:
     """The checksum of an entry, given that of the one before."""
     index, term, kind, data = entry
     return zlib.crc32(data, zlib.crc32(_ENTRY.pack(before, index, term, kind)))
 
 
-def hard_checksum(hard: HardState) -> int:
-    """The checksum of the one record of term and vote (R1)."""
-    return zlib.crc32((hard.vote or "").encode(), zlib.crc32(_HARD.pack(hard.term)))
+def hard_checksum(hard: HardState, commit: int) -> int:
+    """The checksum of the one record of term and vote (R1), and of the commit index beside it.
+
+    That index is a hint only as far as it may lag: a larger one would have entries applied that
+    nobody decided.
+    """
+    head = _HARD.pack(hard.term, commit, hard.vote is not None)
+    return zlib.crc32((hard.vote or "").encode(), zlib.crc32(head))
+
+
+def base_checksum(index: int, term: int, chain: int) -> int:
+    """The checksum of the record of where the log begins."""
+    return zlib.crc32(_BASE.pack(index, term, chain))
+
+
+def chain_start(index: int, term: int) -> int:
+    """What the first entry behind a snapshot is chained to; 0 where a log has its beginning."""
+    return zlib.crc32(_BASE.pack(index, term, 0)) if index else 0
