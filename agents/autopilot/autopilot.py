@@ -17,7 +17,7 @@ What this module does not know: the log, the network, how views are made.
 
 from __future__ import annotations
 
-from agents.autopilot.situation import LogProgress, Situation
+from agents.autopilot.situation import Observations, Situation
 from agents.autopilot.view import CAUGHT_UP_ENTRIES, AutopilotSettings, Change, View
 from agents.autopilot.wishes import Phase, Waiting, wish_of
 from keys import PeerId
@@ -28,7 +28,7 @@ class Autopilot:
 
     def __init__(self, settings: AutopilotSettings | None = None) -> None:
         self.settings = settings or AutopilotSettings()
-        self._progress = LogProgress()
+        self._seen = Observations()
         self._wish: Change | None = None
         self._wish_since_ms = 0
         self._waiting = Waiting(Phase.FOLLOWING)
@@ -47,12 +47,12 @@ class Autopilot:
     def step(self, view: View, now_ms: int) -> Change | None:
         """What to propose now, if anything; `now_ms` never falls."""
         if view.leader != view.me:
-            self._progress.clear()
+            self._seen.clear()
             self._summary = ""
             self._wait(Waiting(Phase.FOLLOWING))
             return None
-        self._progress.look(view, self.settings, now_ms)
-        situation = Situation(view, self.settings, self._progress, now_ms)
+        self._seen.look(view, self.settings, now_ms)
+        situation = Situation(view, self.settings, self._seen, now_ms)
         self._summary = _summary_of(situation)
         outcome = _hindrance_of(view) or wish_of(situation, _peers_of(self._wish))
         if isinstance(outcome, Waiting):

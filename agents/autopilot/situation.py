@@ -1,7 +1,8 @@
 """What follows from a view and from what was seen before: who lives, is lost, is caught up.
 
-`LogProgress` remembers, step by step, how far the members' logs have come. It also corrects the
-failure detector: who is said to be dead while its log goes on growing is not lost.
+`Observations` remembers, step by step, how far the members' logs have come and since when a peer
+should not vote. It also corrects the failure detector: who is said to be dead while its log goes on
+growing is not lost.
 
 Invariants: this peer itself is always live; a lost voter is never live.
 What this module does not know: what to do about it.
@@ -21,20 +22,26 @@ from agents.autopilot.view import (
 from keys import PeerId
 
 
-class LogProgress:
-    """How the members' logs came along while this peer led."""
+class Observations:
+    """What was seen of the members while this peer led."""
 
     def __init__(self) -> None:
         self._match: dict[PeerId, int] = {}
         self._seen_ms: dict[PeerId, int] = {}  # first seen as a member, or grown since
         self._grown_ms: dict[PeerId, int] = {}
         self._level_since_ms: dict[PeerId, int] = {}
+        self._unwilling_since_ms: dict[PeerId, int] = {}
 
     def look(self, view: View, settings: AutopilotSettings, now_ms: int) -> None:
         """Once per step, whatever else is done in it."""
+        for member in view.members:
+            if member.may_vote:
+                self._unwilling_since_ms.pop(member.peer, None)
+            else:
+                self._unwilling_since_ms.setdefault(member.peer, now_ms)
         present = {m.peer: m.match_index for m in view.members if m.match_index is not None}
         for peer in [peer for peer in self._match if peer not in present]:
-            for known in (self._match, self._seen_ms, self._grown_ms, self._level_since_ms):
+            for known in self._of_logs():
                 known.pop(peer, None)
         for peer, match in present.items():
             if match > self._match.get(peer, match):
@@ -47,8 +54,11 @@ class LogProgress:
                 self._level_since_ms.pop(peer, None)
 
     def clear(self) -> None:
-        for known in (self._match, self._seen_ms, self._grown_ms, self._level_since_ms):
+        for known in (*self._of_logs(), self._unwilling_since_ms):
             known.clear()
+
+    def unwilling_for_ms(self, peer: PeerId, now_ms: int) -> int:
+        return now_ms - self._unwilling_since_ms.get(peer, now_ms)
 
     def level_for_ms(self, peer: PeerId, now_ms: int) -> int | None:
         """For how long the member has had nearly the whole log; None: it has not."""
@@ -63,16 +73,19 @@ class LogProgress:
         """Since it grew, or was first seen as a member."""
         return now_ms - self._seen_ms.get(peer, now_ms)
 
+    def _of_logs(self) -> tuple[dict[PeerId, int], ...]:
+        return self._match, self._seen_ms, self._grown_ms, self._level_since_ms
+
 
 class Situation:
     """One step's questions and answers. Groups come in the order of names."""
 
     def __init__(
-        self, view: View, settings: AutopilotSettings, progress: LogProgress, now_ms: int
+        self, view: View, settings: AutopilotSettings, seen: Observations, now_ms: int
     ) -> None:
         self.view = view
         self.settings = settings
-        self._progress = progress
+        self._seen = seen
         self._now_ms = now_ms
         self._members = {member.peer: member for member in view.members}
 
@@ -105,7 +118,7 @@ class Situation:
         wait_ms = self.settings.dead_after_ms
         return member.has_left or (
             self._now_ms - member.since_ms >= wait_ms
-            and not self._progress.has_grown_within(peer, wait_ms, self._now_ms)
+            and not self._seen.has_grown_within(peer, wait_ms, self._now_ms)
         )
 
     def is_steady(self, peer: PeerId) -> bool:
@@ -122,13 +135,16 @@ class Situation:
 
     @property
     def unwilling_voters(self) -> tuple[PeerId, ...]:
-        """Live voters that should not be voters. Never the leader: it has to hand over first."""
+        """Live voters that should not be voters, and not only for a moment. Never the leader: it
+        has to hand over first."""
+        wait_ms = self.settings.dead_after_ms
         return tuple(
-            sorted(
-                peer
-                for peer in self.view.voters
-                if peer != self.view.me and self.is_live(peer) and not self.may_vote(peer)
-            )
+            peer
+            for peer in sorted(self.view.voters)
+            if peer != self.view.me
+            and self.is_live(peer)
+            and self._seen.unwilling_for_ms(peer, self._now_ms) >= wait_ms
+            and not self.may_vote(peer)
         )
 
     @property
@@ -143,8 +159,8 @@ class Situation:
         return tuple(
             peer
             for peer in self._fit_learners()
-            if self._progress.level_for_ms(peer, self._now_ms) is not None
-            or self._progress.stands_still_for_ms(peer, self._now_ms) < patience_ms
+            if self._seen.level_for_ms(peer, self._now_ms) is not None
+            or self._seen.stands_still_for_ms(peer, self._now_ms) < patience_ms
         )
 
     @property
@@ -190,7 +206,7 @@ class Situation:
         )
 
     def _is_caught_up(self, peer: PeerId) -> bool:
-        level_ms = self._progress.level_for_ms(peer, self._now_ms)
+        level_ms = self._seen.level_for_ms(peer, self._now_ms)
         return level_ms is not None and level_ms >= self.settings.caught_up_ms
 
 

@@ -25,7 +25,7 @@ class AutopilotSettings:
     """How many voters are wanted and how patient the autopilot is. Equal on all peers."""
 
     max_voters: int = 5
-    dead_after_ms: int = 60_000  # then a dead voter's place may be given to another
+    dead_after_ms: int = 60_000  # of being dead, or not meant to vote: then a place is given away
     settle_ms: int = 5_000  # how long one and the same wish must last; how long a newcomer was up
     caught_up_entries: int = CAUGHT_UP_ENTRIES  # what a spare may lack of the log
     caught_up_ms: int = 2_000  # how long it must have lacked no more

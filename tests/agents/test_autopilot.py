@@ -95,7 +95,7 @@ def _explained(pilot: Autopilot) -> str:
 @pytest.mark.parametrize(("text", "max_voters", "expected"), TABLE)
 def test_what_is_proposed(text: str, max_voters: int, expected: str | Phase) -> None:
     pilot = Autopilot(AutopilotSettings(max_voters=max_voters, patience_ms=1_000_000))
-    change = first_change(pilot, view_of(text))
+    change = first_change(pilot, view_of(text), seconds=80 if "~" in text else 20)
     assert expected in (str(change).partition(" (")[0] if change else None, pilot.phase)
     if isinstance(expected, Phase):
         assert change is None
@@ -113,7 +113,8 @@ def test_a_change_names_all_members_after_it() -> None:
 
 
 def test_a_live_voter_that_goes_stays_as_a_learner() -> None:
-    change = first_change(Autopilot(AutopilotSettings(max_voters=3)), view_of("A B C~ | D"))
+    pilot = Autopilot(AutopilotSettings(max_voters=3))
+    change = first_change(pilot, view_of("A B C~ | D"), seconds=80)
     assert change is not None
     assert (change.voters, change.learners) == ((A, B, D), (C,))
 
@@ -203,6 +204,45 @@ def test_a_learner_that_does_not_come_along_is_not_waited_for_for_ever() -> None
     change = first_change(pilot, view, begin_ms=61_000)
     assert change is not None
     assert change.entering == (E,)
+
+
+def test_a_voter_that_should_not_vote_for_a_moment_only_stays_one() -> None:
+    pilot = Autopilot(AutopilotSettings(max_voters=3))
+    for minute in range(10):
+        begin_ms = 60_000 * minute
+        assert first_change(pilot, view_of("A B C~ | D"), begin_ms=begin_ms, seconds=58) is None
+        assert pilot.step(view_of("A B C | D"), begin_ms + 59_000) is None
+
+
+def test_a_peer_that_was_up_for_a_moment_only_is_no_candidate_however_good_it_is() -> None:
+    pilot = Autopilot(AutopilotSettings(max_voters=3))
+    view = view_of("A B C-90 | | D=900 E=100")
+    for second in range(5):
+        assert pilot.step(_up_since(view, D, 1000 * second - 4000), 1000 * second) is None
+    change = pilot.step(_up_since(view, D, 1000), 5000)
+    assert change is not None
+    assert change.entering == (E,)
+
+
+def _up_since(view: View, peer: PeerId, since_ms: int) -> View:
+    members = (replace(m, since_ms=since_ms) if m.peer == peer else m for m in view.members)
+    return replace(view, members=tuple(members))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A B C", "3 of 3 voters alive, 3 wanted, 1 more may die; nothing to do"),
+        ("A B", "2 of 2 voters alive, 2 wanted, none may die; nothing to do"),
+        ("A B-90 C-90", "1 of 3 voters alive, 3 wanted, no quorum; unfit voters are kept"),
+        ("A B C-90 | | D", "a change is due, if things stay as they are: add learner D (it is to"),
+        ("A B C-90 | D<5000", "spares are catching up: D"),
+    ],
+)
+def test_it_explains_itself(text: str, expected: str) -> None:
+    pilot = Autopilot()
+    pilot.step(view_of(text), 0)
+    assert expected in pilot.explain()
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

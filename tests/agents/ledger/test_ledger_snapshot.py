@@ -167,6 +167,10 @@ def test_a_lease_keeps_its_renewed_deadline_and_its_token() -> None:
     assert ledger.expiring(lab.now_ms + 10_000, 10) == [LeaseRef(task_id(1), token)]
 
 
+def test_jobs_come_back_in_the_order_in_which_they_appeared() -> None:
+    assert restored(small()).jobs() == ("night", "day")
+
+
 def test_a_key_is_known_after_a_restore_and_a_sequence_never_comes_twice() -> None:
     ledger = restored(small())
     assert ledger.find("ocr", "k") == task_id(2)
