@@ -74,7 +74,7 @@ class FoundingService:
         """Somebody came or went; perhaps there are enough of us now."""
         if self._roster is not None:
             return
-        wish = self._core.eligible(p for p in self._peer.presence.present() if self._may_vote(p))
+        wish = self._core.eligible(p for p in self._peer.presence.present() if self._is_eligible(p))
         if wish is None:
             return
         try:
@@ -92,11 +92,16 @@ class FoundingService:
         if self._roster is not None and not has_roster:
             self._tell(peer_id)
 
-    def _may_vote(self, peer_id: PeerId) -> bool:
+    def may_vote(self, peer_id: PeerId) -> bool:
+        """Whether this peer is known and its certificate lets it vote."""
+        if peer_id == self._peer.peer_id:
+            return bool(self._peer.principal.permissions & Permission.CONSENSUS)
         session = self._peer.session_of(peer_id)
-        if session is None or self._peer.presence.state_of(peer_id) is not MemberState.ALIVE:
-            return False
-        return bool(session.principal.permissions & Permission.CONSENSUS)
+        return session is not None and bool(session.principal.permissions & Permission.CONSENSUS)
+
+    def _is_eligible(self, peer_id: PeerId) -> bool:
+        is_alive = self._peer.presence.state_of(peer_id) is MemberState.ALIVE
+        return is_alive and self.may_vote(peer_id)
 
     def _tell(self, peer_id: PeerId) -> None:
         assert self._roster is not None

@@ -24,6 +24,7 @@ from agents.directory import Directory, advert_of, check_namespaces, may_offer_i
 from agents.errors import NodeAlreadyUp
 from agents.figures import Figures
 from agents.founding_service import FoundingService
+from agents.governing import Governing
 from agents.hosting import Context, Offer, TaskGrant
 from agents.hosting.host import AgentHost
 from agents.ledger import Work
@@ -101,6 +102,7 @@ class Node:
             self.peer.presence.advertise(advert)
             self.working.start()
             self.figures.start()
+            self.governing.start()
             await self.founding.begin()
             self._workers_changed()
             self.gate = DirectGate(self.operations.table)
@@ -150,6 +152,14 @@ class Node:
             self.peer, self.keystore, clock, self.quorum.begin, self._fatal
         )
         self.quorum.explain_missing(self.founding.explain)
+        self.governing = Governing(
+            self.peer,
+            self.world,
+            self.quorum,
+            self.asking,
+            wanted=self.keystore.genesis.expected_voters,
+            may_vote=self.founding.may_vote,
+        )
         self.probing = Probing(self.peer)
         self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)
@@ -162,7 +172,8 @@ class Node:
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
         self.figures.close()
         await self.working.drain(DRAIN_S)
-        await self.quorum.hand_over(HAND_OVER_S)
+        await self.quorum.hand_over(HAND_OVER_S, self.governing.successor())
+        await self.governing.close()
         await self.calling.close()
         await self.working.close()
         self.host.close()
@@ -197,6 +208,7 @@ class Node:
             self.directory.remove(change.peer_id)
             self.quorum.peer_died(change.peer_id, change.incarnation)
         self.founding.members_changed()
+        self.governing.member_changed(change)
         self._workers_changed()
         self.watching.tell(
             {

@@ -1,26 +1,43 @@
-"""This node's part in deciding: a voter's replica and scheduler, or a client's view of the leader.
+"""This node's part in deciding: a member's replica and scheduler, or a client's view of the leader.
 
-What this module does not know: how the roster came to be, handlers.
+Voters of the roster bring up their replica at once; any other node does when the leader makes it a
+member, which shows in the first message of the log that comes here.
+
+What this module does not know: how the roster came to be, who should be a member, handlers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from agents.electorate import Electorate
 from agents.ledger import Ledger, Outcome, Refused
-from agents.replica import Replica
+from agents.replica import MESSAGE, PART, Replica
+from agents.replicated import KV_TAG, Replicated
 from agents.scheduling import WorkerView
 from agents.tasking import Leading
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
-from keys import PeerId, Roster
-from p2p import PayloadError, Peer, World, decode_payload, encode_payload
+from consensus.kv import KvStore
+from keys import PeerId, Permission, Roster
+from p2p import (
+    Incoming,
+    P2PError,
+    PayloadError,
+    Peer,
+    World,
+    decode_payload,
+    encode_payload,
+)
 
 log = logging.getLogger("conclave.agents.quorum")
 
-BEGUN = "voter"  # a file that says: this voter's log was once on this disk
+BEGUN = "voter"  # a file that says: this member's log was once on this disk
+MEMBERS = "consensus.members"
+ASK_TIMEOUT_S = 3.0
 
 
 class LedgerTooNew(ConsensusError):
@@ -67,34 +84,46 @@ class Quorum:
         self.roster: Roster | None = None
         self.replica: Replica | None = None
         self.leading: Leading | None = None
+        self.electorate = Electorate()
         self.ledger = Ledger()
+        self.kv = KvStore()
         self._workers: tuple[WorkerView, ...] = ()
         self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)
         self._known_leader: PeerId | None = None
         self.term = 0
         self.leader_changes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_starting = False
+        consensus = Permission.CONSENSUS
+        peer.serve_notice(MESSAGE, self._on_message, permission=consensus)
+        peer.serve_notice(PART, self._on_part, permission=consensus)
+        peer.serve(MEMBERS, self._on_members_asked, permission=Permission.MEMBERSHIP)
 
     def explain_missing(self, why: Callable[[], str]) -> None:
         """Say why there is no roster, when there is none."""
         self._why_no_roster = why
 
     async def begin(self, roster: Roster) -> None:
-        """There are voters now; if we are one, bring up our replica.
+        """There are voters now; if we are one, or have become a member since, bring up our replica.
 
         Raises:
             StorageError, LogMissing: our log cannot be trusted.
         """
         self.roster = roster
-        if self._peer.peer_id not in roster.voters:
-            return
+        self.electorate.begin(roster.voters)
+        if self._peer.peer_id in roster.voters or (self._home / BEGUN).exists():
+            await self._start(roster)
+
+    async def _start(self, roster: Roster) -> None:
         leading = Leading(self._peer, self._world, self.ledger, self._on_outcome)
+        own = self._peer.peer_id
         replica = Replica(
             self._peer,
             self._world,
-            roster,
+            roster.digest.hex()[:32],
+            roster.voters if own in roster.voters else (),
             self._open_log,
-            self.ledger,
-            leading.on_applied,
+            Replicated(self.ledger, {KV_TAG: self.kv}, leading.on_applied),
             self._on_status,
             self._on_fatal,
         )
@@ -111,32 +140,66 @@ class Quorum:
             raise LogMissing(path)
         return SqliteStorage(path, cluster_id, node_id)
 
-    async def hand_over(self, timeout_s: float) -> None:
+    async def hand_over(self, timeout_s: float, target: PeerId | None = None) -> None:
         """Give leadership away before we go, if we have it and somebody can take it."""
         replica = self.replica
-        if replica is None or not replica.is_leader or len(replica.voters) == 1:
+        if replica is None or not replica.is_leader or len(replica.status.voters) == 1:
             return
         try:
-            await replica.hand_over(timeout_s)
+            await replica.hand_over(timeout_s, target)
         except ConsensusError as error:
             log.info("leadership is not handed over: %s", error)
 
     async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.leading is not None:
             await self.leading.close()
         if self.replica is not None:
             await self.replica.__aexit__(None, None, None)
 
+    # -- messages of the log -------------------------------------------------------------------
+
+    def _on_message(self, peer_id: PeerId, payload: bytes) -> None:
+        if self.replica is not None:
+            self.replica.receive(peer_id, payload)
+        elif self.roster is not None and not self._is_starting:
+            # Somebody who may vote replicates to us: the leader has made us a member.
+            self._is_starting = True
+            self._begin(self._become_member(self.roster))
+
+    def _on_part(self, peer_id: PeerId, payload: bytes) -> None:
+        if self.replica is not None:
+            self.replica.receive_part(peer_id, payload)
+
+    async def _become_member(self, roster: Roster) -> None:
+        try:
+            await self._start(roster)
+        except Exception as error:  # noqa: BLE001 - a member without its log must stop
+            self._on_fatal(error)
+
     # -- who leads -----------------------------------------------------------------------------
 
     def is_voter(self, peer_id: PeerId) -> bool:
-        return self.roster is not None and peer_id in self.roster.voters
+        return self.electorate.is_voter(peer_id)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads and has caught up with its own election."""
+        return self.leading is not None and self.leading.leads
+
+    def _own_replica(self) -> Replica | None:
+        """Our replica, if the log still comes here."""
+        replica = self.replica
+        return replica if replica is not None and replica.is_member else None
 
     def leader(self) -> PeerId | None:
         """Return who leads, as far as this node knows."""
-        if self.replica is not None:
-            status = self.replica.status
-            return PeerId(status.leader) if status.leader is not None else None
+        replica = self._own_replica()
+        if replica is not None:
+            leader = replica.status.leader
+            return PeerId(leader) if leader is not None else None
         alive = set(self._peer.presence.present())
         words = [(term, who) for voter, (term, who) in self._heard.items() if voter in alive]
         best = max((term for term, who in words if who is not None), default=None)
@@ -148,7 +211,7 @@ class Quorum:
         """Say in words why nothing can be decided."""
         if self.roster is None:
             return self._why_no_roster()
-        voters = set(self.roster.voters)
+        voters = set(self.electorate.voters)
         alive = (set(self._peer.presence.present()) | {self._peer.peer_id}) & voters
         needed = len(voters) // 2 + 1
         if len(alive) < needed:
@@ -162,14 +225,15 @@ class Quorum:
         """Return whether too few voters are reachable for anybody to lead."""
         if self.roster is None:
             return True
-        alive = {*self._peer.presence.present(), self._peer.peer_id} & set(self.roster.voters)
-        return len(alive) <= len(self.roster.voters) // 2
+        present = {*self._peer.presence.present(), self._peer.peer_id}
+        return not self.electorate.has_majority(present)
 
     def heartbeat_status(self, has_roster: bool) -> bytes:
         """What our heartbeat says of this."""
-        leader = self.replica.status.leader if self.replica is not None else None
-        term = self.replica.status.term if self.replica is not None else 0
-        return encode_payload([has_roster, term, leader])
+        replica = self._own_replica()
+        leader = replica.status.leader if replica is not None else None
+        term = replica.status.term if replica is not None else 0
+        return encode_payload([has_roster, term, leader, self.electorate.index])
 
     def on_heartbeat(self, peer_id: PeerId, status: bytes) -> bool:
         """Take a peer's word; return whether it knows the roster."""
@@ -179,12 +243,30 @@ class Quorum:
             return True
         if not (isinstance(fields, list) and len(fields) >= 3 and type(fields[1]) is int):
             return True
-        if self.is_voter(peer_id) and self.replica is None:
+        if len(fields) >= 4 and type(fields[3]) is int and fields[3] > self.electorate.index:
+            self._begin(self._ask_members(peer_id))
+        if self.is_voter(peer_id) and self._own_replica() is None:
             who = fields[2] if isinstance(fields[2], str) else None
             self._heard[peer_id] = (fields[1], PeerId(who) if who else None)
             self.term = max(self.term, fields[1])
             self._note_leader()
         return bool(fields[0])
+
+    async def _ask_members(self, peer_id: PeerId) -> None:
+        """Somebody knows of a later decision on who votes."""
+        if self.roster is None:
+            return
+        try:
+            said = await self._peer.request(peer_id, MEMBERS, b"", timeout_s=ASK_TIMEOUT_S)
+            news = self.electorate.learn_from_wire(decode_payload(said))
+        except (P2PError, PayloadError) as error:
+            log.debug("not told who votes: %s", error)  # its next heartbeat says it again
+            return
+        if news:
+            self._note_leader()
+
+    async def _on_members_asked(self, incoming: Incoming, payload: bytes) -> bytes:
+        return encode_payload(self.electorate.to_wire())
 
     def peer_died(self, peer_id: PeerId, incarnation: int) -> None:
         self._heard.pop(peer_id, None)
@@ -206,6 +288,7 @@ class Quorum:
 
     def _on_status(self, status: Status) -> None:
         self.term = status.term
+        self.electorate.learn(status.membership_index, status.membership)
         if self.leading is not None:
             self.leading.on_status(status)
         if status.role is Role.LEADER:
@@ -220,17 +303,23 @@ class Quorum:
                 self.leader_changes += 1
             self._on_leader(leader)
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _on_outcome(self, outcome: Outcome) -> None:
         if isinstance(outcome, Refused) and outcome.needs_upgrade:
             self._on_fatal(LedgerTooNew(outcome.index))
 
     def status(self) -> dict[str, Any]:
         """Return what people want to know."""
-        replica = self.replica
+        replica = self._own_replica()
         raft = replica.status if replica is not None else None
         return {
             "founded": self.roster is not None,
-            "voters": list(self.roster.voters) if self.roster is not None else [],
+            "voters": list(self.electorate.voters),
+            "learners": list(self.electorate.learners),
             "role": raft.role.value if raft is not None else "client",
             "term": self.term,
             "leader": self.leader(),

@@ -1,42 +1,34 @@
-"""The one place that plugs consensus into p2p: a voter's copy of the ledger.
+"""The one place that plugs consensus into p2p: a member's copy of what the log decides.
 
-Messages of the log travel as notices on the control lane; the log lies in the node's directory;
-committed entries are applied to the ledger here, in order, and every listener hears of each.
+Messages of the log travel as notices on the control lane, parts of snapshots behind everything
+urgent on the data lane; the log lies in the node's directory; committed entries are applied here.
 
-What this module does not know: what the ledger's commands mean, who schedules.
+What this module does not know: what commands mean, who schedules, who should be a member.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Self
 
-from agents.ledger import Ledger, Outcome
-from consensus import (
-    Committed,
-    Config,
-    Entry,
-    EntryKind,
-    Role,
-    Runner,
-    Status,
-    Storage,
-)
-from keys import PeerId, Permission, Roster
+from consensus import Committed, Config, Role, Runner, StateMachine, Status, Storage
+from keys import PeerId
 from p2p import Lane, P2PError, Peer, World
+from p2p.wire import Priority
 
 log = logging.getLogger("conclave.agents.replica")
 
 MESSAGE = "consensus.message"
+PART = "consensus.part"
 
-# Where the log of a cluster's node lies; called once, for a voter.
+# Where the log of a cluster's node lies; called once, for a member.
 LogPlace = Callable[[str, str], Storage]
 
 
 class _Link:
-    """Sends a message of the log; what cannot be sent is lost, and the log copes."""
+    """Sends messages of the log; what cannot be sent is lost, and the log copes."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -47,60 +39,46 @@ class _Link:
         except P2PError as error:
             log.debug("not sent: %s", error)
 
-
-class _Machine:
-    """Applies committed entries to the ledger."""
-
-    def __init__(self, ledger: Ledger, on_applied: Callable[[Entry, Outcome | None], None]) -> None:
-        self._ledger = ledger
-        self._on_applied = on_applied
-
-    def apply(self, entries: Sequence[Entry]) -> list[Outcome | None]:
-        outcomes: list[Outcome | None] = []
-        for entry in entries:
-            outcome = None
-            if entry.kind is EntryKind.COMMAND:
-                outcome = self._ledger.apply(entry.index, entry.data)
-            outcomes.append(outcome)
-            self._on_applied(entry, outcome)
-        return outcomes
+    def send_part(self, to: str, data: bytes) -> None:
+        try:
+            self._peer.notify(PeerId(to), PART, data, lane=Lane.DATA, priority=Priority.LOW)
+        except P2PError as error:
+            log.debug("not sent: %s", error)
 
 
 class Replica:
-    """One voter.
+    """One member.
 
     Args:
-        on_applied: hears of every applied entry, in order; the outcome is None for entries that
-            are the log's own.
-        on_status: hears when the role, the term or the leader changes.
+        voters: those of the roster, if this node is one of them; a member that came later learns
+            them from the log.
+        on_status: hears when the role, the term, the leader or the members change.
+        on_fatal: hears of the end of this replica.
     """
 
     def __init__(
         self,
         peer: Peer,
         world: World,
-        roster: Roster,
+        cluster_id: str,
+        voters: Iterable[PeerId],
         place: LogPlace,
-        ledger: Ledger,
-        on_applied: Callable[[Entry, Outcome | None], None],
+        machine: StateMachine,
         on_status: Callable[[Status], None],
         on_fatal: Callable[[Exception], None],
     ) -> None:
-        self.voters: tuple[PeerId, ...] = tuple(roster.voters)
-        cluster_id = roster.digest.hex()[:32]
-        self._storage = place(cluster_id, peer.peer_id)
-        config = Config(node_id=peer.peer_id, cluster_id=cluster_id, voters=self.voters)
+        self._name = peer.peer_id
+        config = Config(node_id=peer.peer_id, cluster_id=cluster_id, voters=tuple(voters))
         self._runner = Runner(
             config,
-            self._storage,
+            place(cluster_id, peer.peer_id),
             _Link(peer),
-            _Machine(ledger, on_applied),
+            machine,
             clock_ms=world.clock.now_ms,
             rng=random.Random(world.rng.random()),
         )
         self._runner.on_change = on_status
         self._runner.on_fatal = on_fatal
-        peer.serve_notice(MESSAGE, self._runner.receive_from, permission=Permission.CONSENSUS)
 
     async def __aenter__(self) -> Self:
         await self._runner.__aenter__()
@@ -109,23 +87,73 @@ class Replica:
     async def __aexit__(self, *exc: object) -> None:
         await self._runner.__aexit__(None, None, None)
 
+    # -- what the network brings ---------------------------------------------------------------
+
+    def receive(self, peer_id: PeerId, data: bytes) -> None:
+        """A message of the log."""
+        self._runner.receive_from(peer_id, data)
+
+    def receive_part(self, peer_id: PeerId, data: bytes) -> None:
+        """A part of a snapshot, or an answer to one."""
+        self._runner.receive_part_from(peer_id, data)
+
+    def unreachable(self, peer_id: PeerId) -> None:
+        """A hint that the connection to this member is gone."""
+        if peer_id in self._runner.status().membership.members:
+            self._runner.unreachable(peer_id)
+
+    # -- what the node asks --------------------------------------------------------------------
+
     @property
     def status(self) -> Status:
         return self._runner.status()
 
     @property
+    def is_member(self) -> bool:
+        """Whether the log still comes here."""
+        return self._name in self._runner.status().membership.members
+
+    @property
     def is_leader(self) -> bool:
         return self._runner.status().role is Role.LEADER
+
+    @property
+    def applied(self) -> int:
+        return self._runner.applied
+
+    def counters(self) -> dict[str, int]:
+        """Messages without effect, by reason."""
+        return dict(self._runner.dropped())
 
     async def propose(self, command: bytes) -> Committed:
         """See `Runner.propose`."""
         return await self._runner.propose(command)
 
-    async def hand_over(self, timeout_s: float) -> None:
-        """Give leadership to the voter that is furthest along."""
-        await self._runner.transfer(timeout_s)
+    async def read_index(self, timeout_s: float) -> int:
+        """See `Runner.read_index`."""
+        return await self._runner.read_index(timeout_s=timeout_s)
 
-    def unreachable(self, peer_id: PeerId) -> None:
-        """A hint that the connection to this voter is gone."""
-        if peer_id in self.voters:
-            self._runner.unreachable(peer_id)
+    async def wait_applied(self, index: int, timeout_s: float) -> None:
+        """See `Runner.wait_applied`."""
+        await self._runner.wait_applied(index, timeout_s)
+
+    async def change_members(
+        self, voters: Iterable[PeerId], learners: Iterable[PeerId], timeout_s: float
+    ) -> Status:
+        """See `Runner.change_members`."""
+        return await self._runner.change_members(
+            tuple(voters), tuple(learners), timeout_s=timeout_s
+        )
+
+    async def hand_over(self, timeout_s: float, target: PeerId | None = None) -> None:
+        """Give leadership to `target`, or to the voter that is furthest along."""
+        await self._runner.transfer(timeout_s, target)
+
+    def make_snapshot(self) -> int | None:
+        """See `Runner.make_snapshot`; the index that it will hold."""
+        meta = self._runner.make_snapshot()
+        return None if meta is None else meta.index
+
+    def set_priority(self, delay_ms: int) -> None:
+        """See `Runner.set_priority`."""
+        self._runner.set_priority(delay_ms)

@@ -1,0 +1,310 @@
+"""Who votes: the autopilot's wishes and people's, carried to the leader and through the log.
+
+Every second each member looks: the leader's autopilot may propose a change, and every voter says
+how long it would hold back before a campaign, so that the better ones lead. A person's wish is
+asked of the leader, wherever the person sits; a new voter first listens until it has caught up.
+
+What this module does not know: how a change is decided, how voters are judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from agents.autopilot import (
+    VOTER_COUNTS,
+    Autopilot,
+    AutopilotSettings,
+    MemberView,
+    View,
+    handover_target,
+)
+from agents.scoring import PeerFacts, priority_delay_ms, ranks_of, score_of
+from agents.tasking import Asking, wire
+from consensus import (
+    AppliedTimeout,
+    ChangeRefused,
+    ConsensusError,
+    NotLeader,
+    OutcomeUnknown,
+    TransferFailed,
+)
+from keys import PeerId, Permission
+from p2p import Incoming, MemberChange, MemberState, Peer, World
+from p2p.membership import Member
+
+if TYPE_CHECKING:
+    from agents.quorum import Quorum
+    from agents.replica import Replica
+
+log = logging.getLogger("conclave.agents.governing")
+
+LOOK_S = 1.0
+CHANGE_S = 10.0
+CATCH_UP_S = 60.0
+FLAPS_FOR_MS = 3_600_000
+TRANSFER_S = 3.0
+
+ADD_VOTER = "consensus.add"
+REMOVE_VOTER = "consensus.remove"
+TRANSFER = "consensus.transfer"
+
+
+class Governing:
+    """This node's part in keeping the voters in order.
+
+    Args:
+        wanted: how many voters there should be.
+        may_vote: whether a peer's certificate lets it vote.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        world: World,
+        quorum: Quorum,
+        asking: Asking,
+        *,
+        wanted: int,
+        may_vote: Callable[[PeerId], bool],
+    ) -> None:
+        self._peer = peer
+        self._clock = world.clock
+        self._quorum = quorum
+        self._asking = asking
+        self._may_vote = may_vote
+        self._autopilot = Autopilot(AutopilotSettings(max_voters=_allowed(wanted)))
+        self._began_ms = world.clock.now_ms()
+        self._flaps: dict[PeerId, list[int]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._changing: asyncio.Task[None] | None = None
+        consensus = Permission.CONSENSUS
+        peer.serve(ADD_VOTER, self._on_add_voter, permission=consensus)
+        peer.serve(REMOVE_VOTER, self._on_remove_voter, permission=consensus)
+        peer.serve(TRANSFER, self._on_transfer, permission=consensus)
+
+    def start(self) -> None:
+        """Begin to look around."""
+        self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def close(self) -> None:
+        tasks = [task for task in (self._looking, self._changing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def member_changed(self, change: MemberChange) -> None:
+        """A peer that is dead again and again makes a poor voter."""
+        if change.after is MemberState.DEAD:
+            now_ms = self._clock.now_ms()
+            recent = [t for t in self._flaps.get(change.peer_id, ()) if now_ms - t < FLAPS_FOR_MS]
+            self._flaps[change.peer_id] = [*recent[-99:], now_ms]
+
+    def explain(self) -> str:
+        """One line for a status."""
+        return self._autopilot.explain()
+
+    # -- people's wishes -----------------------------------------------------------------------
+
+    async def add_voter(self, peer_id: PeerId, timeout_s: float = CATCH_UP_S) -> list[Any]:
+        """Have a peer listen, and vote once it has caught up; return who votes and who listens.
+
+        Raises:
+            NoQuorum, OutcomeUnknown, ChangeRefused.
+        """
+        return _members(await self._ask(ADD_VOTER, [peer_id], timeout_s))
+
+    async def remove_voter(self, peer_id: PeerId) -> list[Any]:
+        """Have a peer vote and listen no more; return who votes and who listens.
+
+        Raises:
+            NoQuorum, OutcomeUnknown, ChangeRefused.
+        """
+        return _members(await self._ask(REMOVE_VOTER, [peer_id], CHANGE_S))
+
+    async def transfer(self, peer_id: PeerId | None) -> None:
+        """Have a voter lead: this one, or the best.
+
+        Raises:
+            NoQuorum, OutcomeUnknown, ChangeRefused.
+        """
+        await self._ask(TRANSFER, [peer_id], TRANSFER_S)
+
+    async def _ask(self, method: str, value: list[Any], timeout_s: float) -> Any:
+        said = await self._asking.ask(method, value, timeout_s, attempt_s=timeout_s)
+        if isinstance(said, str):
+            leader = self._quorum.leader()
+            raise ChangeRefused(self._peer.label(leader) if leader else "the leader", said)
+        return said
+
+    # -- on the leader -------------------------------------------------------------------------
+
+    async def _on_add_voter(self, incoming: Incoming, payload: bytes) -> bytes:
+        fields = wire.read_list(payload, 1)
+        return await self._as_leader(
+            lambda replica: self._bring_in(replica, PeerId(str(fields[0])) if fields else None)
+        )
+
+    async def _on_remove_voter(self, incoming: Incoming, payload: bytes) -> bytes:
+        fields = wire.read_list(payload, 1)
+
+        async def remove(replica: Replica) -> str | None:
+            now = replica.status.membership
+            name = str(fields[0]) if fields else ""
+            if name not in now.members:
+                return "it neither votes nor listens"
+            voters = [PeerId(v) for v in now.voters if v != name]
+            learners = [PeerId(one) for one in now.learners if one != name]
+            await replica.change_members(voters, learners, CHANGE_S)
+            return None
+
+        return await self._as_leader(remove)
+
+    async def _on_transfer(self, incoming: Incoming, payload: bytes) -> bytes:
+        fields = wire.read_list(payload, 1)
+
+        async def transfer(replica: Replica) -> str | None:
+            wanted = fields[0] if fields else None
+            target = PeerId(wanted) if isinstance(wanted, str) else self._best_successor(replica)
+            if target == self._peer.peer_id:
+                return None
+            await replica.hand_over(TRANSFER_S, target)
+            return None
+
+        return await self._as_leader(transfer)
+
+    async def _as_leader(self, work: Callable[[Replica], Awaitable[str | None]]) -> bytes:
+        replica = self._quorum.replica
+        if replica is None or not replica.is_leader:
+            hint = self._quorum.leader()
+            return wire.answer(wire.Tag.NOT_LEADER, None if hint == self._peer.peer_id else hint)
+        try:
+            refused = await work(replica)
+        except NotLeader as error:
+            return wire.answer(wire.Tag.NOT_LEADER, error.leader_hint)
+        except OutcomeUnknown:
+            return wire.answer(wire.Tag.UNDECIDED, False)
+        except (ChangeRefused, TransferFailed, AppliedTimeout) as error:
+            refused = str(error)
+        if refused is not None:
+            return wire.answer(wire.Tag.OK, refused)
+        now = replica.status.membership
+        return wire.answer(wire.Tag.OK, [list(now.voters), list(now.learners)])
+
+    async def _bring_in(self, replica: Replica, peer_id: PeerId | None) -> str | None:
+        if peer_id is None or peer_id in replica.status.membership.voters:
+            return "it votes already" if peer_id is not None else "it names no peer"
+        if not self._may_vote(peer_id):
+            return "its certificate does not let it vote, or it is not here"
+        now = replica.status.membership
+        voters = [PeerId(voter) for voter in now.voters]
+        if peer_id not in now.learners:
+            learners = [*(PeerId(one) for one in now.learners), peer_id]
+            await replica.change_members(voters, learners, CHANGE_S)
+        until_ms = self._clock.now_ms() + int(CATCH_UP_S * 1000)
+        while True:
+            learners = [PeerId(o) for o in replica.status.membership.learners if o != peer_id]
+            try:
+                await replica.change_members([*voters, peer_id], learners, CHANGE_S)
+            except ChangeRefused as error:
+                if self._clock.now_ms() >= until_ms or not replica.is_leader:
+                    return str(error)
+                await asyncio.sleep(0.1)  # it has not caught up yet
+            else:
+                return None
+
+    # -- the autopilot -------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            replica = self._quorum.replica
+            if replica is None or not replica.is_member:
+                continue
+            self._set_priority(replica)
+            change = self._autopilot.step(self._view(replica), self._clock.now_ms())
+            if change is not None and (self._changing is None or self._changing.done()):
+                log.info("the voters change: %s", change)
+                work = self._change(replica, change.voters, change.learners)
+                self._changing = asyncio.get_running_loop().create_task(work)
+
+    async def _change(
+        self, replica: Replica, voters: tuple[PeerId, ...], learners: tuple[PeerId, ...]
+    ) -> None:
+        try:
+            await replica.change_members(voters, learners, CHANGE_S)
+        except ConsensusError as error:
+            log.info("the voters did not change: %s", error)
+
+    def _view(self, replica: Replica) -> View:
+        status, now_ms = replica.status, self._clock.now_ms()
+        own = self._peer.peer_id
+        membership = status.membership
+        rows = [
+            MemberView(
+                own,
+                is_alive=True,
+                since_ms=self._began_ms,
+                match_index=status.match.get(own),
+                score=self._score(own, self._began_ms),
+                may_vote=self._may_vote(own),
+            )
+        ]
+        for member in self._peer.presence.members():
+            since_ms = now_ms - member.since_ms
+            rows.append(
+                MemberView(
+                    member.peer_id,
+                    is_alive=_is_alive(member),
+                    since_ms=since_ms,
+                    match_index=status.match.get(member.peer_id),
+                    score=self._score(member.peer_id, since_ms),
+                    may_vote=self._may_vote(member.peer_id),
+                )
+            )
+        return View(
+            me=own,
+            leader=PeerId(status.leader) if status.leader is not None else None,
+            voters=tuple(PeerId(name) for name in membership.voters),
+            learners=tuple(PeerId(name) for name in membership.learners),
+            last_index=status.last_index,
+            members=tuple(rows),
+            outgoing=tuple(PeerId(name) for name in membership.outgoing),
+            is_changing=status.is_changing,
+            has_committed_own=self._quorum.leads,
+        )
+
+    def _score(self, peer_id: PeerId, since_ms: int) -> int:
+        now_ms = self._clock.now_ms()
+        flaps = sum(now_ms - t < FLAPS_FOR_MS for t in self._flaps.get(peer_id, ()))
+        return score_of(PeerFacts(uptime_ms=max(0, now_ms - since_ms), flaps_last_hour=flaps))
+
+    def _best_successor(self, replica: Replica) -> PeerId | None:
+        return handover_target(self._view(replica))
+
+    def successor(self) -> PeerId | None:
+        """Whom to hand leadership to on the way out."""
+        replica = self._quorum.replica
+        return None if replica is None else self._best_successor(replica)
+
+    def _set_priority(self, replica: Replica) -> None:
+        view = self._view(replica)
+        scores = {row.peer: row.score for row in view.members if row.peer in view.voters}
+        own = self._peer.peer_id
+        if own in scores:
+            replica.set_priority(priority_delay_ms(scores[own], ranks_of(scores)[own]))
+
+
+def _is_alive(member: Member) -> bool:
+    return member.state in (MemberState.ALIVE, MemberState.SUSPECT)
+
+
+def _allowed(wanted: int) -> int:
+    return max(count for count in VOTER_COUNTS if count <= max(1, wanted))
+
+
+def _members(said: Any) -> list[Any]:
+    return list(said) if isinstance(said, list) else []
