@@ -4,6 +4,14 @@
 `HeldLease` for those who use it, fences for what a lock protects.
 """
 
+from consensus.kv.client import (
+    ClientSession,
+    Done,
+    Outcome,
+    Refused,
+    Sent,
+    Unknown,
+)
 from consensus.kv.commands import (
     Kind,
     Operation,
@@ -44,6 +52,9 @@ from consensus.kv.errors import (
     StoreChanged,
     WindowFull,
 )
+from consensus.kv.fence import Fence, FencedStatement, ParamStyle, fenced_update
+from consensus.kv.fenced_file import FencedFile
+from consensus.kv.lease import HeldLease
 from consensus.kv.model import (
     Cause,
     Change,
@@ -70,12 +81,18 @@ __all__ = [
     "Change",
     "Changes",
     "ClientId",
+    "ClientSession",
+    "Done",
     "Entry",
     "Expiry",
     "FeedCompacted",
+    "Fence",
     "FenceDamaged",
     "FenceFull",
     "FenceUnavailable",
+    "FencedFile",
+    "FencedStatement",
+    "HeldLease",
     "IdentifierInvalid",
     "Kind",
     "KvError",
@@ -85,10 +102,14 @@ __all__ = [
     "Listed",
     "LockView",
     "Operation",
+    "Outcome",
+    "ParamStyle",
     "Refusal",
+    "Refused",
     "Reply",
     "Request",
     "Result",
+    "Sent",
     "SessionNotOpen",
     "SessionRef",
     "SessionView",
@@ -97,6 +118,7 @@ __all__ = [
     "StaleToken",
     "StoreChanged",
     "Token",
+    "Unknown",
     "What",
     "WindowFull",
     "acquire",
@@ -117,6 +139,7 @@ __all__ = [
     "encode_register",
     "encode_release",
     "encode_renew",
+    "fenced_update",
     "put",
     "release",
     "renew",
