@@ -94,7 +94,7 @@ class LedgerChanged(MisuseError):
 
     def __init__(self, begun_at: int, now_at: int) -> None:
         super().__init__(
-            f"the ledger went from index {begun_at} to {now_at} while a snapshot was taken;"
+            f"the ledger moved on, from index {begun_at} to {now_at}, while a snapshot was taken:"
             " apply nothing between its chunks, or take it again"
         )
         self.begun_at = begun_at
@@ -107,7 +107,7 @@ def write(state: LedgerState) -> Iterator[bytes]:
     Raises:
         LedgerChanged: an entry was applied between two of them.
     """
-    index = state.index
+    begun = (state.index, state.time_ms)
     digest = blake2b(digest_size=_DIGEST_BYTES)
     waiting = bytearray()
     for record in _records(state):
@@ -116,8 +116,8 @@ def write(state: LedgerState) -> Iterator[bytes]:
         while len(waiting) >= CHUNK_BYTES:
             yield bytes(waiting[:CHUNK_BYTES])
             del waiting[:CHUNK_BYTES]
-            if state.index != index:
-                raise LedgerChanged(index, state.index)
+            if (state.index, state.time_ms) != begun:
+                raise LedgerChanged(begun[0], state.index)
     waiting += _trailer(digest.digest())
     yield bytes(waiting[:CHUNK_BYTES])
     if len(waiting) > CHUNK_BYTES:
