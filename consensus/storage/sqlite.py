@@ -32,8 +32,9 @@ from consensus.storage.sqlite_schema import (
     write_base,
     write_hard,
 )
+from consensus.storage.sqlite_wal import PREALLOCATED_BYTES, preallocate, refuse_damage
 
-CHECKPOINT_BYTES = 64 * 1024 * 1024  # from here on a checkpoint is due
+CHECKPOINT_BYTES = PREALLOCATED_BYTES  # from here on a checkpoint is due
 MAX_WAITING_BYTES = 4 * CHECKPOINT_BYTES  # and here a write does not wait for idle time any more
 DELETED_AT_ONCE = 4096  # rows before the base
 PAGE_BYTES = 4096
@@ -47,6 +48,7 @@ class SqliteStorage:
     Raises:
         ForeignStorage, NewerFormat, WrongCluster, WrongNode: the file is not this node's.
         HardStateCorrupted: a file of an older format is damaged.
+        LogCorrupted: SQLite would drop transactions that were confirmed.
         StorageBroken: it cannot be opened.
     """
 
@@ -54,6 +56,7 @@ class SqliteStorage:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)  # SQLite's own files beside it take over the mode
+            refuse_damage(path)
             db = _connected(str(path))
         except (OSError, sqlite3.Error) as error:
             raise StorageBroken(str(path), str(error)) from error
@@ -95,6 +98,9 @@ class SqliteStorage:
             db.execute("PRAGMA locking_mode=EXCLUSIVE")
             refuse_foreign(db, str(path))
             _set_up(db)
+            # What a process that died has left is moved into the file now, so that the next write
+            # begins a new round of frames and never mixes with the rest of a torn one.
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             prepare(db, str(path), cluster_id, node_id)
         except sqlite3.Error as error:
             db.close()
@@ -125,7 +131,8 @@ class SqliteStorage:
             self._chain = Chain(base_index, chain)
             entries = self._read_log()
             self._leftovers = self._oldest_row() <= base_index
-            self._waiting_bytes = self._wal_bytes()
+            if self._path != _IN_MEMORY:
+                preallocate(self._path)
         except (OSError, sqlite3.Error) as error:
             raise StorageBroken(path, str(error)) from error
         snapshot = self._reaching_snapshot(base_index)
@@ -142,11 +149,6 @@ class SqliteStorage:
     def _oldest_row(self) -> int:
         (oldest,) = self._db.execute("SELECT min(idx) FROM log").fetchone()
         return self._chain.base_index + 1 if oldest is None else int(oldest)
-
-    def _wal_bytes(self) -> int:
-        """What a process that died has left in SQLite's own write-ahead log."""
-        wal = self._path.with_name(self._path.name + "-wal")
-        return wal.stat().st_size if wal.exists() else 0
 
     def _reaching_snapshot(self, base_index: int) -> SnapshotMeta | None:
         """The latest one, if the log goes on where it ends or before."""
