@@ -262,6 +262,8 @@ class Driver:
         meta = self.replica.meta()
         if self._snapshot is not None or self._is_saving or meta is None:
             return None
+        # In the middle of a page, too: the core must know before it hears of the snapshot.
+        self.post(Applied(meta.index))
         self._snapshot = (meta, self.replica.snapshot(), [])
         return meta
 
