@@ -1,131 +1,163 @@
 """A simulated disk: what a write has not finished is gone after a crash, or by luck is there.
 
-It holds two images of one log: `durable`, which survives, and `submitted`, which is what the node
-believes to have asked for. A group of batches is one transaction: all or nothing.
+It holds two pictures of one log: `durable`, which survives, and `submitted`, which is what the node
+believes to have. A write is one transaction: all or nothing. Snapshots are files of their own: one
+that is being written when the power goes is there, or is not.
 
-What this module does not know: files and formats (the storages test those on real ones).
+What this module does not know: files and formats, what a node does with what it finds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Sequence
 
-from consensus.raft import Entry, HardState, Recovered, StorageFault, StoreBatch
+from consensus.raft import Membership, Recovered, SnapshotMeta, StoreBatch
+from consensus.sim.image import Image, Standing, standing
 from consensus.sim.timeline import Timeline
-from consensus.sim.weather import Weather
+from consensus.sim.weather import CLUSTER, Weather
+from consensus.storage.memory import MemorySnapshots
 
 RETRY_MS = 200
-EMPTY_HASH = b"\0" * 16
-
-
-class Image:
-    """One picture of a log, with a hash over each prefix so that logs compare at a glance."""
-
-    def __init__(self) -> None:
-        self.hard = HardState(0, None)
-        self.commit = 0
-        self.entries: list[Entry] = []
-        self.hashes: list[bytes] = [EMPTY_HASH]
-        self.shortest = 0  # how far it was cut since somebody last looked
-
-    @property
-    def last(self) -> tuple[int, int]:
-        """(last term, last index), in the order in which logs are compared."""
-        return (self.entries[-1].term if self.entries else 0, len(self.entries))
-
-    def write(self, batch: StoreBatch) -> None:
-        if batch.truncate_from is not None:
-            del self.entries[batch.truncate_from - 1 :]
-            del self.hashes[batch.truncate_from :]
-            self.shortest = min(self.shortest, len(self.entries))
-        for entry in batch.entries:
-            assert entry.index == len(self.entries) + 1, "a gap on disk"
-            self.entries.append(entry)
-            self.hashes.append(_chained(self.hashes[-1], entry))
-        if batch.hard is not None:
-            self.hard = batch.hard
-        self.commit = batch.commit
-
-    def copy(self) -> Image:
-        image = Image()
-        image.hard, image.commit = self.hard, self.commit
-        image.entries, image.hashes = list(self.entries), list(self.hashes)
-        return image
 
 
 class Disk:
-    """The disk of one voter. It outlives the voter's processes."""
+    """The disk of one node. It outlives the node's processes."""
 
     def __init__(self, timeline: Timeline, weather: Weather, rng: random.Random) -> None:
         self._timeline = timeline
         self._weather = weather
         self._rng = rng
-        self._queue: list[StoreBatch] = []
         self._writing: list[StoreBatch] = []
+        self._files: dict[int, Callable[[], object]] = {}  # snapshots that are being written
+        self._last_file = 0
         self._generation = 0
         self._is_calm = False
-        self._on_stored: Callable[[int], None] = lambda batch: None
-        self._on_failed: Callable[[StorageFault], None] = lambda fault: None
+        self._installed: dict[tuple[int, int], bytes] = {}  # hash of the state in a snapshot
+        self._standing: Standing | None = None
         self.durable = Image()
         self.submitted = Image()
+        self.snapshots = MemorySnapshots(CLUSTER)
         self.full_until_ms = 0
 
-    def attach(
-        self, on_stored: Callable[[int], None], on_failed: Callable[[StorageFault], None]
-    ) -> Recovered:
-        """A process starts: what it finds, and whom to tell."""
-        self._on_stored, self._on_failed = on_stored, on_failed
+    def recover(self) -> Recovered:
+        """A process starts: what it finds."""
         image = self.durable
-        return Recovered(image.hard, image.commit, tuple(image.entries))
+        return Recovered(
+            image.hard,
+            image.commit,
+            tuple(image.entries),
+            image.base_index,
+            image.base_term,
+            self.snapshots.latest(),
+        )
 
-    def submit(self, batch: StoreBatch) -> None:
-        """Queue a batch; it joins the next transaction."""
-        self.submitted.write(batch)
-        self._queue.append(batch)
-        if not self._writing:
-            self._begin()
+    def standing(self, genesis: Membership) -> Standing:
+        """What a process would make of it that starts now."""
+        if self._standing is None:
+            self._standing = standing(self.durable, self.snapshots.latest(), genesis)
+        return self._standing
+
+    @property
+    def covered(self) -> int:
+        """The last index that this disk could prove now, by its log or by a snapshot."""
+        snapshot = self.snapshots.latest()
+        return max(self.durable.last_index, 0 if snapshot is None else snapshot.index)
+
+    @property
+    def is_writing_snapshot(self) -> bool:
+        return bool(self._files)
+
+    # -- the log -------------------------------------------------------------------------------
+
+    def note(self, batch: StoreBatch, state_hash: bytes) -> None:
+        """The node wants this batch durable; `state_hash` is of its state machine now."""
+        if batch.install is not None:
+            self._installed[batch.install.index, batch.install.term] = state_hash
+        self.submitted.write(batch, self._hash_of(batch.install))
+
+    def write(
+        self,
+        batches: Sequence[StoreBatch],
+        on_written: Callable[[], None],
+        on_full: Callable[[], None],
+    ) -> None:
+        """One transaction; one at a time."""
+        assert not self._writing, "two writes at once"
+        self._writing = list(batches)
+
+        def finish() -> None:
+            if self._is_full():
+                self._after(RETRY_MS, finish)
+                on_full()
+                return
+            written, self._writing = self._writing, []
+            self._apply(written)
+            on_written()
+
+        self._after(self._delay_ms(), finish)
+
+    def _apply(self, batches: Sequence[StoreBatch]) -> None:
+        for batch in batches:
+            self.durable.write(batch, self._hash_of(batch.install))
+        self._standing = None
+
+    def _hash_of(self, meta: SnapshotMeta | None) -> bytes | None:
+        return None if meta is None else self._installed[meta.index, meta.term]
+
+    # -- snapshots -----------------------------------------------------------------------------
+
+    def write_file(
+        self,
+        write: Callable[[], object],
+        on_written: Callable[[], None],
+        on_full: Callable[[], None],
+    ) -> None:
+        """Make a snapshot durable: `write` does it, at some moment from now on."""
+        self._last_file += 1
+        number = self._last_file
+        self._files[number] = write
+
+        def finish() -> None:
+            del self._files[number]
+            if self._is_full():
+                on_full()
+                return
+            write()
+            self._standing = None
+            on_written()
+
+        self._after(self._delay_ms(), finish)
+
+    # -- faults --------------------------------------------------------------------------------
 
     def crash(self) -> None:
-        """The power goes. The transaction under way was finished in time, or was not."""
+        """The power goes. What was being written was finished in time, or was not."""
         if self._writing and self._rng.random() < 0.5:
             self._apply(self._writing)
-        self._queue, self._writing = [], []
+        for write in self._files.values():
+            if self._rng.random() < 0.5:
+                write()
+        self._writing, self._files = [], {}
         self._generation += 1
+        self._standing = None
         self.submitted = self.durable.copy()
 
     def calm(self) -> None:
         """No more faults."""
         self._is_calm = True
 
-    def _begin(self) -> None:
-        self._writing, self._queue = self._queue, []
+    def _after(self, delay_ms: int, what: Callable[[], None]) -> None:
         generation = self._generation
-        delay_ms = self._rng.randrange(self._weather.disk_ms + 1)
 
-        def finish() -> None:
+        def run() -> None:
             if generation == self._generation:
-                self._finish()
+                what()
 
-        self._timeline.after(delay_ms, finish)
+        self._timeline.after(delay_ms, run)
 
-    def _finish(self) -> None:
-        if self._is_full():
-            generation = self._generation
-
-            def retry() -> None:
-                if generation == self._generation:
-                    self._finish()
-
-            self._timeline.after(RETRY_MS, retry)
-            self._on_failed(StorageFault.NO_SPACE)
-            return
-        written, self._writing = self._writing, []
-        self._apply(written)
-        if self._queue:
-            self._begin()
-        self._on_stored(written[-1].batch)
+    def _delay_ms(self) -> int:
+        return self._rng.randrange(self._weather.disk_ms + 1)
 
     def _is_full(self) -> bool:
         if self._is_calm:
@@ -133,12 +165,3 @@ class Disk:
         if self._timeline.now_ms < self.full_until_ms:
             return True
         return self._rng.randrange(100) < self._weather.disk_full_percent
-
-    def _apply(self, batches: Sequence[StoreBatch]) -> None:
-        for batch in batches:
-            self.durable.write(batch)
-
-
-def _chained(before: bytes, entry: Entry) -> bytes:
-    head = before + b"%d/%d/%d/" % (entry.index, entry.term, entry.kind)
-    return hashlib.blake2b(head + entry.data, digest_size=16).digest()

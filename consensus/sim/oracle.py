@@ -1,58 +1,64 @@
 """What must hold in every run, whatever fails, judged from outside the core.
 
- 1  one leader a term
- 2  a leader only appends
- 3  equal (index, term) means equal prefix
- 4  a leader has all that is committed
- 5  the same command at the same index everywhere
- 6  term, commit and applied never go back; one vote a term
- 7  nothing is promised that the disk could not prove
- 8  no acknowledged command is lost, no refused one happens, none happens twice
+  1  one leader a term, with a mandate of the members in force
+  2  a leader only appends
+  3  equal (index, term) means equal prefix
+  4  a leader has all that is committed
+  5  the same command at the same index everywhere, and the same state behind it
+  6  term, commit and applied never go back; one vote a term
+  7  nothing is promised that the disk could not prove
+  8  no acknowledged command is lost, no refused one happens, none happens twice
+ 11  each committed membership follows the one before, and no quorums of two in a row are apart
 
 Beside 4 and 5 stands a stronger form, which finds a bad commit long before two leaders meet: of the
-disks as they are, no majority could elect anyone who lacks a committed entry.
+disks as they are, no quorum could elect anyone who lacks a committed entry.
 
 What this module does not know: how the core works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from consensus.raft import (
     Accepted,
     AppendEntriesReply,
     Entry,
     EntryKind,
+    Membership,
     Message,
     NodeId,
+    ReadReady,
     Refused,
     RequestVote,
     RequestVoteReply,
+    Result,
     Role,
+    SnapshotMeta,
+    Status,
 )
-from consensus.sim.voter import Voter
+from consensus.sim.image import chained
+from consensus.sim.machine import STORE
+from consensus.sim.memberships import follows, overlap
+from consensus.sim.voter import InvariantBroken, Voter
 
-
-class InvariantBroken(AssertionError):
-    """A run in which one of the promises did not hold."""
-
-    def __init__(self, number: int, what: str) -> None:
-        self.number = number
-        super().__init__(f"invariant {number}: {what}")
+__all__ = ["InvariantBroken", "Oracle"]
 
 
 class Oracle:
     """Sees everything and forgets nothing."""
 
-    def __init__(self) -> None:
-        self.voters: Sequence[Voter] = ()
+    def __init__(self, genesis: Membership) -> None:
+        self.voters: Callable[[], Iterable[Voter]] = tuple
         self.on_new_leader: Callable[[Voter], None] = lambda voter: None
         self.committed: list[Entry] = []
-        self.committed_hashes: list[bytes] = []
+        self.committed_hashes: list[bytes] = [b"\0" * 16]  # at index 0, 1, ...
+        self.memberships: dict[int, Membership] = {0: genesis}  # committed ones by index
         self.done: set[int] = set()  # requests whose proposer saw them applied
         self.refused: set[int] = set()
+        self._membership = genesis
         self._leaders: dict[int, NodeId] = {}
+        self._newest_term = 0
         self._prefixes: dict[tuple[int, int], bytes] = {}
         self._seen: dict[NodeId, int] = {}  # how much of a submitted log was compared
         self._led: dict[tuple[NodeId, int], int] = {}  # last index while leading that term
@@ -75,53 +81,87 @@ class Oracle:
                 if self._votes.setdefault((voter.name, message.term), chosen) != chosen:
                     raise InvariantBroken(6, f"{voter.name} votes twice in term {message.term}")
             case AppendEntriesReply(accepted=True):
-                has = len(voter.disk.durable.entries)
+                has = voter.disk.covered
                 if hard.term < message.term or (hard.term == message.term and has < message.index):
                     raise InvariantBroken(7, f"{voter.name} confirms {message.index}, holds {has}")
             case _:
                 pass
 
-    def on_accepted(self, voter: Voter, accepted: Accepted) -> None:
-        for n in range(accepted.count):
-            self._waiting[accepted.first_index + n, accepted.term] = accepted.first_request + n
+    def on_results(self, voter: Voter, results: Sequence[Result]) -> None:
+        for result in results:
+            match result:
+                case Accepted(first, count, index, term):
+                    for n in range(count):
+                        self._waiting[index + n, term] = first + n
+                case Refused(first, count):
+                    self.refused.update(range(first, first + count))
+                case _:
+                    pass
 
-    def on_refused(self, voter: Voter, refused: Refused) -> None:
-        self.refused.update(range(refused.first_request, refused.first_request + refused.count))
+    def on_reads(self, voter: Voter, reads: Sequence[ReadReady]) -> None:
+        """Judged by those who asked."""
 
-    def on_applied(self, voter: Voter, entry: Entry) -> None:
+    def on_soft(self, voter: Voter, status: Status) -> None:
+        """Judged with each turn."""
+
+    def on_stopped(self, voter: Voter) -> None:
+        """Judged by what its disk gives back."""
+
+    def on_applied(self, voter: Voter, entries: Sequence[Entry], results: Sequence[object]) -> None:
         """5 and 8."""
-        position = entry.index - 1
-        if position < len(self.committed):
-            if self.committed[position] != entry:
+        for entry in entries:
+            position = entry.index - 1
+            if position >= len(self.committed):
+                self._note_committed(voter, entry)
+            elif self.committed[position] != entry:
                 raise InvariantBroken(5, f"{voter.name} applies another entry at {entry.index}")
-        else:
-            self._note_committed(voter, entry)
-        request = self._waiting.pop((entry.index, entry.term), None)
-        if request is not None:
-            self.done.add(request)
+            request = self._waiting.pop((entry.index, entry.term), None)
+            if request is not None:
+                self.done.add(request)
+        self._check_state(voter, entries[-1].index)
+
+    def on_installed(self, voter: Voter, meta: SnapshotMeta) -> None:
+        """5 and 11, for a state that came as a whole."""
+        if meta.index > len(self.committed):
+            raise InvariantBroken(5, f"{voter.name} has a snapshot of what nobody applied")
+        if self.committed[meta.index - 1].term != meta.term:
+            raise InvariantBroken(5, f"{voter.name} has a snapshot of another term")
+        if self.memberships.get(meta.membership_index) != meta.membership:
+            raise InvariantBroken(11, f"{voter.name} has a snapshot with other members")
+        self._check_state(voter, meta.index)
+
+    def _check_state(self, voter: Voter, index: int) -> None:
+        if voter.machine.hash != self.committed_hashes[index]:
+            raise InvariantBroken(5, f"{voter.name} has another state at {index}")
 
     def _note_committed(self, voter: Voter, entry: Entry) -> None:
         if entry.index != len(self.committed) + 1:
             raise InvariantBroken(5, f"{voter.name} skips to {entry.index}")
         self.committed.append(entry)
-        self.committed_hashes.append(voter.disk.submitted.hashes[entry.index])
-        if entry.kind is EntryKind.COMMAND:
+        self.committed_hashes.append(chained(self.committed_hashes[-1], entry))
+        if entry.kind is EntryKind.COMMAND and not entry.data.startswith(STORE):
             if entry.data in self._happened:
                 raise InvariantBroken(8, f"command {entry.data[:16]!r} happens twice")
             self._happened.add(entry.data)
             if int(entry.data.split(b" ")[0]) in self.refused:
                 raise InvariantBroken(8, f"refused command {entry.data[:16]!r} happens")
+        elif entry.kind is EntryKind.MEMBERSHIP:
+            self._note_membership(entry.index, Membership.decode(entry.data))
 
-    # -- after every effect --------------------------------------------------------------------
+    def _note_membership(self, index: int, membership: Membership) -> None:
+        before = self._membership
+        if not follows(before, membership):
+            raise InvariantBroken(11, f"{membership} at {index} cannot follow {before}")
+        if not overlap(before, membership):
+            raise InvariantBroken(11, f"{membership} at {index} can decide without {before}")
+        self._membership = self.memberships[index] = membership
+
+    # -- after every turn ----------------------------------------------------------------------
 
     def on_turn(self, voter: Voter) -> None:
-        """1, 2, 3, 4, 6 for the voter that just moved."""
-        if not voter.is_up:
-            return
+        """1, 2, 3, 4, 6 for the node that just moved."""
         self._check_prefixes(voter)
         status = voter.status()
-        if status.halted is not None:
-            raise InvariantBroken(7, f"{voter.name} halted: {status.halted.value}")
         if status.term < self._terms.get(voter.name, 0):
             raise InvariantBroken(6, f"the term of {voter.name} goes back")
         process, commit = self._commits.get(voter.name, (-1, 0))
@@ -131,64 +171,73 @@ class Oracle:
         if voter.disk.durable.hard.term == status.term:
             self._terms[voter.name] = status.term
         if status.role is Role.LEADER:
-            self._check_leader(voter, status.term)
+            self._check_leader(voter, status)
         if status.commit > commit or process != voter.process:
             self.check_electable(voter, status.commit)
 
     def _check_prefixes(self, voter: Voter) -> None:
         image = voter.disk.submitted
-        length = len(image.entries)
-        first = min(self._seen.get(voter.name, 0), image.shortest)
-        image.shortest = length
-        self._seen[voter.name] = length
-        for position in range(first, length):
+        first = max(min(self._seen.get(voter.name, 0), image.shortest), image.base_index)
+        image.shortest = self._seen[voter.name] = image.last_index
+        for position in range(first - image.base_index, len(image.entries)):
             entry = image.entries[position]
             found = image.hashes[position + 1]
             if self._prefixes.setdefault((entry.index, entry.term), found) != found:
                 raise InvariantBroken(3, f"{voter.name} differs before {entry.index}")
 
-    def _check_leader(self, voter: Voter, term: int) -> None:
+    def _check_leader(self, voter: Voter, status: Status) -> None:
+        term, image = status.term, voter.disk.submitted
         if term not in self._leaders:
-            self._check_mandate(voter, term)
+            self._check_mandate(voter, status)
             self._leaders[term] = voter.name
+            self._newest_term = max(self._newest_term, term)
             self.on_new_leader(voter)
         if self._leaders[term] != voter.name:
             raise InvariantBroken(1, f"{voter.name} and {self._leaders[term]} lead term {term}")
-        image = voter.disk.submitted
-        length = len(image.entries)
+        length = image.last_index
         key = (voter.name, term)
         if length < self._led.get(key, 0):
             raise InvariantBroken(2, f"{voter.name} shortens its log as leader of {term}")
         known = len(self.committed)
-        if key not in self._led and known and self._is_newest(term):
-            has_all = length >= known and image.hashes[known] == self.committed_hashes[known - 1]
+        if key not in self._led and known and term == self._newest_term:
+            place = max(known, image.base_index)
+            has_all = place == known and image.hash_at(known) == self.committed_hashes[known]
             if not has_all:
                 raise InvariantBroken(4, f"{voter.name} leads {term} without all that is committed")
         self._led[key] = length
 
-    def _check_mandate(self, voter: Voter, term: int) -> None:
-        """A leader has the votes of a majority of different voters."""
-        given = sum(self._votes.get((peer.name, term)) == voter.name for peer in self.voters)
-        is_alone = len(self.voters) == 1  # asks nobody, so no vote was ever said
-        if not is_alone and given < len(self.voters) // 2 + 1:
-            raise InvariantBroken(1, f"{voter.name} leads term {term} with {given} votes")
-
-    def _is_newest(self, term: int) -> bool:
-        return all(term >= known for known in self._leaders)
+    def _check_mandate(self, voter: Voter, status: Status) -> None:
+        """A leader has the votes of a quorum, as its disk knows the members."""
+        own = voter.disk.durable.hard
+        given = {
+            name
+            for (name, term), chosen in self._votes.items()
+            if term == status.term and chosen == voter.name
+        }
+        if own.term == status.term and own.vote == voter.name:
+            given.add(voter.name)
+        if not status.membership.has_quorum(given):
+            raise InvariantBroken(1, f"{voter.name} leads term {status.term} with {sorted(given)}")
 
     def check_electable(self, committer: Voter, commit: int) -> None:
-        """Nobody who lacks what is committed could win an election among these disks."""
+        """Nobody who lacks what is committed could win an election among these disks, by the
+        members that it would know of after a restart, or knows of now."""
         if commit == 0:
             return
-        wanted = committer.disk.submitted.hashes[commit]
-        lasts = [voter.disk.durable.last for voter in self.voters]
-        quorum = len(self.voters) // 2 + 1
-        for voter in self.voters:
-            hashes = voter.disk.durable.hashes
-            if len(hashes) > commit and hashes[commit] == wanted:
+        wanted = committer.disk.submitted.hash_at(commit)
+        assert wanted is not None, "committed, and neither in the log nor below it"
+        found = [(voter, voter.disk.standing(voter.genesis)) for voter in self.voters()]
+        for voter, own in found:
+            if own.has(commit, wanted):
                 continue
-            own = voter.disk.durable.last
-            if sum(last <= own for last in lasts) >= quorum:
-                raise InvariantBroken(
-                    4, f"{committer.name} commits {commit}, yet {voter.name} could lead without it"
-                )
+            behind = {other.name for other, its in found if its.last <= own.last}
+            known = [own.membership]
+            if voter.is_up:
+                known.append(voter.status().membership)
+            for membership in known:
+                if voter.name in membership.deciders and membership.has_quorum(behind):
+                    raise InvariantBroken(
+                        4,
+                        f"{committer.name} commits {commit}, yet {voter.name} could lead without it"
+                        f" by {membership}",
+                    )

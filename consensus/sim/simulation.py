@@ -12,8 +12,9 @@ import hashlib
 import random
 from dataclasses import dataclass
 
-from consensus.raft import NodeId, Propose, Role, Transfer, Unreachable
+from consensus.raft import Membership, NodeId, Propose, Role, Transfer, Unreachable
 from consensus.sim.disk import Disk
+from consensus.sim.marks import Marks
 from consensus.sim.network import Network
 from consensus.sim.oracle import InvariantBroken, Oracle
 from consensus.sim.timeline import Timeline
@@ -45,7 +46,8 @@ class Simulation:
         self.seed = seed
         self.weather = weather or draw_weather(self._generator("weather"))
         self.timeline = Timeline()
-        self.oracle = Oracle()
+        self.marks = Marks()
+        self.oracle = Oracle(Membership(tuple(sorted(self.weather.names))))
         self._trace = hashlib.blake2b(digest_size=16)
         self._events = 0
         self._nemesis = self._generator("nemesis")
@@ -57,7 +59,7 @@ class Simulation:
             self.timeline, self.weather, self._generator("network"), self._deliver
         )
         self.voters = {name: self._make_voter(name) for name in self.weather.names}
-        self.oracle.voters = tuple(self.voters.values())
+        self.oracle.voters = self.voters.values
         self.oracle.on_new_leader = self._topple
 
     def run(self) -> Outcome:
@@ -92,7 +94,16 @@ class Simulation:
     def _make_voter(self, name: NodeId) -> Voter:
         disk = Disk(self.timeline, self.weather, self._generator(f"disk/{name}"))
         rng = self._generator(f"voter/{name}")
-        return Voter(name, self.timeline, self.weather, disk, rng, self.network.send, self.oracle)
+        return Voter(
+            name,
+            self.timeline,
+            self.weather,
+            disk,
+            rng,
+            self.network.send,
+            self.oracle,
+            self.marks,
+        )
 
     def _deliver(self, sender: NodeId, to: NodeId, data: bytes) -> None:
         self._trace.update(b"%d %s %s " % (self.timeline.now_ms, sender.encode(), to.encode()))

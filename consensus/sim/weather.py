@@ -2,7 +2,7 @@
 
 A run in which everything fails at once reaches little; ranges that differ per seed reach more.
 
-What this module does not know: how faults are carried out.
+What this module does not know: how faults are carried out, when they strike (`schedule`).
 """
 
 from __future__ import annotations
@@ -38,16 +38,21 @@ class Weather:
     max_append_bytes: int = 512 * 1024
     max_inflight: int = 64
     max_apply_entries: int = 1024
+    snapshot_entries: int = 100_000  # a snapshot is due after so many
+    keep_entries: int = 10_000
+    apply_ms: int = 0  # how late entries are applied, page by page
+    drift_ppm: int = 0  # how wrong clocks may run
 
-    def config(self, node_id: NodeId) -> Config:
-        """The configuration of one voter in this weather."""
+    def config(self, node_id: NodeId, *, is_founder: bool = True) -> Config:
+        """The configuration of one node in this weather."""
         return Config(
             node_id=node_id,
             cluster_id=CLUSTER,
-            voters=self.names,
+            voters=self.names if is_founder else (),
             max_append_bytes=self.max_append_bytes,
             max_inflight=self.max_inflight,
             max_apply_entries=self.max_apply_entries,
+            keep_entries=self.keep_entries,
         )
 
     @property
@@ -101,6 +106,7 @@ def draw_weather(rng: random.Random) -> Weather:
         return STORM
     kinds = tuple(kind for kind in KINDS if rng.random() < 0.6) or ("crash leader",)
     is_tight = rng.random() < 0.5  # tiny limits reach the edges of flow control
+    is_compact = rng.random() < 0.7  # logs that are cut all the time
     return Weather(
         voters=rng.choice((1, 3, 3, 3, 5, 5)),
         loss_percent=rng.choice((0, 0, 2, 10, 30)),
@@ -120,4 +126,8 @@ def draw_weather(rng: random.Random) -> Weather:
         max_append_bytes=rng.choice((1, 100, 400)) if is_tight else 512 * 1024,
         max_inflight=rng.choice((1, 2, 4)) if is_tight else 64,
         max_apply_entries=rng.choice((1, 3)) if is_tight else 1024,
+        snapshot_entries=rng.choice((2, 3, 10, 30)) if is_compact else 100_000,
+        keep_entries=rng.choice((0, 0, 2, 10)) if is_compact else 10_000,
+        apply_ms=rng.choice((0, 0, 5, 50)),
+        drift_ppm=rng.choice((0, 0, 1_000, 10_000)),
     )
