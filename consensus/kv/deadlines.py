@@ -54,7 +54,7 @@ class Deadlines:
                 continue
             if present > item[0]:
                 heapq.heappush(heap, (present, *item[1:]))
-            else:
+            elif present == item[0]:  # if it is earlier, then an earlier entry stands for it
                 found.append(item)
         for item in found:
             heapq.heappush(heap, item)
