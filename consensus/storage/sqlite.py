@@ -3,9 +3,10 @@
 FULL and not NORMAL: with NORMAL a power cut loses commits that were acknowledged. One transaction
 takes all batches that piled up while the last one ran, so the price of an fsync is shared.
 
-Two things are left for idle time, and `checkpoint` does them: moving what was written from SQLite's
-own write-ahead log into the file, and deleting rows that lie before the base. The base moves in one
-transaction with everything else, so rows before it mean nothing, however many are left.
+Three things are left for idle time, and `checkpoint` does them: moving what was written from
+SQLite's own write-ahead log into the file, deleting rows that lie before the base, and, once, making
+that write-ahead log long in advance. The base moves in one transaction with everything else, so rows
+before it mean nothing, however many are left.
 
 What this module does not know: who waits for the write.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from consensus.errors import ForeignStorage, SnapshotCorrupted, StorageBroken, StorageFull
 from consensus.raft import Entry, Recovered, SnapshotMeta, StoreBatch
 from consensus.storage.base import SnapshotStore
+from consensus.storage.files import typed_errors
 from consensus.storage.memory import MemorySnapshots
 from consensus.storage.snapshots import FileSnapshots
 from consensus.storage.sqlite_rows import Chain, Tail, insert, read_entries
@@ -94,6 +96,7 @@ class SqliteStorage:
         self._chain = Chain()
         self._waiting_bytes = 0  # written and not yet moved into the file, about
         self._leftovers = False  # there are rows before the base
+        self._is_preallocated = path == _IN_MEMORY
         try:
             db.execute("PRAGMA locking_mode=EXCLUSIVE")
             refuse_foreign(db, str(path))
@@ -131,8 +134,6 @@ class SqliteStorage:
             self._chain = Chain(base_index, chain)
             entries = self._read_log()
             self._leftovers = self._oldest_row() <= base_index
-            if self._path != _IN_MEMORY:
-                preallocate(self._path)
         except (OSError, sqlite3.Error) as error:
             raise StorageBroken(path, str(error)) from error
         snapshot = self._reaching_snapshot(base_index)
@@ -227,6 +228,10 @@ class SqliteStorage:
             if self._waiting_bytes:
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self._waiting_bytes = 0
+        if not self._is_preallocated:
+            self._is_preallocated = True
+            with typed_errors(self._path):
+                preallocate(self._path)
 
     # -- the end -------------------------------------------------------------------------------
 
