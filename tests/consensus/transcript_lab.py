@@ -297,11 +297,11 @@ class Lab:
         if effects.halt is not None:
             member.halt = effects.halt
             member.is_down = True
-            self._say(f"halts: {effects.halt.value}")
+            self._say(member, f"halts: {effects.halt.value}")
             return
-        self._send(effects.send)
+        self._send(member, effects.send)
         if effects.store is not None:
-            self._say(words.of_batch(effects.store))
+            self._say(member, words.of_batch(effects.store))
             member.unwritten.append(effects.store)
             if effects.store.install is not None:
                 member.restored(effects.store.install)
@@ -310,16 +310,16 @@ class Lab:
             member.waiting.append((effects.after, effects.send_stored))
         self._send_waiting(member)
         for result in effects.results:
-            self._say(words.of_result(result))
+            self._say(member, words.of_result(result))
         for ready in effects.reads:
-            self._say(f"read {ready.request} at {ready.index}")
+            self._say(member, f"read {ready.request} at {ready.index}")
         for peer in effects.need_snapshot:
-            self._say(f"{peer} needs a snapshot")
+            self._say(member, f"wants a snapshot for {peer}")
         member.results.extend(effects.results)
         member.reads.extend(effects.reads)
         member.needs.extend(effects.need_snapshot)
         if effects.apply:
-            self._say(f"applies {words.of_entries(effects.apply)}")
+            self._say(member, f"applies {words.of_entries(effects.apply)}")
             member.apply(effects.apply)
             events.append(Applied(effects.apply[-1].index))
         for entry in effects.apply:
@@ -335,33 +335,33 @@ class Lab:
 
     def _send_waiting(self, member: Member) -> None:
         while member.waiting and member.waiting[0][0] <= member.stored:
-            self._send(member.waiting.popleft()[1])
+            self._send(member, member.waiting.popleft()[1])
 
-    def _send(self, messages: tuple[Message, ...]) -> None:
+    def _send(self, member: Member, messages: tuple[Message, ...]) -> None:
         for line in words.of_sent(messages):
-            self._say(line)
+            self._say(member, line)
         self.flying.extend(messages)
         self.sent.extend(messages)
 
-    def _say(self, line: str) -> None:
-        self.lines.append(f"  {line}")
+    def _say(self, member: Member, line: str) -> None:
+        self.lines.append(f"  {member.config.node_id} {line}")
 
     def _say_changes(self, member: Member, before: Status, dropped: Counter[DropReason]) -> None:
         after = member.status
         if words.of_role(before) != words.of_role(after):
-            self._say(f"becomes {words.of_role(after)}")
+            self._say(member, f"becomes {words.of_role(after)}")
         if after.commit != before.commit:
-            self._say(f"commits {after.commit}")
+            self._say(member, f"commits {after.commit}")
         if after.membership_index != before.membership_index:
             members = words.of_membership(after.membership)
-            self._say(f"members are {members} of {after.membership_index}")
+            self._say(member, f"members are {members} of {after.membership_index}")
         for reason in Counter(member.core.dropped) - dropped:
-            self._say(f"drops it: {reason.value}")
+            self._say(member, f"drops it: {reason.value}")
 
     def _check(self, member: Member) -> None:
-        """One leader a term, and it has everything that was decided."""
+        """One leader a term, and when it is elected it has everything that was decided."""
         status = member.status
-        if status.role is not Role.LEADER:
+        if status.role is not Role.LEADER or self._leaders.get(status.term) == status.node_id:
             return
         known = self._leaders.setdefault(status.term, status.node_id)
         assert known == status.node_id, f"{known} and {status.node_id} lead in term {status.term}"

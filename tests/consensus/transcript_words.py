@@ -124,7 +124,7 @@ def of_batch(batch: StoreBatch) -> str:
         parts.append(f"t{batch.hard.term} vote {batch.hard.vote or '-'} commit {batch.commit}")
     if batch.compact_to is not None:
         parts.append(f"compact {batch.compact_to}")
-    return f"store #{batch.batch}: " + ", ".join(parts)
+    return f"stores #{batch.batch}: " + ", ".join(parts)
 
 
 def of_sent(messages: Iterable[Message]) -> list[str]:
