@@ -1,10 +1,11 @@
 """What a correct service answers, one operation at a time: a key-value store, a ledger of leases.
 
-A model is three pure functions. `key` says which part of the state an operation touches: operations
+A model is four pure functions. `key` says which part of the state an operation touches: operations
 of different keys never influence each other, so each key is judged alone. `initial` is the state of
 one key before anything happened. `step` is the state after an operation with that outcome, or None
 if the service could not have answered so there; with `UNKNOWN` any answer will do, only the effect
-counts. States are hashable, compare by value, and are never None.
+counts. `is_passive` says whether an operation with that outcome changes nothing, wherever it takes
+place. States are hashable, compare by value, and are never None.
 
 What this module does not know: time, clients, in which order things happened.
 
@@ -14,7 +15,7 @@ to it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -32,6 +33,8 @@ class Model(Protocol[OpIn, State]):
     def initial(self) -> State: ...
 
     def step(self, state: State, op: OpIn, outcome: Outcome) -> State | None: ...
+
+    def is_passive(self, op: OpIn, outcome: Outcome) -> bool: ...
 
 
 # -- a key-value store ----------------------------------------------------------------------------
@@ -122,6 +125,11 @@ class KeyValue:
             return after
         return None
 
+    def is_passive(self, op: KeyValueOp, outcome: Outcome) -> bool:
+        if isinstance(op, Cas | CasVersion):
+            return outcome == Done(False)
+        return isinstance(op, Read | ReadVersion)
+
     def _perform(self, state: Cell, op: KeyValueOp) -> tuple[Cell, tuple[Hashable, ...]]:
         """The state after it, and the answers that are right."""
         match op:
@@ -200,12 +208,17 @@ UNSEEN = -1  # a holder whose token no answer has shown yet
 
 
 class Lease(NamedTuple):
-    """One task. Every token from now on is higher than `floor`."""
+    """One task as it may be. Tokens given from now on are higher than `floor`; an unseen one is at
+    least `floor`, and none of `others`."""
 
     floor: int = 0
     holder: int | None = None
     is_complete: bool = False
     result: Hashable = None
+    others: frozenset[int] = frozenset()
+
+
+Leases = tuple[Lease, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,59 +226,87 @@ class LeaseLedger:
     """One holder at a time; tokens are positive and grow; a task is completed once.
 
     How long a lease lasts is not judged: an expiry is an operation like any other. The token of an
-    acquisition with unknown outcome is open until a `Look` shows it. Nobody can use it before
-    that, so a token above the floor that holds nothing is simply stale.
+    acquisition with unknown outcome is open until an answer tells it, and so a state is all that
+    may be the case.
     """
 
     def key(self, op: LeaseOp) -> Hashable:
         return op.task
 
-    def initial(self) -> Lease:
-        return Lease()
+    def initial(self) -> Leases:
+        return (Lease(),)
 
-    def step(self, state: Lease, op: LeaseOp, outcome: Outcome) -> Lease | None:
+    def step(self, state: Leases, op: LeaseOp, outcome: Outcome) -> Leases | None:
+        if outcome is UNKNOWN and self.is_passive(op, outcome):
+            return state
+        after = {new for old in state for new in _steps(old, op, outcome)}
+        return tuple(sorted(after, key=repr)) or None
+
+    def is_passive(self, op: LeaseOp, outcome: Outcome) -> bool:
+        if isinstance(op, Acquire):
+            return outcome == Done(None)
+        return isinstance(op, Look | Renew) or outcome == Done(False)
+
+
+def _steps(lease: Lease, op: LeaseOp, outcome: Outcome) -> Iterator[Lease]:
+    """What one possibility may become."""
+    for case in _cases(lease, op, outcome):
         match op:
             case Acquire():
-                return _acquired(state, outcome)
+                after = _acquired(case, outcome)
             case Look():
-                return _looked(state, outcome)
-            case Renew() | Release() | Complete() | Expire():
-                holds = _is_held_by(state, op.token)
-        if isinstance(outcome, Done) and outcome.value is not holds:
-            return None
-        if not holds or isinstance(op, Renew):
-            return state
-        if isinstance(op, Complete):
-            return Lease(state.floor, None, True, op.value)
-        return Lease(state.floor)
+                after = _looked(case, outcome)
+            case _:
+                after = _used(case, op, outcome)
+        if after is not None:
+            yield after
 
 
-def _is_held_by(state: Lease, token: int | None) -> bool:
-    """Whether this token (None: any) holds the task; an unseen one is nobody's to name."""
-    if token is None:
-        return state.holder is not None
-    return token != UNSEEN and token == state.holder
+def _cases(lease: Lease, op: LeaseOp, outcome: Outcome) -> Iterator[Lease]:
+    """An unseen token is the one that is named now, or it is not."""
+    if isinstance(op, Look):
+        shown = outcome.value if isinstance(outcome, Done) else None
+        named = shown[0] if isinstance(shown, tuple) and shown else None
+    else:
+        named = None if isinstance(op, Acquire) else op.token
+    if lease.holder != UNSEEN or not isinstance(named, int) or named < lease.floor:
+        yield lease
+        return
+    if named not in lease.others:
+        yield Lease(named, named)
+    others, floor = lease.others | {named}, lease.floor
+    while floor in others:
+        floor += 1
+    yield Lease(floor, UNSEEN, others=frozenset(token for token in others if token > floor))
 
 
-def _acquired(state: Lease, outcome: Outcome) -> Lease | None:
-    is_free = state.holder is None and not state.is_complete
+def _acquired(lease: Lease, outcome: Outcome) -> Lease | None:
+    is_free = lease.holder is None and not lease.is_complete
     if not isinstance(outcome, Done):
-        return Lease(state.floor + 1, UNSEEN) if is_free else state
+        return Lease(lease.floor + 1, UNSEEN) if is_free else lease
     token = outcome.value
     if token is None:
-        return None if is_free else state
-    if not is_free or not isinstance(token, int) or token <= state.floor:
+        return None if is_free else lease
+    if not is_free or not isinstance(token, int) or token <= lease.floor:
         return None
     return Lease(token, token)
 
 
-def _looked(state: Lease, outcome: Outcome) -> Lease | None:
-    if not isinstance(outcome, Done):
-        return state
-    match outcome.value:
-        case (int() as token, None) if state.holder == UNSEEN and token >= state.floor:
-            return Lease(token, token)
-        case (token, result) if state.holder != UNSEEN:
-            return state if (token, result) == (state.holder, state.result) else None
-        case _:
-            return None
+def _looked(lease: Lease, outcome: Outcome) -> Lease | None:
+    is_right = not isinstance(outcome, Done) or outcome.value == (lease.holder, lease.result)
+    return lease if is_right else None
+
+
+def _used(lease: Lease, op: Renew | Release | Complete | Expire, outcome: Outcome) -> Lease | None:
+    """An operation that works only for the holder."""
+    if op.token is None:
+        holds = lease.holder is not None
+    else:
+        holds = op.token != UNSEEN and op.token == lease.holder
+    if isinstance(outcome, Done) and outcome.value is not holds:
+        return None
+    if not holds or isinstance(op, Renew):
+        return lease
+    if isinstance(op, Complete):
+        return Lease(lease.floor, None, True, op.value)
+    return Lease(lease.floor)

@@ -3,9 +3,10 @@
 Leaving out an operation can make a violation of its own: without its write, any read is wrong. So
 nothing is simply left out. First the history is cut at the earliest time at which it is a violation
 already; then answers are forgotten, one by one, as long as what is left is a violation: an
-operation whose answer is forgotten may still happen at any time, which forbids less. What then
-remains of the answers contradict each other by themselves. At last the forgotten operations go,
-except those without which some answer would no longer be needed for the contradiction.
+operation whose answer is forgotten may still happen at any time, which forbids less, and only if it
+certainly changed nothing it goes altogether. The answers that remain contradict each other. At last
+the forgotten operations go, except those without which some answer would no longer be needed for
+the contradiction.
 
 What this module does not know: how a history is judged (`linearizable`), what operations mean.
 
@@ -14,14 +15,14 @@ Invariant: every step is judged a violation; what a budget leaves undecided is k
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TypeVar
 
 from consensus.sim.histories import REFUSED, UNKNOWN, Operation, cut_at
 from consensus.sim.linearizable import Verdict, check
 from consensus.sim.models import Model
 
-SHRINK_STATES = 20_000  # for each of many checks
+SHRINK_STATES = 5_000  # for each of many checks
 
 Op = TypeVar("Op")
 State = TypeVar("State", bound=Hashable)
@@ -63,28 +64,31 @@ def _cut(history: History[Op], model: Model[Op, State], max_states: int) -> Hist
 
 
 def _forget(history: History[Op], model: Model[Op, State], max_states: int) -> History[Op]:
-    """Weaken answered operations, many at once and then fewer (delta debugging)."""
-    answered = [n for n, operation in enumerate(history) if operation.outcome is not UNKNOWN]
-    size = max(1, len(answered) // 2)
+    """Forget answers, many at once and then fewer (delta debugging)."""
+    size = max(1, len(history) // 2)
     while True:
         is_changed = False
-        for start in range(0, len(answered), size):
-            chunk = set(answered[start : start + size])
-            weaker = _weaken(history, chunk)
-            if chunk and _is_violation(weaker, model, max_states):
+        for operations in _chunks(history, size):
+            weaker = _without(history, operations, model)
+            if _is_violation(weaker, model, max_states):
                 history, is_changed = weaker, True
-        answered = [n for n, operation in enumerate(history) if operation.outcome is not UNKNOWN]
         if size == 1 and not is_changed:
             return history
         size = max(1, size // 2)
+
+
+def _chunks(history: History[Op], size: int) -> Iterator[Sequence[Operation[Op]]]:
+    """The answered operations, so many at once."""
+    answered = [operation for operation in history if operation.outcome is not UNKNOWN]
+    for start in range(0, len(answered), size):
+        yield answered[start : start + size]
 
 
 def _drop(history: History[Op], model: Model[Op, State], max_states: int) -> History[Op]:
     """Leave out unknown operations, the last first, while every answer is still needed."""
     for operation in reversed(history):
         if operation.outcome is UNKNOWN:
-            position = max(n for n, other in enumerate(history) if other is operation)
-            rest = history[:position] + history[position + 1 :]
+            rest = tuple(other for other in history if other is not operation)
             if _is_violation(rest, model, max_states) and _needs_all(rest, model, max_states):
                 history = rest
     return history
@@ -92,15 +96,19 @@ def _drop(history: History[Op], model: Model[Op, State], max_states: int) -> His
 
 def _needs_all(history: History[Op], model: Model[Op, State], max_states: int) -> bool:
     """Whether forgetting any one answer would make it linearizable."""
-    return all(
-        not _is_violation(_weaken(history, {number}), model, max_states)
-        for number, operation in enumerate(history)
-        if operation.outcome is not UNKNOWN
+    return not any(
+        _is_violation(_without(history, operations, model), model, max_states)
+        for operations in _chunks(history, 1)
     )
 
 
-def _weaken(history: History[Op], numbers: set[int]) -> History[Op]:
+def _without(
+    history: History[Op], answered: Sequence[Operation[Op]], model: Model[Op, State]
+) -> History[Op]:
+    """The history without these answers; what changed nothing is not there at all."""
+    forgotten = {id(operation) for operation in answered}
     return tuple(
-        operation.weakened() if number in numbers else operation
-        for number, operation in enumerate(history)
+        operation.weakened() if id(operation) in forgotten else operation
+        for operation in history
+        if not (id(operation) in forgotten and model.is_passive(operation.op, operation.outcome))
     )
