@@ -4,9 +4,9 @@ FULL and not NORMAL: with NORMAL a power cut loses commits that were acknowledge
 takes all batches that piled up while the last one ran, so the price of an fsync is shared.
 
 Three things are left for idle time, and `checkpoint` does them: moving what was written from
-SQLite's own write-ahead log into the file, deleting rows that lie before the base, and, once, making
-that write-ahead log long in advance. The base moves in one transaction with everything else, so rows
-before it mean nothing, however many are left.
+SQLite's own write-ahead log into the file, deleting rows that lie before the base, and, once,
+making that write-ahead log long in advance. The base moves in one transaction with everything else,
+so rows before it mean nothing, however many are left.
 
 What this module does not know: who waits for the write.
 """

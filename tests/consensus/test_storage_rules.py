@@ -175,20 +175,21 @@ def test_a_log_whose_snapshot_is_gone_is_refused(restart: Restart) -> None:
         batch(2, cut=5, new=entries(7, 8)),
     ],
 )
-def test_misuse_changes_nothing(restart: Restart, wrong: StoreBatch) -> None:
-    if isinstance(restart(), MemoryStorage):
-        pytest.skip("a list has no transactions")
-    storage = restart()
+def test_misuse_of_a_database_changes_nothing(tmp_path: Path, wrong: StoreBatch) -> None:
+    storage = opened(tmp_path / "log.db")
     storage.recover()
     storage.write([batch(1, new=entries(1, 10))])
     with pytest.raises(AssertionError):
         storage.write([batch(2, hard=HardState(9, None)), wrong])
     storage.write([batch(3, new=entries(11, 12))])
-    found = restart().recover()
+    storage.close()
+    storage = opened(tmp_path / "log.db")
+    found = storage.recover()
+    storage.close()
     assert (found.hard, found.entries) == (HardState(0, None), entries(1, 12))
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_all_storages_hold_the_same_after_the_same_writes(tmp_path: Path, seed: int) -> None:
     """Random groups with restarts between them; `MemoryStorage` is the model."""
     rng = random.Random(seed)
@@ -196,8 +197,9 @@ def test_all_storages_hold_the_same_after_the_same_writes(tmp_path: Path, seed: 
     disk: SqliteStorage = opened(tmp_path / "log.db")
     memory = SqliteStorage.in_memory(CLUSTER, "a")
     first, last, number = 0, 0, 0
-    model.recover(), disk.recover(), memory.recover()
-    for _ in range(40):
+    for storage in (model, disk, memory):
+        storage.recover()
+    for _ in range(30):
         group = []
         for _ in range(rng.randrange(1, 4)):
             number += 1
