@@ -5,6 +5,11 @@ loop and with the heartbeats' thread, and small calls would wait for it. libzmq 
 all threads of a context, so the one thread is found by its name. On Linux only; elsewhere the
 scheduler decides.
 
+A nice thread is not enough: whoever wakes up waits for the end of its slice, which without
+high-resolution ticks is up to 4 ms. One under SCHED_IDLE is preempted at once, and a processor that
+runs nothing else counts as free when the scheduler looks for a place. The thread does get its turns
+on a machine that is never idle, though fewer.
+
 What this module does not know: sockets, lanes.
 """
 
@@ -22,7 +27,7 @@ _TASKS = Path("/proc/self/task")
 
 @contextlib.contextmanager
 def gentle_bulk_thread() -> Iterator[None]:
-    """Whatever bulk thread is started inside the block becomes nicer."""
+    """Whatever bulk thread is started inside the block gives way."""
     before = _threads()
     yield
     for thread in _threads() - before:
@@ -31,6 +36,7 @@ def gentle_bulk_thread() -> Iterator[None]:
             if name == _BULK_NAME:
                 own = os.getpriority(os.PRIO_PROCESS, thread)
                 os.setpriority(os.PRIO_PROCESS, thread, min(own + NICE, 19))
+                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _threads() -> set[int]:

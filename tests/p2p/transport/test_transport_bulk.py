@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from transport_lab import Node, eventually, foul_contact, nodes, run, slower
@@ -237,3 +239,25 @@ def test_the_last_of_the_budget_is_for_the_important() -> None:
             assert ada.transport.links()[PeerId("silent")].lanes[Lane.DATA].refused == 3
 
     run(main)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have names and policies on Linux")
+def test_the_thread_that_encrypts_bulk_gives_way_and_no_other_does() -> None:
+    async def main() -> None:
+        before = policies()
+        async with nodes("ada"):
+            made = {thread: told for thread, told in policies().items() if thread not in before}
+        gentle = [name for name, policy in made.values() if policy == os.SCHED_IDLE]
+        assert gentle == ["ZMQbg/IO/1"]
+        assert "ZMQbg/IO/0" in [name for name, _ in made.values()]
+
+    run(main)
+
+
+def policies() -> dict[int, tuple[str, int]]:
+    """The name and the scheduling policy of each thread of this process, by its id."""
+    tasks = Path("/proc/self/task")
+    return {
+        int(task): ((tasks / task / "comm").read_text().strip(), os.sched_getscheduler(int(task)))
+        for task in os.listdir(tasks)
+    }
