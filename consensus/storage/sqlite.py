@@ -27,6 +27,7 @@ from consensus.storage.memory import MemorySnapshots
 from consensus.storage.snapshots import FileSnapshots
 from consensus.storage.sqlite_rows import Chain, Tail, insert, read_entries
 from consensus.storage.sqlite_schema import (
+    SQLITE_ERRORS,
     prepare,
     read_base,
     read_hard,
@@ -60,7 +61,7 @@ class SqliteStorage:
             path.touch(mode=0o600)  # SQLite's own files beside it take over the mode
             refuse_damage(path)
             db = _connected(str(path))
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *SQLITE_ERRORS) as error:
             raise StorageBroken(str(path), str(error)) from error
         self._begin(db, path, cluster_id, node_id, FileSnapshots(path.parent, cluster_id))
 
@@ -105,14 +106,14 @@ class SqliteStorage:
             # begins a new round of frames and never mixes with the rest of a torn one.
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             prepare(db, str(path), cluster_id, node_id)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             db.close()
             raise self._not_ours(error) from error
         except BaseException:
             db.close()
             raise
 
-    def _not_ours(self, error: sqlite3.Error) -> ForeignStorage | StorageBroken:
+    def _not_ours(self, error: Exception) -> ForeignStorage | StorageBroken:
         if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
             return ForeignStorage(str(self._path), "it is no SQLite file")
         return StorageBroken(str(self._path), str(error))
@@ -134,7 +135,7 @@ class SqliteStorage:
             self._chain = Chain(base_index, chain)
             entries = self._read_log()
             self._leftovers = self._oldest_row() <= base_index
-        except (OSError, sqlite3.Error) as error:
+        except SQLITE_ERRORS as error:
             raise StorageBroken(path, str(error)) from error
         snapshot = self._reaching_snapshot(base_index)
         return Recovered(hard, commit, tuple(entries), base_index, base_term, snapshot)
@@ -241,7 +242,7 @@ class SqliteStorage:
         leftovers = self._leftovers
         try:
             yield
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             self._roll_back()
             self._leftovers = leftovers
             code = getattr(error, "sqlite_errorcode", None)
@@ -256,7 +257,7 @@ class SqliteStorage:
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             return  # the transaction is lost either way; the caller raises the first error
 
     def close(self) -> None:

@@ -30,6 +30,8 @@ from consensus.storage.base import base_checksum, hard_checksum
 APPLICATION_ID = 0x434E4356  # "CNCV", in the file's header
 FORMAT = 2
 MAX_NUMBER = 2**62
+# What SQLite raises; the second one where it cannot even say what is wrong with a damaged file.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeError)
 
 _BASE = """
 CREATE TABLE base (one INTEGER PRIMARY KEY CHECK (one = 1), idx INTEGER, term INTEGER,
@@ -53,11 +55,15 @@ def refuse_foreign(db: sqlite3.Connection, path: str) -> None:
 
     Raises:
         ForeignStorage: another program made it.
+        LogCorrupted: it has lost its tables, and would be taken for a new one.
         sqlite3.Error: it cannot be read.
     """
     (found_id,) = db.execute("PRAGMA application_id").fetchone()
-    if _has_tables(db) and found_id != APPLICATION_ID:
+    has_tables = _has_tables(db)
+    if has_tables and found_id != APPLICATION_ID:
         raise ForeignStorage(path, "another program made it")
+    if not has_tables and found_id == APPLICATION_ID:
+        raise LogCorrupted(path, 0, "its tables are gone")
 
 
 def prepare(db: sqlite3.Connection, path: str, cluster_id: str, node_id: str) -> None:
