@@ -28,6 +28,7 @@ from consensus.storage.snapshots import FileSnapshots
 from consensus.storage.sqlite_rows import Chain, Tail, insert, read_entries
 from consensus.storage.sqlite_schema import (
     SQLITE_ERRORS,
+    check_pages,
     prepare,
     read_base,
     read_hard,
@@ -134,6 +135,7 @@ class SqliteStorage:
             base_index, base_term, chain = read_base(self._db, path)
             self._chain = Chain(base_index, chain)
             entries = self._read_log()
+            check_pages(self._db, path)
             self._leftovers = self._oldest_row() <= base_index
         except SQLITE_ERRORS as error:
             raise StorageBroken(path, str(error)) from error

@@ -5,7 +5,8 @@
     base    the log begins behind this entry: index, term, the checksum its chain goes on from
     log     one row an entry; rows up to the base are leftovers and mean nothing
 
-Format 1 had no base, and its commit index was outside the checksum.
+Format 1 had no base, no record of term and vote before the first change, and its commit index was
+outside the checksum.
 
 What this module does not know: what is written when.
 """
@@ -30,6 +31,7 @@ from consensus.storage.base import base_checksum, hard_checksum
 APPLICATION_ID = 0x434E4356  # "CNCV", in the file's header
 FORMAT = 2
 MAX_NUMBER = 2**62
+FRESH = HardState(0, None)
 # What SQLite raises; the second one where it cannot even say what is wrong with a damaged file.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeError)
 
@@ -71,6 +73,7 @@ def prepare(db: sqlite3.Connection, path: str, cluster_id: str, node_id: str) ->
 
     Raises:
         ForeignStorage, NewerFormat, WrongCluster, WrongNode: the file is not this node's.
+        LogCorrupted: its tables are not as they were made.
         HardStateCorrupted: a file of format 1 is damaged.
         sqlite3.Error: it cannot be read.
     """
@@ -81,9 +84,22 @@ def prepare(db: sqlite3.Connection, path: str, cluster_id: str, node_id: str) ->
         raise NewerFormat(path, version, FORMAT)
     if version < 1:
         raise ForeignStorage(path, "its format is unknown")
+    _check_tables(db, path, version)
     _check_owner(db, path, cluster_id, node_id)
     if version == 1:
         _migrate(db, path)
+
+
+def check_pages(db: sqlite3.Connection, path: str) -> None:
+    """See that no page has lost rows: the checksums of entries do not show a missing end.
+
+    Raises:
+        LogCorrupted: some page contradicts itself.
+        sqlite3.Error: it cannot be read.
+    """
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise LogCorrupted(path, 0, " ".join(str(found).split()))
 
 
 def read_hard(db: sqlite3.Connection, path: str) -> tuple[HardState, int]:
@@ -94,7 +110,7 @@ def read_hard(db: sqlite3.Connection, path: str) -> tuple[HardState, int]:
     """
     row = db.execute("SELECT term, vote, crc, commit_hint FROM hard").fetchone()
     if row is None:
-        return HardState(0, None), 0
+        raise HardStateCorrupted(path, "it is gone")
     term, vote, crc, commit = row
     _check_hard_shape(path, term, vote, commit)
     if hard_checksum(HardState(term, vote), commit) != crc:
@@ -147,9 +163,22 @@ def _create(db: sqlite3.Connection, cluster_id: str, node_id: str) -> None:
         db.execute(statement)
     db.execute("INSERT INTO owner VALUES (1, ?, ?)", (cluster_id, node_id))
     write_base(db, 0, 0, 0)
+    write_hard(db, FRESH, 0)
     db.execute(f"PRAGMA application_id={APPLICATION_ID}")
     db.execute(f"PRAGMA user_version={FORMAT}")
     db.execute("COMMIT")
+
+
+def _check_tables(db: sqlite3.Connection, path: str, version: int) -> None:
+    """One letter of a table's definition decides what SQLite finds in it."""
+    made = _SCHEMA if version == FORMAT else _SCHEMA[:-1]
+    found = db.execute("SELECT sql FROM sqlite_master").fetchall()
+    if sorted(_words(sql) for (sql,) in found) != sorted(map(_words, made)):
+        raise LogCorrupted(path, 0, "its tables are not as they were made")
+
+
+def _words(sql: object) -> str:
+    return " ".join(str(sql).split())
 
 
 def _check_owner(db: sqlite3.Connection, path: str, cluster_id: str, node_id: str) -> None:
@@ -174,7 +203,9 @@ def _migrate(db: sqlite3.Connection, path: str) -> None:
     db.execute(_BASE)
     write_base(db, 0, 0, 0)
     row = db.execute("SELECT term, vote, crc, commit_hint FROM hard").fetchone()
-    if row is not None:
+    if row is None:
+        write_hard(db, FRESH, 0)
+    else:
         term, vote, crc, commit = row
         _check_hard_shape(path, term, vote, commit)
         if zlib.crc32((vote or "").encode(), zlib.crc32(struct.pack(">Q", term))) != crc:
