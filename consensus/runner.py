@@ -1,8 +1,7 @@
 """A node of the log on asyncio: the loop, the disk's thread, timers, and who waits for what.
 
-What is done in which order is the driver's business; this gives it a loop. The disk has a thread of
-its own, snapshots another. Committed entries are applied for a few milliseconds a turn, so that
-the loop goes on.
+What is done in which order is the driver's business; this gives it a loop. Committed entries are
+applied for a few milliseconds a turn, so that the loop goes on.
 
 What this module does not know: how messages travel, what a command means, where the log lies.
 """
@@ -13,7 +12,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, Self
 
 from consensus.codec import decode_message, encode_message
@@ -27,9 +25,6 @@ from consensus.errors import (
     NodeHalted,
     OutcomeUnknown,
     Stopped,
-    StorageBroken,
-    StorageError,
-    StorageFull,
     TransferFailed,
 )
 from consensus.machine import StateMachine
@@ -53,8 +48,8 @@ from consensus.raft import (
 )
 from consensus.snapshotting import Snapshotting
 from consensus.storage import Storage
+from consensus.writing import Writing
 
-DISK_FULL_RETRY_S = 1.0
 OUTCOME_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
 MAX_WAITING = 100_000
@@ -108,13 +103,13 @@ class Runner:
         self._driver: Driver | None = None
         self._outcomes = Outcomes(config.node_id, MAX_WAITING, config.max_entry_bytes)
         self._snapshotting: Snapshotting | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: Writing | None = None
         self._turn_wanted = False
         self._work_wanted = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms: int | None = None
-        self._thread: ThreadPoolExecutor | None = None
         self._is_running = False
+        self._changed: asyncio.Future[None]  # done at the next change of role, leader or members
 
     async def __aenter__(self) -> Self:
         """Read the log and the latest snapshot back and begin.
@@ -123,10 +118,10 @@ class Runner:
             StorageError: they cannot be trusted.
             SnapshotInvalid, MachineFailed: the machine cannot take the snapshot.
         """
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-disk")
-        loop = asyncio.get_running_loop()
+        self._writing = Writing(self._storage)
+        self._writing.on_broken = self._die
         try:
-            recovered = await loop.run_in_executor(self._thread, self._storage.recover)
+            recovered = await self._writing.recover()
             entries, size_bytes = self._snapshot_limits
             self._driver = Driver(
                 self._config,
@@ -139,26 +134,23 @@ class Runner:
                 snapshot_bytes=size_bytes,
             )
         except BaseException:
-            self._thread.shutdown(wait=True)
-            self._storage.close()
+            await self._writing.close()
             raise
         self._snapshotting = Snapshotting(
             self._config, self._storage.snapshots, self._driver, self._link, self._clock_ms
         )
         self._snapshotting.on_broken = self._die
+        self._changed = asyncio.get_running_loop().create_future()
         self._is_running = True
         self._driver.post(Tick())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._stop()
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
         if self._snapshotting is not None:
             await self._snapshotting.close()
-        if self._thread is not None:
-            self._thread.shutdown(wait=True)
-        self._storage.close()
+        if self._writing is not None:
+            await self._writing.close()
 
     # -- what others use -----------------------------------------------------------------------
 
@@ -239,16 +231,11 @@ class Runner:
         self._check_running()
         until_ms = self._clock_ms() + round(timeout_s * 1000)
         decided = await self._decided(self._outcomes.change(voters, learners), timeout_s)
-        while self.status().membership.is_joint:
+        while (status := self.status()).membership.is_joint:
             left_s = (until_ms - self._clock_ms()) / 1000
-            status = self.status()
             if status.role is not Role.LEADER or left_s <= 0:
                 raise OutcomeUnknown(self._config.node_id, decided.index, status.term)
-            try:
-                await self.wait_applied(status.applied + 1, left_s)
-            except AppliedTimeout:
-                continue
-        status = self.status()
+            await asyncio.wait([self._changed], timeout=left_s)
         if status.membership.voters != tuple(sorted(voters)):
             raise ChangeRefused(self._config.node_id, "another change has taken its place")
         return status
@@ -402,25 +389,9 @@ class Runner:
         self._link.send(message.to, encode_message(self._config.cluster_id, message))
 
     def write(self, batches: Sequence[StoreBatch]) -> None:
-        self._writing = asyncio.get_running_loop().create_task(self._write(batches))
-
-    async def _write(self, batches: Sequence[StoreBatch]) -> None:
-        loop, driver = asyncio.get_running_loop(), self._driver
-        assert driver is not None
-        while True:
-            try:
-                await loop.run_in_executor(self._thread, self._storage.write, batches)
-                break
-            except StorageFull:
-                driver.disk_full()
-                if not self._is_running:
-                    return
-                await asyncio.sleep(DISK_FULL_RETRY_S)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nothing was confirmed
-                broken = error if isinstance(error, StorageError) else None
-                self._die(broken or StorageBroken("the log", repr(error)))
-                return
-        driver.written()
+        assert self._writing is not None
+        assert self._driver is not None
+        self._writing.begin(self._driver, batches)
 
     def save_snapshot(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:
         assert self._snapshotting is not None
@@ -445,6 +416,8 @@ class Runner:
         self._outcomes.on_applied_up_to(meta.index)
 
     def on_soft(self, status: Status) -> None:
+        self._changed.set_result(None)
+        self._changed = asyncio.get_running_loop().create_future()
         is_leader = status.role is Role.LEADER
         self._outcomes.on_lead_lost(status.term if is_leader else None)
         if not is_leader and self._snapshotting is not None:
@@ -470,4 +443,6 @@ class Runner:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._writing is not None:
+            self._writing.stop()
         self._outcomes.stop()
