@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import cache
+from operator import mul
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +33,8 @@ PREALLOCATED_BYTES = 16 * 1024 * 1024
 _HEADER_BYTES = 32
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
+_WORD = 0xFFFFFFFF
+_SECOND_SHIFT = 96
 _MAGIC = 0x377F0682  # its lowest bit says that checksums are over big-endian words
 
 
@@ -91,8 +95,9 @@ def refuse_damage(path: Path) -> None:
     for number in range(commits[-2] + 1):
         at = _HEADER_BYTES + number * (_FRAME.size + page_bytes)
         frame = frames[number]
-        checksum = _checksum(data[at : at + 8], order, checksum)
-        checksum = _checksum(data[at + _FRAME.size :][:page_bytes], order, checksum)
+        page = at + _FRAME.size
+        checked = data[at : at + 8] + data[page : page + page_bytes]
+        checksum = _checksum(checked, order, checksum)
         if frame.salt != salt or frame.checksum != checksum or not frame.page:
             why = f"frame {number} of {len(frames)} in SQLite's write-ahead log is damaged"
             raise LogCorrupted(str(wal), 0, why)
@@ -127,12 +132,35 @@ def _commits(
 
 
 def _checksum(data: bytes, order: str, before: tuple[int, int]) -> tuple[int, int]:
-    first, second = before
+    """The two sums over these bytes, going on from those before.
+
+    SQLite's rule, for each pair of words: first += even + second; second += odd + first. Both are
+    sums of products in the end, which need no loop of our own.
+    """
     words = struct.unpack(f"{'>' if order == 'big' else '<'}{len(data) // 4}I", data)
-    for even, odd in zip(words[::2], words[1::2], strict=True):
-        first = (first + even + second) & 0xFFFFFFFF
-        second = (second + odd + first) & 0xFFFFFFFF
-    return first, second
+    total = sum(map(mul, _weights(len(words)), (*words, *before)))
+    return total & _WORD, total >> _SECOND_SHIFT & _WORD
+
+
+@cache
+def _weights(words: int) -> tuple[int, ...]:
+    """How often each word, and the two sums before them, are in the two sums at the end.
+
+    Found from the end backwards, where each sum is in itself once. Both counts share one number,
+    so far apart that no sum of products reaches from one to the other.
+    """
+    first, second = (1, 0), (0, 1)
+    found: list[tuple[int, int]] = []
+    for _ in range(words // 2):
+        both = _added(first, second)
+        found += (second, both)  # of the odd word, and of the even one before it
+        first, second = both, _added(both, second)
+    found = [*reversed(found), first, second]
+    return tuple(one | other << _SECOND_SHIFT for one, other in found)
+
+
+def _added(left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
+    return (left[0] + right[0]) & _WORD, (left[1] + right[1]) & _WORD
 
 
 def _known_page_bytes(path: Path) -> int:
