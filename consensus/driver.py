@@ -162,6 +162,8 @@ class Driver:
         digest = self.replica.digests.get(meta.index)
         if digest is not None and self.core.is_leader:
             self._ports.propose_hash(self.replica.hash_entry(meta.index, digest))
+        if self.replica.snapshot_due:
+            self.begin_snapshot()  # it became due while this one was written
 
     def snapshot_failed(self) -> None:
         """It could not be written; the next one is due at its own time."""

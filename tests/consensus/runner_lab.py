@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from consensus import (
@@ -33,29 +33,52 @@ class Machine:
         self.applied += [e.data for e in entries if e.kind is EntryKind.COMMAND]
         return [len(e.data) for e in entries]
 
+    def snapshot(self) -> Iterator[bytes]:
+        yield from self.applied
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        self.applied = list(chunks)
+
 
 class Lab:
     """Voters that can be started, killed and cut off."""
 
-    def __init__(self, directory: Path | None = None, ids: tuple[str, ...] = IDS) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        ids: tuple[str, ...] = IDS,
+        *,
+        snapshot_entries: int = 20_000,
+        keep_entries: int = 10_000,
+    ) -> None:
         self.ids = ids
+        self.lost_parts = 0  # of so many parts of snapshots one is lost; 0: none
+        self._parts = 0
+        self._limits = (snapshot_entries, keep_entries)
         self.running: dict[str, Runner] = {}
         self.machines: dict[str, Machine] = {}
         self.fatal: dict[str, ConsensusError] = {}
         self.deaf: set[str] = set()
         self._directory = directory
-        self._memory = {i: MemoryStorage() for i in ids}
+        self._memory: dict[str, MemoryStorage] = {}
 
     def storage(self, node: str) -> SqliteStorage | MemoryStorage:
         if self._directory is None:
-            return self._memory[node]
-        return SqliteStorage(self._directory / f"{node}.db", CLUSTER, node)
+            return self._memory.setdefault(node, MemoryStorage())
+        return SqliteStorage(self._directory / node / "log.db", CLUSTER, node)
 
     async def start(self, *nodes: str) -> None:
         loop = asyncio.get_running_loop()
         for node in nodes or self.ids:
             self.machines[node] = Machine()
-            config = Config(node, CLUSTER, self.ids, heartbeat_ms=20, election_timeout_ms=100)
+            config = Config(
+                node,
+                CLUSTER,
+                self.ids if node in self.ids else (),
+                heartbeat_ms=20,
+                election_timeout_ms=100,
+                keep_entries=self._limits[1],
+            )
             runner = Runner(
                 config,
                 self.storage(node),
@@ -63,6 +86,7 @@ class Lab:
                 self.machines[node],
                 clock_ms=lambda: int(loop.time() * 1000),
                 rng=random.Random(node),
+                snapshot_entries=self._limits[0],
             )
             runner.on_fatal = lambda error, node=node: self.fatal.update({node: error})  # type: ignore[misc]
             self.running[node] = runner
@@ -74,6 +98,11 @@ class Lab:
 
     async def stop(self) -> None:
         await self.kill(*list(self.running))
+
+    def loses_part(self) -> bool:
+        """Whether this part of a snapshot does not arrive."""
+        self._parts += 1
+        return bool(self.lost_parts) and self._parts % self.lost_parts == 0
 
     async def leader(self) -> Runner:
         def found() -> Runner | None:
@@ -111,6 +140,12 @@ class _Link:
         if target is None or self._lab.deaf & {to, self._own}:
             return
         asyncio.get_running_loop().call_soon(target.receive_from, self._own, data)
+
+    def send_part(self, to: str, data: bytes) -> None:
+        target = self._lab.running.get(to)
+        if target is None or self._lab.deaf & {to, self._own} or self._lab.loses_part():
+            return
+        asyncio.get_running_loop().call_soon(target.receive_part_from, self._own, data)
 
 
 async def until(holds: Callable[[], bool]) -> None:
