@@ -16,7 +16,7 @@ from __future__ import annotations
 from consensus.errors import MembershipInvalid
 from consensus.raft.events import Accepted, ChangeConfig, Refused
 from consensus.raft.membership import Membership
-from consensus.raft.messages import TimeoutNow
+from consensus.raft.messages import PreVoteReply, RequestVoteReply, TimeoutNow
 from consensus.raft.progress import Progress
 from consensus.raft.state import NodeState
 from consensus.raft.transfer import give_up_transfer
@@ -54,6 +54,17 @@ def commit_to(state: NodeState, index: int, now_ms: int) -> None:
             _follow_members(state)
     if state.role is Role.LEADER:
         _leave_joint(state)
+
+
+def learn_commit(state: NodeState, reply: PreVoteReply | RequestVoteReply, now_ms: int) -> None:
+    """What is committed is so in every term, whoever says it. A candidate that does not know that
+    its membership is over could need the votes of those who have left, and whose logs are longer,
+    for ever (as raft-rs does it, `maybe_commit_by_vote`)."""
+    if state.role is Role.LEADER or not state.log.matches(reply.commit, reply.commit_term):
+        return
+    commit_to(state, reply.commit, now_ms)
+    if state.role is not Role.FOLLOWER and not state.may_campaign:
+        become_follower(state, state.term, None, now_ms)
 
 
 def step_down_if_removed(state: NodeState, now_ms: int) -> None:

@@ -254,6 +254,8 @@ class Raft:
             state.drop(DropReason.UNKNOWN_SENDER)  # strangers cannot raise the term (R32)
             return
         state.note_received(message)
+        if isinstance(message, PreVoteReply | RequestVoteReply):
+            changes.learn_commit(state, message, now_ms)
         if message.term < state.term:
             self._on_past_term(message, now_ms)
         else:

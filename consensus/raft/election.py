@@ -83,7 +83,10 @@ def on_pre_vote(state: NodeState, message: PreVote, now_ms: int) -> None:
     # A grant echoes the proposed term, a refusal says our own: silence towards a lower term
     # would leave two nodes waiting for each other for ever (R12).
     term = message.term if granted else state.term
-    state.reply(PreVoteReply(state.config.node_id, message.sender, term, granted))
+    own_id, commit = state.config.node_id, state.commit
+    state.reply(
+        PreVoteReply(own_id, message.sender, term, granted, commit, state.log.term(commit) or 0)
+    )
 
 
 def on_pre_vote_reply(state: NodeState, message: PreVoteReply, now_ms: int) -> None:
@@ -115,7 +118,9 @@ def on_request_vote(state: NodeState, message: RequestVote, now_ms: int) -> None
     if granted:
         state.set_term(state.term, message.sender)
         reset_election_timer(state, now_ms)
-    state.reply(RequestVoteReply(state.config.node_id, message.sender, state.term, granted))
+    own_id, commit = state.config.node_id, state.commit
+    commit_term = state.log.term(commit) or 0
+    state.reply(RequestVoteReply(own_id, message.sender, state.term, granted, commit, commit_term))
 
 
 def on_request_vote_reply(state: NodeState, message: RequestVoteReply, now_ms: int) -> None:

@@ -100,8 +100,8 @@ class Membership:
             raise MembershipInvalid("nobody would vote")
         if any(list(group) != sorted(set(group)) for group in groups):
             raise MembershipInvalid("a name appears twice or out of order")
-        if not all(isinstance(name, str) and name for group in groups for name in group):
-            raise MembershipInvalid("a name is empty")
+        if not all(_is_name(name) for group in groups for name in group):
+            raise MembershipInvalid("a name is empty or no text")
         if {*self.voters, *self.outgoing} & set(self.learners):
             raise MembershipInvalid("a voter is also a learner")
         if not set(self.learners_next) <= set(self.outgoing) - set(self.voters):
@@ -132,3 +132,8 @@ class Membership:
         membership = cls(*(tuple(group) for group in fields[1:]))
         membership.check()
         return membership
+
+
+def _is_name(name: object) -> bool:
+    """Text that can be encoded: half a surrogate pair cannot."""
+    return isinstance(name, str) and name != "" and name.encode(errors="ignore").decode() == name

@@ -29,12 +29,18 @@ class PreVote:
 
 @dataclass(frozen=True, slots=True)
 class PreVoteReply:
-    """A grant echoes the proposed term, a refusal carries the refuser's own (R12)."""
+    """A grant echoes the proposed term, a refusal carries the refuser's own (R12).
+
+    (`commit`, `commit_term`) is the last entry that the sender knows to be committed: what nobody
+    but those who have left know could otherwise keep the others from electing anybody (R22).
+    """
 
     sender: NodeId
     to: NodeId
     term: int
     granted: bool
+    commit: int = 0
+    commit_term: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,15 @@ class RequestVote:
 
 @dataclass(frozen=True, slots=True)
 class RequestVoteReply:
-    """Sent only after the vote is durable; refusals are answered too (R9)."""
+    """Sent only after the vote is durable; refusals are answered too (R9). The commit index as in
+    `PreVoteReply`."""
 
     sender: NodeId
     to: NodeId
     term: int
     granted: bool
+    commit: int = 0
+    commit_term: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Snapshots: the log is cut behind them, and who lacks entries gets one instead (R20, R21)."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from transcript_lab import Disk, Lab
 
 from consensus.raft import (
@@ -13,6 +15,7 @@ from consensus.raft import (
     SnapshotSent,
     Unreachable,
 )
+from consensus.raft.log import Log
 
 
 def propose(lab: Lab, name: str, count: int) -> None:
@@ -102,3 +105,60 @@ def test_a_membership_in_a_log_that_a_snapshot_replaces_never_comes_into_force()
     lab.restart("3", disk)
     assert lab["3"].status.membership == three
     assert lab["3"].status.last_index == 4
+
+
+@given(st.lists(st.tuples(st.sampled_from("atcrs"), st.integers(0, 12)), max_size=40))
+def test_a_log_behind_a_base_is_a_list_whose_beginning_is_forgotten(
+    steps: list[tuple[str, int]],
+) -> None:
+    log = Log()
+    whole: list[int] = [0]  # the terms from index 0 on
+    base, stored = 0, 0
+    for action, number in steps:
+        last = len(whole) - 1
+        if action == "a":
+            terms = [max(whole) + number % 2] * (number % 4)
+            log.append([Entry(last + 1 + n, t, EntryKind.NOOP, b"") for n, t in enumerate(terms)])
+            whole += terms
+        elif action == "t" and base < number <= last:
+            log.truncate(number)
+            del whole[number:]
+            stored = min(stored, number - 1)
+        elif action == "s" and stored <= number <= last:
+            log.stored = stored = number
+        elif action == "c" and base <= number <= stored:
+            log.compact(number)
+            base = number
+        elif action == "r" and number >= last:
+            log.reset(number, max(whole) + 1)
+            whole += [max(whole) + 1] * (number - last)
+            whole[number] = max(whole[number], log.base_term)
+            base = stored = number
+            whole[number] = log.base_term
+        log.check_invariants()
+        last = len(whole) - 1
+        assert (log.base_index, log.last_index, log.stored) == (base, last, stored)
+        assert log.last_term == whole[-1]
+        for index in range(15):
+            known = whole[index] if base <= index <= last else None
+            assert log.term(index) == known
+        terms = [entry.term for entry in log.slice(base + 1, last)]
+        assert terms == whole[base + 1 :]
+
+
+@given(st.lists(st.integers(1, 4), max_size=8), st.integers(0, 8), st.integers(0, 9), st.data())
+def test_logs_meet_where_the_hints_say_and_not_before_the_base(
+    terms: list[int], base: int, index: int, data: st.DataObject
+) -> None:
+    terms.sort()
+    base = min(base, len(terms))
+    entries = [Entry(n, term, EntryKind.NOOP, b"") for n, term in enumerate(terms, 1)]
+    log = Log(entries)
+    log.compact(base)
+    index = max(base, index)
+    term = data.draw(st.integers(1, 4))
+    found, found_term = log.agreeing(index, term)
+    assert base <= found <= min(index, len(terms))
+    assert found_term == log.term(found)
+    assert found == base or found_term <= term
+    assert all(terms[n - 1] > term for n in range(found + 1, min(index, len(terms)) + 1))

@@ -57,6 +57,8 @@ def of_message(message: Message) -> str:
                 parts.append("transfer")
         case PreVoteReply() | RequestVoteReply():
             parts.append("yes" if message.granted else "no")
+            if message.commit:
+                parts.append(f"commit {message.commit}/{message.commit_term}")
         case AppendEntries():
             parts.append(f"after {message.prev_index}/{message.prev_term}")
             parts.append(f"[{of_entries(message.entries)}]")
