@@ -11,7 +11,8 @@
        |- FenceDamaged        the world: the stored token cannot be trusted
        |- FenceUnavailable    the world: this system has no file locks
        |- IdentifierInvalid   you: a name that is no plain SQL identifier
-       '- SnapshotInvalid     the other side: bytes that are no snapshot, or a damaged one
+       '- SnapshotInvalid     the other side: bytes that are no snapshot, or a damaged one; it is
+                              a `consensus.SnapshotInvalid`, too
 
 Refusals of commands are no exceptions: they are `Refusal` in a reply.
 It knows no exception of other packages. Every class writes its own message from data.
@@ -21,10 +22,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from consensus.errors import ConsensusError
+from consensus import errors
 
 
-class KvError(ConsensusError):
+class KvError(errors.ConsensusError):
     """Root of everything that this package raises on purpose."""
 
 
@@ -137,13 +138,11 @@ class SnapshotFault(StrEnum):
     INCONSISTENT = "its records contradict each other"
 
 
-class SnapshotInvalid(KvError):
+class SnapshotInvalid(KvError, errors.SnapshotInvalid):
     """Bytes that are no snapshot of a store, or a damaged one. Nothing was changed by them."""
 
     def __init__(self, fault: SnapshotFault, detail: str = "") -> None:
         self.fault = fault
         self.detail = detail
         more = f" ({detail})" if detail else ""
-        super().__init__(
-            f"a snapshot of the key-value store was refused: {fault.value}{more}; fetch another"
-        )
+        super().__init__(f"key-value store: {fault.value}{more}; fetch another")

@@ -140,9 +140,11 @@ def _renew(state: KvState, session: Session | None, args: list[Any]) -> Result:
         return _MALFORMED
     name, token, lease_ms = args
     refusal = _refusal_of_lease(lease_ms)
+    if refusal:
+        return Result(refusal)
     lock = _held(state, name, token)
-    if refusal or isinstance(lock, Result):
-        return lock if isinstance(lock, Result) else Result(refusal)
+    if isinstance(lock, Result):
+        return lock
     # A holder counts on what it was promised before, so a lease never becomes shorter.
     lock.deadline_ms = max(lock.deadline_ms, state.time_ms + lease_ms)
     return Result(None, 0, lock.token, lock.deadline_ms)
