@@ -19,6 +19,7 @@ from consensus.sim.weather import CLUSTER, Weather
 from consensus.storage.memory import MemorySnapshots
 
 RETRY_MS = 200
+CALM_MS = 3
 
 
 class Disk:
@@ -157,7 +158,10 @@ class Disk:
         self._timeline.after(delay_ms, run)
 
     def _delay_ms(self) -> int:
-        return self._rng.randrange(self._weather.disk_ms + 1)
+        slowest_ms = self._weather.disk_ms
+        return self._rng.randrange(
+            min(slowest_ms, CALM_MS) + 1 if self._is_calm else slowest_ms + 1
+        )
 
     def _is_full(self) -> bool:
         if self._is_calm:

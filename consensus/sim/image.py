@@ -111,7 +111,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a node would come back with if everything stopped now."""
+    """With what a node takes part in elections, or would after a restart."""
 
     last: tuple[int, int]  # (last term, last index)
     membership: Membership  # known to be in force

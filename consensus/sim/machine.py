@@ -18,7 +18,7 @@ from consensus.sim.image import EMPTY_HASH, chained
 
 STORE = b"K"
 _TIME = struct.Struct(">Q")
-LIMITS = Limits(max_keys=50, max_total_bytes=5_000, max_sessions=8, max_locks=20)
+LIMITS = Limits(max_keys=50, max_total_bytes=5_000, max_sessions=4, max_locks=20)
 
 
 def store_command(time_ms: int, command: bytes) -> bytes:

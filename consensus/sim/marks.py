@@ -15,7 +15,19 @@ KNOWN = (
     "snapshot covered, log kept",
     "snapshot beyond the log at start",
     "crash while a snapshot was written",
+    "snapshot without members",
     "state hash proposed",
+    "read refused",
+    "read lost",
+    "request repeated",
+    "session gone",
+    "lease expired",
+    "lease lived",
+    "history undecided",
+    "disk wiped",
+    "change refused",
+    "change with unknown outcome",
+    "change in force",
 )
 
 

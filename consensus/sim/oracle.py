@@ -28,7 +28,6 @@ from consensus.raft import (
     Membership,
     Message,
     NodeId,
-    ReadReady,
     Refused,
     RequestVote,
     RequestVoteReply,
@@ -39,6 +38,7 @@ from consensus.raft import (
 )
 from consensus.sim.image import chained
 from consensus.sim.machine import STORE
+from consensus.sim.marks import Marks
 from consensus.sim.memberships import follows, overlap
 from consensus.sim.voter import InvariantBroken, Voter
 
@@ -48,7 +48,8 @@ __all__ = ["InvariantBroken", "Oracle"]
 class Oracle:
     """Sees everything and forgets nothing."""
 
-    def __init__(self, genesis: Membership) -> None:
+    def __init__(self, genesis: Membership, marks: Marks) -> None:
+        self._marks = marks
         self.voters: Callable[[], Iterable[Voter]] = tuple
         self.on_new_leader: Callable[[Voter], None] = lambda voter: None
         self.committed: list[Entry] = []
@@ -98,16 +99,7 @@ class Oracle:
                 case _:
                     pass
 
-    def on_reads(self, voter: Voter, reads: Sequence[ReadReady]) -> None:
-        """Judged by those who asked."""
-
-    def on_soft(self, voter: Voter, status: Status) -> None:
-        """Judged with each turn."""
-
-    def on_stopped(self, voter: Voter) -> None:
-        """Judged by what its disk gives back."""
-
-    def on_applied(self, voter: Voter, entries: Sequence[Entry], results: Sequence[object]) -> None:
+    def on_applied(self, voter: Voter, entries: Sequence[Entry]) -> None:
         """5 and 8."""
         for entry in entries:
             position = entry.index - 1
@@ -126,7 +118,10 @@ class Oracle:
             raise InvariantBroken(5, f"{voter.name} has a snapshot of what nobody applied")
         if self.committed[meta.index - 1].term != meta.term:
             raise InvariantBroken(5, f"{voter.name} has a snapshot of another term")
-        if self.memberships.get(meta.membership_index) != meta.membership:
+        if not meta.membership.voters and not meta.membership_index:
+            # Made by a newcomer, who cannot know yet with whom the cluster began.
+            self._marks.hit("snapshot without members")
+        elif self.memberships.get(meta.membership_index) != meta.membership:
             raise InvariantBroken(11, f"{voter.name} has a snapshot with other members")
         self._check_state(voter, meta.index)
 
@@ -220,24 +215,25 @@ class Oracle:
             raise InvariantBroken(1, f"{voter.name} leads term {status.term} with {sorted(given)}")
 
     def check_electable(self, committer: Voter, commit: int) -> None:
-        """Nobody who lacks what is committed could win an election among these disks, by the
-        members that it would know of after a restart, or knows of now."""
+        """Nobody who lacks what is committed could win an election, each node being as it is or as
+        a restart would make it."""
         if commit == 0:
             return
         wanted = committer.disk.submitted.hash_at(commit)
         assert wanted is not None, "committed, and neither in the log nor below it"
-        found = [(voter, voter.disk.standing(voter.genesis)) for voter in self.voters()]
-        for voter, own in found:
-            if own.has(commit, wanted):
+        states = [
+            (voter, state)
+            for voter in self.voters()
+            for state in (voter.standing, voter.living_standing)
+            if state is not None
+        ]
+        for voter, own in states:
+            if own.has(commit, wanted) or voter.name not in own.membership.deciders:
                 continue
-            behind = {other.name for other, its in found if its.last <= own.last}
-            known = [own.membership]
-            if voter.is_up:
-                known.append(voter.status().membership)
-            for membership in known:
-                if voter.name in membership.deciders and membership.has_quorum(behind):
-                    raise InvariantBroken(
-                        4,
-                        f"{committer.name} commits {commit}, yet {voter.name} could lead without it"
-                        f" by {membership}",
-                    )
+            behind = {other.name for other, its in states if its.last <= own.last}
+            if own.membership.has_quorum(behind):
+                raise InvariantBroken(
+                    4,
+                    f"{committer.name} commits {commit}, yet {voter.name} could lead without it"
+                    f" by {own.membership}",
+                )

@@ -36,6 +36,7 @@ from consensus.raft import (
 from consensus.sim.clock import Clock
 from consensus.sim.disk import Disk
 from consensus.sim.freight import Freight
+from consensus.sim.image import Standing
 from consensus.sim.machine import SimMachine
 from consensus.sim.marks import Marks
 from consensus.sim.timeline import Timeline
@@ -103,7 +104,6 @@ class Voter:
     ) -> None:
         self.name = name
         self.disk = disk
-        self.is_crashy = True
         self.is_gone = False  # its disk was lost: it never comes back
         self.clock = Clock(timeline, rng, weather.drift_ppm)
         self._config = weather.config(name, is_founder=is_founder)
@@ -121,6 +121,7 @@ class Voter:
         self._work_wanted = False
         self._woken_for_ms: int | None = None
         self._paused_until_ms = 0
+        self._is_calm = False
 
     @property
     def process(self) -> int:
@@ -144,6 +145,25 @@ class Voter:
     @property
     def genesis(self) -> Membership:
         return self._config.genesis
+
+    @property
+    def backlog(self) -> int:
+        """Entries that are not committed, as it knows."""
+        status = self.status()
+        return status.last_index - status.commit
+
+    @property
+    def standing(self) -> Standing:
+        """What it would be after a restart."""
+        return self.disk.standing(self.genesis)
+
+    @property
+    def living_standing(self) -> Standing | None:
+        """What it is; None if that is nothing."""
+        if self._driver is None:
+            return None
+        image = self.disk.submitted
+        return Standing(image.last, self.status().membership, image.base_index, image)
 
     @property
     def applied(self) -> int:
@@ -200,6 +220,12 @@ class Voter:
             self.disk.crash()
             self._observer.on_stopped(self)
 
+    def calm(self) -> None:
+        """No more faults on this machine."""
+        self._is_calm = True
+        self._paused_until_ms = 0
+        self.disk.calm()
+
     def pause(self, duration_ms: int) -> None:
         """The process stands still and remembers everything."""
         self._paused_until_ms = self._timeline.now_ms + duration_ms
@@ -228,6 +254,11 @@ class Voter:
         """An event for the next turn."""
         if self._driver is not None:
             self._driver.post(event)
+
+    def nudge(self) -> None:
+        """Look at the clock again."""
+        if self._driver is not None:
+            self.wake()
 
     def wake(self) -> None:
         if not self._turn_wanted:
@@ -262,8 +293,12 @@ class Voter:
     def _want_work(self) -> None:
         if not self._work_wanted:
             self._work_wanted = True
-            apply_ms = self._weather.apply_ms
+            apply_ms = self._apply_ms
             self._later(self._rng.randrange(apply_ms + 1) if apply_ms else 0, self._work)
+
+    @property
+    def _apply_ms(self) -> int:
+        return 0 if self._is_calm else self._weather.apply_ms
 
     def _work(self) -> None:
         """Apply what is committed, or make a part of a snapshot."""
@@ -279,7 +314,7 @@ class Voter:
                 raise InvariantBroken(5, str(error)) from error
             if self._dies():
                 return
-            if self._weather.apply_ms and driver.has_work:
+            if self._apply_ms and driver.has_work:
                 self._want_work()
                 return
 
@@ -297,7 +332,7 @@ class Voter:
     def _dies(self) -> bool:
         """A place to die between two steps; whether this process is over."""
         per_mille = self._weather.crash_per_mille
-        if per_mille and self.is_crashy and self._rng.randrange(1000) < per_mille:
+        if per_mille and not self._is_calm and self._rng.randrange(1000) < per_mille:
             self.crash()
         return self._driver is None
 

@@ -42,6 +42,11 @@ class Weather:
     keep_entries: int = 10_000
     apply_ms: int = 0  # how late entries are applied, page by page
     drift_ppm: int = 0  # how wrong clocks may run
+    max_promotion_lag: int = 2_000
+    store_percent: int = 0  # how many calls are for the store
+    clients: int = 1
+    govern_every_ms: int = 0  # how often somebody wants other members; 0: never
+    govern_kinds: tuple[str, ...] = ()
 
     def config(self, node_id: NodeId, *, is_founder: bool = True) -> Config:
         """The configuration of one node in this weather."""
@@ -53,6 +58,7 @@ class Weather:
             max_inflight=self.max_inflight,
             max_apply_entries=self.max_apply_entries,
             keep_entries=self.keep_entries,
+            max_promotion_lag=self.max_promotion_lag,
         )
 
     @property
@@ -74,8 +80,11 @@ KINDS = (
     "transfer",
     "hint",
     "disk full",
+    "pause leader",
+    "clock jumps",
+    "clock stands",
 )
-
+MEMBER_KINDS = ("add learner", "promote", "demote", "remove", "replace", "wipe", "reshuffle")
 
 # Leaders fall one after another, each with entries that few others have, one entry a message: the
 # weather of figure 8 in the paper, which independent draws seldom make.
@@ -105,10 +114,11 @@ def draw_weather(rng: random.Random) -> Weather:
     if rng.random() < 0.1:
         return STORM
     kinds = tuple(kind for kind in KINDS if rng.random() < 0.6) or ("crash leader",)
+    is_moving = rng.random() < 0.5
     is_tight = rng.random() < 0.5  # tiny limits reach the edges of flow control
     is_compact = rng.random() < 0.7  # logs that are cut all the time
     return Weather(
-        voters=rng.choice((1, 3, 3, 3, 5, 5)),
+        voters=rng.choice((1, 2, 3, 3, 3, 4, 5, 7) if is_moving else (1, 3, 3, 3, 5, 5)),
         loss_percent=rng.choice((0, 0, 2, 10, 30)),
         duplicate_percent=rng.choice((0, 5, 20)),
         replay_percent=rng.choice((0, 0, 2, 10)),
@@ -130,4 +140,9 @@ def draw_weather(rng: random.Random) -> Weather:
         keep_entries=rng.choice((0, 0, 2, 10)) if is_compact else 10_000,
         apply_ms=rng.choice((0, 0, 5, 50)),
         drift_ppm=rng.choice((0, 0, 1_000, 10_000)),
+        max_promotion_lag=rng.choice((0, 10, 2_000)),
+        store_percent=rng.choice((0, 50, 90)),
+        clients=rng.choice((1, 3, 6)),
+        govern_every_ms=rng.choice((150, 500, 1_500)) if is_moving else 0,
+        govern_kinds=("add learner", "promote", *(k for k in MEMBER_KINDS if rng.random() < 0.7)),
     )
