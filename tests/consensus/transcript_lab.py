@@ -44,6 +44,7 @@ from consensus.raft import (
     StoreBatch,
     Stored,
     Tick,
+    TraceEvent,
 )
 
 Link = tuple[NodeId, NodeId]
@@ -108,6 +109,7 @@ class Member:
         self.results: list[Result] = []
         self.reads: list[ReadReady] = []
         self.needs: list[NodeId] = []
+        self.trace: list[TraceEvent] = []
         self.is_down = False
         self.halt: HaltReason | None = None
         self.memberships: list[tuple[int, Membership]] = [(0, config.genesis)]
@@ -294,6 +296,7 @@ class Lab:
     # -- inside --------------------------------------------------------------------------------
 
     def _perform(self, member: Member, effects: Effects, events: deque[Event]) -> None:
+        member.trace.extend(effects.trace)
         if effects.halt is not None:
             member.halt = effects.halt
             member.is_down = True
