@@ -17,6 +17,7 @@ KNOWN = (
     "crash while a snapshot was written",
     "snapshot without members",
     "state hash proposed",
+    "two leaders at once",
     "read refused",
     "read lost",
     "request repeated",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from consensus.raft import Transfer, Unreachable
+from consensus.raft import NodeId, Transfer, Unreachable
 from consensus.sim.cluster import Cluster
 from consensus.sim.governor import Governor
 from consensus.sim.schedule import Fault
@@ -87,6 +87,7 @@ class Nemesis:
         names = list(self._cluster.voters)
         rng.shuffle(names)
         half = set(names[: len(names) // 2])
+        cut: list[tuple[NodeId, NodeId]] = []
         for one in self._cluster.voters:
             for other in self._cluster.voters:
                 if kind in ("isolate", "isolate leader"):
@@ -99,4 +100,9 @@ class Nemesis:
                     is_cut = (one in half) != (other in half)
                     is_cut = is_cut and not (kind == "bridge" and center.name in (one, other))
                 if is_cut and one != other:
-                    self._cluster.network.cut(one, other)
+                    cut.append((one, other))
+        are_told = rng.random() < 0.5  # connections break, instead of falling silent
+        for one, other in cut:
+            self._cluster.network.cut(one, other)
+            if are_told:
+                self._cluster.voters[other].post(Unreachable(one))

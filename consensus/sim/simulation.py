@@ -28,6 +28,7 @@ from consensus.sim.weather import Weather, draw_weather
 
 LIVENESS_MS = 30_000
 CHECK_EVERY_MS = 250
+TEMPT_AFTER_MS = (10, 50, 120, 250, 500)
 FINAL_COMMANDS = 5
 MAX_BACKLOG = 60  # entries; more would only show how slow tiny limits are
 
@@ -67,8 +68,7 @@ class Simulation:
         self._governor = Governor(self.cluster)
         self.clients = Clients(self.cluster, self.weather.clients, self._generator)
         self._nemesis = Nemesis(self.cluster, self._governor, self._generator)
-        if self.schedule.has_coups:
-            self.cluster.oracle.on_new_leader = self._nemesis.topple
+        self.cluster.oracle.on_new_leader = self._on_new_leader
 
     def run(self) -> Outcome:
         """Run both phases.
@@ -118,6 +118,23 @@ class Simulation:
 
     def _plan_call(self, call: Call) -> None:
         self.timeline.after(call.at_ms, lambda: self._call(call))
+
+    def _on_new_leader(self, leader: Voter) -> None:
+        """Who still believes to lead is asked what it must not know any more (9)."""
+        for other in self.cluster.leaders:
+            if other is not leader:
+                self.cluster.marks.hit("two leaders at once")
+                for delay_ms in TEMPT_AFTER_MS:
+                    self._tempt(other, delay_ms)
+        if self.schedule.has_coups:
+            self._nemesis.topple(leader)
+
+    def _tempt(self, voter: Voter, delay_ms: int) -> None:
+        def read() -> None:
+            if voter.is_up:
+                self.cluster.desk.read(voter, _look_away, _forget)
+
+        self.timeline.after(delay_ms, read)
 
     # -- workload ------------------------------------------------------------------------------
 
@@ -203,6 +220,10 @@ class Simulation:
 
 def _forget(fate: Fate) -> None:
     """Nobody waits for these; the oracle knows what became of them."""
+
+
+def _look_away(voter: Voter) -> None:
+    """What this read shows interests nobody; that it was served was judged."""
 
 
 def run_seed(
