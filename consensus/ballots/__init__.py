@@ -1,0 +1,1 @@
+"""Signed decisions of a quorum: proposals, ballots, tallies, certificates and their register."""
