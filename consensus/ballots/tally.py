@@ -1,0 +1,176 @@
+"""Counting: checked ballots in, a status out, and it moves once.
+
+    OPEN      nothing is decided yet
+    VETOED    an elector with the right to it vetoed before anything else was decided
+    APPROVED  `denominator * yes > numerator * total`
+    REJECTED  yes can no longer reach that: even if all who are silent approved, it would not pass
+    EXPIRED   somebody said so by a decided event (V7); counting alone never gets here
+
+A rejection needs no quorum of noes. If a quorum says no the proposal is rejected too, because the
+threshold is at least one half. Abstaining is not yes, so it counts towards rejecting (V2).
+
+The first ballot of a key counts. When a second, different one comes while the tally is open, the
+two are evidence, and that key's weight is neither yes nor silent from then on: it counts for
+nothing. When it comes after the decision, the decision stands, since others may have acted on it,
+and the evidence is given all the same.
+
+What this module does not know: signatures (a `CheckedBallot` was checked), time, who asks whom.
+
+Invariants: a status other than OPEN never changes, nor do its deciding ballots; a key has at most
+two ballots here; the status depends on the set of ballots counted and not on the order in which
+they came, up to the first decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from consensus.ballots.ballot import Ballot, CheckedBallot, Choice, Evidence, contradict
+from consensus.ballots.proposal import Elector, Proposal
+
+
+class Status(StrEnum):
+    """How a proposal stands."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    VETOED = "vetoed"
+    EXPIRED = "expired"
+
+
+class Added(Enum):
+    """What became of a ballot."""
+
+    COUNTED = "counted"
+    REPEATED = "there already"
+    EQUIVOCATED = "the voter's second, different one: evidence"
+    DISCREDITED = "of a voter already shown to vote twice"
+    LATE = "after the decision: kept to compare others with it"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Weights. They add up to the total of the frozen electorate."""
+
+    approve: int
+    reject: int
+    abstain: int
+    veto: int
+    discredited: int
+    silent: int
+
+    @property
+    def total(self) -> int:
+        spoken = self.approve + self.reject + self.abstain + self.veto
+        return spoken + self.discredited + self.silent
+
+
+class Tally:
+    """The count of one proposal."""
+
+    def __init__(self, proposal: Proposal) -> None:
+        self.proposal = proposal
+        self._first: dict[bytes, CheckedBallot] = {}
+        self._second: dict[bytes, Ballot] = {}
+        self._status = Status.OPEN
+        self._deciding: tuple[Ballot, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    @property
+    def deciding(self) -> tuple[Ballot, ...]:
+        """The ballots that decided, both of each equivocator; empty if open or expired."""
+        return self._deciding
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """All that is known, in the order of the voters' keys."""
+        return tuple(
+            Evidence.of(self._first[voter].ballot, self._second[voter])
+            for voter in sorted(self._second)
+        )
+
+    def silent(self) -> tuple[Elector, ...]:
+        """Those who have not voted, in the electorate's order."""
+        return tuple(e for e in self.proposal.electors if e.public_key not in self._first)
+
+    def ballot_of(self, voter: bytes) -> Ballot | None:
+        """The first one of this key."""
+        found = self._first.get(voter)
+        return found.ballot if found else None
+
+    def add(self, checked: CheckedBallot) -> tuple[Added, Evidence | None]:
+        """Take one ballot; evidence comes with EQUIVOCATED only."""
+        ballot = checked.ballot
+        assert ballot.proposal_digest == self.proposal.digest, "it was checked for another one"
+        known = self._first.get(ballot.voter)
+        if known is None:
+            self._first[ballot.voter] = checked
+            if self._status is not Status.OPEN:
+                return Added.LATE, None
+            self._decide()
+            return Added.COUNTED, None
+        if not contradict(known.ballot, ballot):
+            return Added.REPEATED, None
+        if ballot.voter in self._second:
+            return Added.DISCREDITED, None
+        self._second[ballot.voter] = ballot
+        if self._status is Status.OPEN:
+            self._decide()
+        return Added.EQUIVOCATED, Evidence.of(known.ballot, ballot)
+
+    def expire(self) -> Status:
+        """It was decided that the time is over; says how the proposal stands then (V7)."""
+        if self._status is Status.OPEN:
+            self._status = Status.EXPIRED
+        return self._status
+
+    def count(self) -> Count:
+        """All ballots known now, late ones too."""
+        weights = dict.fromkeys(Choice, 0)
+        discredited = spoken = 0
+        for voter, checked in self._first.items():
+            weight = checked.elector.weight
+            spoken += weight
+            if voter in self._second:
+                discredited += weight
+            else:
+                weights[checked.ballot.choice] += weight
+        return Count(
+            approve=weights[Choice.APPROVE],
+            reject=weights[Choice.REJECT],
+            abstain=weights[Choice.ABSTAIN],
+            veto=weights[Choice.VETO],
+            discredited=discredited,
+            silent=self.proposal.total_weight - spoken,
+        )
+
+    def check_invariants(self) -> None:
+        """For tests, after every step."""
+        count = self.count()
+        assert count.total == self.proposal.total_weight
+        assert self._second.keys() <= self._first.keys()
+        assert bool(self._deciding) == (self._status not in {Status.OPEN, Status.EXPIRED})
+        if self._status is Status.OPEN:
+            assert self._outcome() is Status.OPEN
+
+    def _decide(self) -> None:
+        self._status = self._outcome()
+        if self._status is not Status.OPEN:
+            ballots = [checked.ballot for checked in self._first.values()]
+            ballots += self._second.values()
+            self._deciding = tuple(sorted(ballots, key=lambda each: (each.voter, each.raw)))
+
+    def _outcome(self) -> Status:
+        count = self.count()
+        if count.veto:
+            return Status.VETOED
+        if self.proposal.passes(count.approve):
+            return Status.APPROVED
+        if not self.proposal.passes(count.approve + count.silent):
+            return Status.REJECTED
+        return Status.OPEN
