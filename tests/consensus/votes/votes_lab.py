@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from consensus.votes.ballot import Ballot, CheckedBallot, Choice
 from consensus.votes.electorate import TWO_THIRDS, Electorate, Threshold, Voter
 from consensus.votes.question import Proposal, SignedProposal
 from keys import Identity, verify_signature
@@ -73,3 +74,11 @@ def proposal(
 
 def signed(asked: Proposal, proposer: Identity = PROPOSER) -> SignedProposal:
     return SignedProposal.sign(proposer, asked)
+
+
+def cast(
+    asked: Proposal, number: int, choice: Choice = Choice.APPROVE, reason: str = ""
+) -> CheckedBallot:
+    """The ballot of the voter with this place in the electorate."""
+    ballot = Ballot.cast(people(len(asked.electorate.voters))[number], asked, choice, reason)
+    return CheckedBallot(ballot)
