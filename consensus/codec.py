@@ -68,13 +68,13 @@ def _fields(*names: str) -> _Fields:
 # the class, except that what has no fixed size stands last: entries (as a count) and the meta.
 _KINDS: dict[int, tuple[type, struct.Struct, _Fields]] = {
     1: (PreVote, struct.Struct(">QQQ"), _fields("last_index", "last_term", "config_index")),
-    2: (PreVoteReply, struct.Struct(">?"), _fields("granted")),
+    2: (PreVoteReply, struct.Struct(">?QQ"), _fields("granted", "commit", "commit_term")),
     3: (
         RequestVote,
         struct.Struct(">QQ?Q"),
         _fields("last_index", "last_term", "transfer", "config_index"),
     ),
-    4: (RequestVoteReply, struct.Struct(">?"), _fields("granted")),
+    4: (RequestVoteReply, struct.Struct(">?QQ"), _fields("granted", "commit", "commit_term")),
     5: (
         AppendEntries,
         struct.Struct(">QQQQI"),
