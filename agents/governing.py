@@ -33,8 +33,7 @@ from consensus import (
     TransferFailed,
 )
 from keys import PeerId, Permission
-from p2p import Incoming, MemberChange, MemberState, Peer, World
-from p2p.membership import Member
+from p2p import Incoming, Member, MemberChange, MemberState, Peer, World
 
 if TYPE_CHECKING:
     from agents.quorum import Quorum

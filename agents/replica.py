@@ -15,8 +15,7 @@ from typing import Self
 
 from consensus import Committed, Config, Role, Runner, StateMachine, Status, Storage
 from keys import PeerId
-from p2p import Lane, P2PError, Peer, World
-from p2p.wire import Priority
+from p2p import Lane, P2PError, Peer, Priority, World
 
 log = logging.getLogger("conclave.agents.replica")
 

@@ -1,7 +1,10 @@
 """How many agree: Raft as a pure core, its storage, and the runner that executes its effects.
 
-What this package does not know: how messages travel, what commands mean. It needs the standard
-library only.
+Beside it: `consensus.kv`, a store that the log drives; `consensus.ballots`, signed decisions;
+`consensus.sim`, clusters in virtual time; `consensus.node`, one node for tests from outside.
+
+What this package does not know: how messages travel, what commands mean. The log itself needs the
+standard library only.
 """
 
 from consensus.errors import (

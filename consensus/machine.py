@@ -70,6 +70,8 @@ class Replica:
 
     def counts(self, entry: Entry) -> bool:
         """Count an entry that is about to be applied; whether a snapshot is due behind it."""
+        if entry.kind is not EntryKind.COMMAND:
+            return False  # else a snapshot's own hash would lead to the next one
         self._entries_since += 1
         self._bytes_since += len(entry.data)
         if self._entries_since < self._snapshot_entries and self._bytes_since < self._max_bytes:

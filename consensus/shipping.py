@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from consensus.errors import StorageError
 from consensus.raft import NodeId, SnapshotMeta
 from consensus.snapshot_wire import PartStatus, SnapshotPart, SnapshotPartReply
 
@@ -182,7 +183,7 @@ class Receiver:
         if part.offset == receiving.at:
             try:
                 receiving.writer.append(part.offset, part.data)
-            except Exception:
+            except StorageError:
                 self.stop()
                 raise
             receiving.at += len(part.data)

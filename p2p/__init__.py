@@ -46,7 +46,7 @@ from p2p.errors import (
 )
 from p2p.lan import LanSettings, LanWorld
 from p2p.links import MAX_BODY_BYTES, Lane
-from p2p.membership import MembershipSettings, MemberState
+from p2p.membership import Member, MembershipSettings, MemberState
 from p2p.peer import Papers, Peer
 from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, PresenceEvent
 from p2p.pubsub import (
@@ -62,6 +62,7 @@ from p2p.streams import ReceivedFile, Stream, StreamHandler, receive_file, send_
 from p2p.transport import zmq_version
 from p2p.wire import (
     PayloadError,
+    Priority,
     TraceContext,
     current_trace,
     decode_payload,
@@ -96,6 +97,7 @@ __all__ = [
     "LanWorld",
     "Lane",
     "LinkBroken",
+    "Member",
     "MemberChange",
     "MemberState",
     "MembershipSettings",
@@ -115,6 +117,7 @@ __all__ = [
     "Policy",
     "PortInUse",
     "PresenceEvent",
+    "Priority",
     "Publication",
     "QueueFull",
     "ReceivedFile",
