@@ -85,9 +85,14 @@ class Sender:
         if reply.status is not PartStatus.GO_ON:
             self.stop(peer)
             return Fate.ARRIVED if reply.status is PartStatus.DONE else Fate.FAILED
-        if reply.wanted > sending.acked:
-            sending.acked = min(reply.wanted, sending.reader.size)
-            sending.sent = max(sending.sent, sending.acked)
+        # Less than before: a receiver that has restarted begins anew, and would answer for ever to
+        # parts that it cannot use. Or it is a late answer; then the next one puts that right. So
+        # what is wanted is sent again with the repeats, not at once.
+        if reply.wanted < sending.acked:
+            sending.acked = reply.wanted
+            return Fate.GOES_ON
+        sending.acked = min(reply.wanted, sending.reader.size)
+        sending.sent = max(sending.sent, sending.acked)
         self._fill(peer, sending, now_ms)
         return Fate.GOES_ON
 

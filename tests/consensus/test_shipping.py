@@ -197,3 +197,24 @@ def test_answers_of_strangers_and_of_other_transfers_mean_nothing() -> None:
     old = SnapshotPartReply("b", "a", 99, 1, PartStatus.DONE)
     assert pair.sender.on_reply("b", old, 0) is Fate.GOES_ON
     assert pair.sender.peers == ("b",)
+
+
+def test_a_receiver_that_restarts_in_the_middle_gets_everything_again() -> None:
+    pair, now_ms = Pair(), 0
+    data = bytes(range(256)) * (4 * PART_BYTES // 256)
+    pair.sender.begin("b", 4, meta_at(9), Reader(data), now_ms)
+    for part in pair.parts[:2]:
+        pair.receiver.on_part(part, 4)
+    for reply in pair.replies:
+        pair.sender.on_reply("b", reply, now_ms)
+    pair.parts.clear()
+    pair.replies.clear()
+    pair.receiver = Receiver("b", pair.replies.append, pair._open, pair._finish)
+    for _ in range(6):
+        now_ms += REPEAT_MS
+        pair.sender.tick(now_ms)
+        while pair.parts:
+            pair.receiver.on_part(pair.parts.pop(0), 4)
+            while pair.replies:
+                pair.sender.on_reply("b", pair.replies.pop(0), now_ms)
+    assert [bytes(writer.data) for writer in pair.finishing] == [data]
