@@ -32,6 +32,7 @@ from consensus.kv.commands import (
 from consensus.kv.model import ClientId, Refusal, Reply, SessionRef, What
 from consensus.sim.cluster import Cluster
 from consensus.sim.histories import REFUSED, UNKNOWN, Done, Outcome, Recorder
+from consensus.sim.invariants import InvariantBroken
 from consensus.sim.linearizable import Verdict, check
 from consensus.sim.machine import store_command
 from consensus.sim.models import (
@@ -50,7 +51,7 @@ from consensus.sim.models import (
     Write,
 )
 from consensus.sim.schedule import Call
-from consensus.sim.voter import InvariantBroken, Voter
+from consensus.sim.voter import Voter
 
 KEYS = ("a", "b", "c")
 LOCKS = ("x", "y")

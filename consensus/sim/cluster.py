@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 
+from consensus.errors import SnapshotInvalid, StorageError
 from consensus.raft import (
     Entry,
     Membership,
@@ -20,6 +21,7 @@ from consensus.raft import (
 )
 from consensus.sim.desk import Desk
 from consensus.sim.disk import Disk
+from consensus.sim.invariants import InvariantBroken
 from consensus.sim.marks import Marks
 from consensus.sim.network import Network
 from consensus.sim.oracle import Oracle
@@ -57,7 +59,7 @@ class Cluster:
             self._make(name, is_founder=True)
 
     def _make(self, name: NodeId, *, is_founder: bool) -> Voter:
-        disk = Disk(self.timeline, self.weather, self._generator(f"disk/{name}"))
+        disk = Disk(name, self.timeline, self.weather, self._generator(f"disk/{name}"))
         rng = self._generator(f"voter/{name}")
         voter = Voter(
             name,
@@ -110,7 +112,7 @@ class Cluster:
 
     def memberships(self) -> set[Membership]:
         """Every membership that some node may go by, now or later."""
-        found = {self.genesis} if not self.oracle.committed else set()
+        found = {self.oracle.membership}
         for voter in self.voters.values():
             disk = voter.disk
             found.add(voter.standing.membership)
@@ -133,8 +135,26 @@ class Cluster:
         self.timeline.after(down_ms, lambda: self.restart(voter))
 
     def restart(self, voter: Voter) -> None:
-        if not voter.is_up and not voter.is_gone:
+        """Start it, if it is there and down. A rotten disk may be refused, a sound one never."""
+        if voter.is_up or voter.is_gone:
+            return
+        try:
             voter.start()
+        except (StorageError, SnapshotInvalid) as error:
+            if not voter.disk.is_rotten:
+                raise InvariantBroken(7, f"{voter.name} refuses a sound disk: {error}") from error
+            self.marks.hit("rot refused")
+            self.wipe(voter)
+        else:
+            if voter.disk.is_rotten:
+                self.marks.hit("rot without effect")
+                voter.disk.is_rotten = False
+
+    def rot(self, voter: Voter, rng: random.Random) -> None:
+        """It goes down, its disk is damaged, and it is started at once."""
+        voter.crash()
+        voter.disk.rot(rng)
+        self.restart(voter)
 
     # -- what nodes do -------------------------------------------------------------------------
 

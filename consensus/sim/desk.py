@@ -28,8 +28,9 @@ from consensus.raft import (
     Status,
 )
 from consensus.sim.histories import REFUSED, UNKNOWN, Done, Outcome
+from consensus.sim.invariants import InvariantBroken
 from consensus.sim.marks import Marks
-from consensus.sim.voter import InvariantBroken, Voter
+from consensus.sim.voter import Voter
 
 Settle = Callable[[Outcome], None]
 Serve = Callable[[Voter], None]

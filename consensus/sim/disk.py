@@ -4,6 +4,9 @@ It holds two pictures of one log: `durable`, which survives, and `submitted`, wh
 believes to have. A write is one transaction: all or nothing. Snapshots are files of their own: one
 that is being written when the power goes is there, or is not.
 
+In some runs the log is written by the real storage code as well (`real_log`), and what that gives
+back after a crash must be the same picture.
+
 What this module does not know: files and formats, what a node does with what it finds.
 """
 
@@ -12,10 +15,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from consensus.raft import Membership, Recovered, SnapshotMeta, StoreBatch
+from consensus.raft import Membership, NodeId, Recovered, SnapshotMeta, StoreBatch
 from consensus.sim.image import Image, Standing, standing
+from consensus.sim.invariants import InvariantBroken
+from consensus.sim.real_log import RealLog
 from consensus.sim.timeline import Timeline
 from consensus.sim.weather import CLUSTER, Weather
+from consensus.storage import SnapshotStore
 from consensus.storage.memory import MemorySnapshots
 
 RETRY_MS = 200
@@ -25,7 +31,10 @@ CALM_MS = 3
 class Disk:
     """The disk of one node. It outlives the node's processes."""
 
-    def __init__(self, timeline: Timeline, weather: Weather, rng: random.Random) -> None:
+    def __init__(
+        self, name: NodeId, timeline: Timeline, weather: Weather, rng: random.Random
+    ) -> None:
+        self._name = name
         self._timeline = timeline
         self._weather = weather
         self._rng = rng
@@ -38,13 +47,22 @@ class Disk:
         self._standing: Standing | None = None
         self.durable = Image()
         self.submitted = Image()
-        self.snapshots = MemorySnapshots(CLUSTER)
+        self._real = RealLog(name) if weather.has_real_storage else None
+        self.snapshots: SnapshotStore = MemorySnapshots(CLUSTER)
+        if self._real is not None:
+            self.snapshots = self._real.snapshots
         self.full_until_ms = 0
+        self.broken_until_ms = 0
+        self.is_rotten = False
 
     def recover(self) -> Recovered:
-        """A process starts: what it finds."""
+        """A process starts: what it finds.
+
+        Raises:
+            StorageError: it is not what was written.
+        """
         image = self.durable
-        return Recovered(
+        expected = Recovered(
             image.hard,
             image.commit,
             tuple(image.entries),
@@ -52,6 +70,11 @@ class Disk:
             image.base_term,
             self.snapshots.latest(),
         )
+        if self._real is not None:
+            found = self._real.recover()
+            if found != expected:
+                raise InvariantBroken(7, f"the storage of {self._name} gives back another log")
+        return expected
 
     def standing(self, genesis: Membership) -> Standing:
         """What a process would make of it that starts now."""
@@ -82,23 +105,41 @@ class Disk:
         batches: Sequence[StoreBatch],
         on_written: Callable[[], None],
         on_full: Callable[[], None],
+        on_broken: Callable[[], None],
     ) -> None:
         """One transaction; one at a time."""
         assert not self._writing, "two writes at once"
         self._writing = list(batches)
 
         def finish() -> None:
-            if self._is_full():
+            if self._is_broken:
+                on_broken()
+                return
+            if self._is_full() and not self._squeezed_in():
                 self._after(RETRY_MS, finish)
                 on_full()
                 return
             written, self._writing = self._writing, []
-            self._apply(written)
+            if written:
+                self._apply(written)
             on_written()
 
         self._after(self._delay_ms(), finish)
 
+    def _squeezed_in(self) -> bool:
+        """Whether a real log had room for it all the same."""
+        if self._real is None or not self._real.write_when_full(self._writing):
+            return False
+        written, self._writing = self._writing, []
+        self._take_in(written)
+        return True
+
     def _apply(self, batches: Sequence[StoreBatch]) -> None:
+        if self._real is not None:
+            self._real.write(batches)
+        self._take_in(batches)
+
+    def _take_in(self, batches: Sequence[StoreBatch]) -> None:
         for batch in batches:
             self.durable.write(batch, self._hash_of(batch.install))
         self._standing = None
@@ -113,6 +154,7 @@ class Disk:
         write: Callable[[], object],
         on_written: Callable[[], None],
         on_full: Callable[[], None],
+        on_broken: Callable[[], None],
     ) -> None:
         """Make a snapshot durable: `write` does it, at some moment from now on."""
         self._last_file += 1
@@ -120,6 +162,9 @@ class Disk:
         self._files[number] = write
 
         def finish() -> None:
+            if self._is_broken:
+                on_broken()
+                return
             del self._files[number]
             if self._is_full():
                 on_full()
@@ -134,8 +179,11 @@ class Disk:
 
     def crash(self) -> None:
         """The power goes. What was being written was finished in time, or was not."""
-        if self._writing and self._rng.random() < 0.5:
-            self._apply(self._writing)
+        if self._writing:
+            if self._rng.random() < 0.5:
+                self._apply(self._writing)
+            elif self._real is not None and self._real.break_off(self._writing, self._rng):
+                self._take_in(self._writing)
         for write in self._files.values():
             if self._rng.random() < 0.5:
                 write()
@@ -143,6 +191,12 @@ class Disk:
         self._generation += 1
         self._standing = None
         self.submitted = self.durable.copy()
+
+    def rot(self, rng: random.Random) -> str:
+        """Something that lies there is not what was written any more; what."""
+        assert self._real is not None
+        self.is_rotten = True
+        return self._real.rot(rng)
 
     def calm(self) -> None:
         """No more faults."""
@@ -162,6 +216,10 @@ class Disk:
         return self._rng.randrange(
             min(slowest_ms, CALM_MS) + 1 if self._is_calm else slowest_ms + 1
         )
+
+    @property
+    def _is_broken(self) -> bool:
+        return not self._is_calm and self._timeline.now_ms < self.broken_until_ms
 
     def _is_full(self) -> bool:
         if self._is_calm:

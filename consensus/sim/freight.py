@@ -47,7 +47,9 @@ class Freight:
         later: Callable[[int, Callable[[], None]], None],
         now_ms: Callable[[], int],
         marks: Marks,
+        on_broken: Callable[[], None],
     ) -> None:
+        self._on_broken = on_broken
         self._name = name
         self._disk = disk
         self._driver = driver
@@ -69,7 +71,9 @@ class Freight:
             store.write(meta, chunks)
             store.forget_older(KEPT_SNAPSHOTS)
 
-        self._disk.write_file(write, lambda: driver.snapshot_saved(meta), driver.snapshot_failed)
+        self._disk.write_file(
+            write, lambda: driver.snapshot_saved(meta), driver.snapshot_failed, self._on_broken
+        )
 
     # -- to others -----------------------------------------------------------------------------
 
@@ -127,6 +131,7 @@ class Freight:
             write,
             lambda: self._finished(ok=not problems),
             lambda: self._finished(ok=False),
+            self._on_broken,
         )
 
     def _finished(self, *, ok: bool) -> None:

@@ -48,6 +48,10 @@ class Governor:
         """Whether all would go on without this one, whatever comes into force."""
         return self._cluster.survives((voter.name,), self._possible())
 
+    def may_go_on(self) -> bool:
+        """Whether those who are left can decide."""
+        return self._cluster.survives((), self._possible())
+
     def _draw(
         self, kind: str, rng: random.Random, voters: set[NodeId], learners: set[NodeId]
     ) -> None:

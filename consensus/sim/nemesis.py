@@ -31,7 +31,7 @@ class Nemesis:
     def strike(self, fault: Fault) -> None:
         """One larger fault."""
         cluster = self._cluster
-        if cluster.is_calm:
+        if cluster.is_calm or not cluster.voters:
             return
         rng = self._generator(f"fault/{fault.number}")
         kind, duration_ms = fault.kind, fault.duration_ms
@@ -61,6 +61,14 @@ class Nemesis:
                 anyone.nudge()
             case "clock stands":
                 anyone.clock.freeze(duration_ms)
+            case "io error":
+                anyone.disk.broken_until_ms = cluster.timeline.now_ms + duration_ms
+                cluster.timeline.after(duration_ms, lambda: cluster.restart(anyone))
+            case "snapshot now":
+                anyone.make_snapshot()
+            case "rot":
+                if cluster.weather.is_beyond_repair or self._governor.may_lose(anyone):
+                    cluster.rot(anyone, rng)
             case "halves" | "bridge" | "isolate" | "isolate leader" | "mute" | "deaf":
                 self.partition(kind, leader if kind == "isolate leader" else anyone, rng)
                 cluster.timeline.after(duration_ms, cluster.network.heal)

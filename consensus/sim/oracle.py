@@ -37,12 +37,11 @@ from consensus.raft import (
     Status,
 )
 from consensus.sim.image import chained
+from consensus.sim.invariants import InvariantBroken
 from consensus.sim.machine import STORE
 from consensus.sim.marks import Marks
 from consensus.sim.memberships import follows, overlap
-from consensus.sim.voter import InvariantBroken, Voter
-
-__all__ = ["InvariantBroken", "Oracle"]
+from consensus.sim.voter import Voter
 
 
 class Oracle:
@@ -57,7 +56,7 @@ class Oracle:
         self.memberships: dict[int, Membership] = {0: genesis}  # committed ones by index
         self.done: set[int] = set()  # requests whose proposer saw them applied
         self.refused: set[int] = set()
-        self._membership = genesis
+        self.membership = genesis  # the latest that is committed
         self._leaders: dict[int, NodeId] = {}
         self._newest_term = 0
         self._prefixes: dict[tuple[int, int], bytes] = {}
@@ -144,12 +143,12 @@ class Oracle:
             self._note_membership(entry.index, Membership.decode(entry.data))
 
     def _note_membership(self, index: int, membership: Membership) -> None:
-        before = self._membership
+        before = self.membership
         if not follows(before, membership):
             raise InvariantBroken(11, f"{membership} at {index} cannot follow {before}")
         if not overlap(before, membership):
             raise InvariantBroken(11, f"{membership} at {index} can decide without {before}")
-        self._membership = self.memberships[index] = membership
+        self.membership = self.memberships[index] = membership
 
     # -- after every turn ----------------------------------------------------------------------
 

@@ -13,17 +13,21 @@ import hashlib
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from consensus import shipping
 from consensus.raft import NodeId
 from consensus.sim.clients import Clients
 from consensus.sim.cluster import Cluster
 from consensus.sim.governor import Governor
 from consensus.sim.histories import Outcome as Fate
+from consensus.sim.invariants import InvariantBroken
 from consensus.sim.nemesis import Nemesis
 from consensus.sim.schedule import Call, Fault, Schedule, draw_schedule
 from consensus.sim.timeline import Timeline
-from consensus.sim.voter import InvariantBroken, Voter
+from consensus.sim.voter import Voter
 from consensus.sim.weather import Weather, draw_weather
 
 LIVENESS_MS = 30_000
@@ -76,6 +80,10 @@ class Simulation:
         Raises:
             AssertionError: a promise was broken (`InvariantBroken`), or an assertion in the core.
         """
+        with _parts_of(self.weather.part_bytes):
+            return self._run()
+
+    def _run(self) -> Outcome:
         cluster = self.cluster
         for voter in tuple(cluster.voters.values()):
             voter.start()
@@ -85,7 +93,12 @@ class Simulation:
             self._plan_call(call)
         self._run_until(self.weather.fault_ms)
         self._heal()
-        healed_in_ms = self._demand_progress()
+        healed_in_ms = 0
+        if self._governor.may_go_on():
+            healed_in_ms = self._demand_progress()
+        else:
+            assert self.weather.is_beyond_repair, "the simulator has lost too many disks"
+            cluster.marks.hit("too much was lost")
         self.clients.judge()
         return Outcome(
             self.seed,
@@ -93,7 +106,7 @@ class Simulation:
             self._events,
             len(cluster.oracle.committed),
             len(cluster.oracle.done),
-            max(voter.status().term for voter in cluster.up),
+            max((voter.status().term for voter in cluster.up), default=0),
             healed_in_ms,
             self.timeline.now_ms,
             self.weather.voters,
@@ -174,6 +187,8 @@ class Simulation:
         self._run_until(self.timeline.now_ms + LIVENESS_MS // 3)
         rng = self._generator("loss")
         how = rng.choice(("nobody", "dead", "mute", "deaf"))
+        if not cluster.voters:
+            return
         leaders = cluster.leaders if rng.random() < 0.7 else []
         lost = rng.choice(leaders or list(cluster.voters.values()))
         if how != "nobody" and self._governor.may_lose(lost):
@@ -216,6 +231,17 @@ class Simulation:
         healthy = [voter for voter in members if voter is not None and voter is not self._lost]
         total = len(self.cluster.oracle.committed)
         return not status.is_changing and all(v.is_up and v.applied == total for v in healthy)
+
+
+@contextmanager
+def _parts_of(size: int) -> Iterator[None]:
+    """Snapshots travel in parts of this size: those of a simulated store are small."""
+    before = shipping.PART_BYTES
+    shipping.PART_BYTES = size
+    try:
+        yield
+    finally:
+        shipping.PART_BYTES = before
 
 
 def _forget(fate: Fate) -> None:

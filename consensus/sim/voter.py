@@ -37,6 +37,7 @@ from consensus.sim.clock import Clock
 from consensus.sim.disk import Disk
 from consensus.sim.freight import Freight
 from consensus.sim.image import Standing
+from consensus.sim.invariants import InvariantBroken
 from consensus.sim.machine import SimMachine
 from consensus.sim.marks import Marks
 from consensus.sim.timeline import Timeline
@@ -44,14 +45,6 @@ from consensus.sim.weather import CLUSTER, Weather
 from consensus.snapshot_wire import is_snapshot_frame
 
 SNAPSHOT_BYTES = 1 << 30
-
-
-class InvariantBroken(AssertionError):
-    """A run in which one of the promises did not hold."""
-
-    def __init__(self, number: int, what: str) -> None:
-        self.number = number
-        super().__init__(f"invariant {number}: {what}")
 
 
 class Observer(Protocol):
@@ -175,14 +168,18 @@ class Voter:
     # -- life and death ------------------------------------------------------------------------
 
     def start(self) -> None:
-        """A new process reads the disk."""
+        """A new process reads the disk.
+
+        Raises:
+            StorageError, SnapshotInvalid: it cannot be trusted.
+        """
         assert self._driver is None
         assert not self.is_gone
         self._generation += 1
         self.clock.restart()
         recovered = self.disk.recover()
         self._machine = SimMachine()
-        self._driver = driver = _WatchedDriver(
+        driver = _WatchedDriver(
             self._config,
             recovered,
             self._machine,
@@ -192,6 +189,7 @@ class Voter:
             snapshot_entries=self._weather.snapshot_entries,
             snapshot_bytes=SNAPSHOT_BYTES,
         )
+        self._driver = driver
         driver.on_batch = lambda batch: self.disk.note(batch, self._machine.hash)
         self._freight = Freight(
             self.name,
@@ -201,6 +199,7 @@ class Voter:
             self._later,
             lambda: self.clock.now_ms,
             self._marks,
+            self._on_broken_disk,
         )
         self._turn_wanted = self._work_wanted = False
         self._woken_for_ms = None
@@ -229,6 +228,11 @@ class Voter:
     def pause(self, duration_ms: int) -> None:
         """The process stands still and remembers everything."""
         self._paused_until_ms = self._timeline.now_ms + duration_ms
+
+    def make_snapshot(self) -> None:
+        """Somebody wants one now."""
+        if self._driver is not None and self._driver.begin_snapshot() is not None:
+            self._want_work()
 
     # -- turns ---------------------------------------------------------------------------------
 
@@ -365,7 +369,14 @@ class Voter:
             if not self._dies():
                 driver.written()
 
-        self.disk.write(batches, lambda: self._when_awake(written), driver.disk_full)
+        self.disk.write(
+            batches, lambda: self._when_awake(written), driver.disk_full, self._on_broken_disk
+        )
+
+    def _on_broken_disk(self) -> None:
+        """A failed write is never tried again: the process ends (R24)."""
+        self._marks.hit("disk broken")
+        self.crash()
 
     def save_snapshot(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:
         assert self._freight is not None

@@ -43,6 +43,9 @@ class Weather:
     apply_ms: int = 0  # how late entries are applied, page by page
     drift_ppm: int = 0  # how wrong clocks may run
     max_promotion_lag: int = 2_000
+    has_real_storage: bool = False
+    is_beyond_repair: bool = False  # disks rot without regard to how many copies are left
+    part_bytes: int = 128 * 1024  # of a snapshot on its way
     store_percent: int = 0  # how many calls are for the store
     clients: int = 1
     govern_every_ms: int = 0  # how often somebody wants other members; 0: never
@@ -83,6 +86,8 @@ KINDS = (
     "pause leader",
     "clock jumps",
     "clock stands",
+    "io error",
+    "snapshot now",
 )
 MEMBER_KINDS = ("add learner", "promote", "demote", "remove", "replace", "wipe", "reshuffle")
 
@@ -115,9 +120,15 @@ def draw_weather(rng: random.Random) -> Weather:
         return STORM
     kinds = tuple(kind for kind in KINDS if rng.random() < 0.6) or ("crash leader",)
     is_moving = rng.random() < 0.5
+    storage = rng.choice(("simulated",) * 8 + ("real", "rotting", "rotting", "beyond repair"))
+    if storage in ("rotting", "beyond repair"):
+        kinds += ("rot", "rot", "rot")
     is_tight = rng.random() < 0.5  # tiny limits reach the edges of flow control
     is_compact = rng.random() < 0.7  # logs that are cut all the time
     return Weather(
+        has_real_storage=storage != "simulated",
+        is_beyond_repair=storage == "beyond repair",
+        part_bytes=rng.choice((100, 700, 128 * 1024)),
         voters=rng.choice((1, 2, 3, 3, 3, 4, 5, 7) if is_moving else (1, 3, 3, 3, 5, 5)),
         loss_percent=rng.choice((0, 0, 2, 10, 30)),
         duplicate_percent=rng.choice((0, 5, 20)),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.sim import InvariantBroken, run_seed
+from consensus.sim import STORM, InvariantBroken, run_seed
 from consensus.sim.__main__ import main as main_of_sim
 from consensus.sim.mutants import MUTANTS, hunt, planted
 
@@ -20,7 +20,7 @@ def test_every_promise_holds_in_every_weather(start: int) -> None:
     for seed in range(start, start + 10):
         print(f"python -m consensus.sim --replay {seed}")
         outcome = run_seed(seed)
-        assert outcome.committed > 0
+        assert outcome.committed > 0 or outcome.marks["too much was lost"]
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -29,12 +29,10 @@ def test_a_broken_rule_is_noticed(name: str) -> None:
 
 
 def test_a_mutant_is_gone_when_its_plot_is() -> None:
-    with (
-        planted("R2 appends are confirmed before they are durable"),
-        pytest.raises(InvariantBroken),
-    ):
-        run_seed(0)
-    run_seed(0)
+    name = "R2 appends are confirmed before they are durable"
+    with planted(name), pytest.raises(InvariantBroken):
+        run_seed(0, STORM)
+    run_seed(0, STORM)
 
 
 def test_a_seed_has_one_history_whatever_the_hash_seed() -> None:
