@@ -138,6 +138,7 @@ class CertificateFault(Enum):
     FOREIGN = "a signer is not in the electorate"
     VETO = "a veto of a voter who has no right of veto"
     THRESHOLD = "the threshold is not met"
+    UNHEARD = "approved without having heard a voter with the right of veto"
     OUTCOME = "its ballots have another outcome"
     SIGNATURE = "a signature is not of its voter"
 
