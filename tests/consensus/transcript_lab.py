@@ -159,7 +159,7 @@ class Lab:
         self.held_disks: set[NodeId] = set()
         self.lines: list[str] = []
         self._leaders: dict[int, NodeId] = {}
-        self._decided: dict[int, Entry] = {}
+        self.decided: dict[int, Entry] = {}
         for name in voters:
             self.add(name, voters)
 
@@ -326,7 +326,7 @@ class Lab:
             member.apply(effects.apply)
             events.append(Applied(effects.apply[-1].index))
         for entry in effects.apply:
-            assert self._decided.setdefault(entry.index, entry) == entry, "decided twice"
+            assert self.decided.setdefault(entry.index, entry) == entry, "decided twice"
 
     def _write(self, member: Member, count: int, events: deque[Event]) -> None:
         for _ in range(count):
@@ -369,5 +369,5 @@ class Lab:
         known = self._leaders.setdefault(status.term, status.node_id)
         assert known == status.node_id, f"{known} and {status.node_id} lead in term {status.term}"
         log = member.core._state.log
-        for index, entry in self._decided.items():
+        for index, entry in self.decided.items():
             assert index <= log.base_index or log.term(index) == entry.term, "it lacks a decision"
