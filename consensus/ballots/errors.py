@@ -7,9 +7,12 @@
     |- BallotInvalid          the other side: a ballot that does not count here
     |- EvidenceInvalid        the other side: two ballots that accuse nobody
     |- CertificateInvalid     the other side: a certificate that proves nothing
-    '- AlreadyVoted           you: a second, different ballot was about to be stored
+    |- AlreadyVoted           you: a second, different ballot was about to be stored
+    '- EpochForgotten         you: a ballot of an epoch whose ballots are gone was about to be
 
-A faulty disk or a file of somebody else's is a `consensus.errors.StorageError`, as for the log.
+    StorageError (of `consensus.errors`: a faulty disk, a file of somebody else's, as for the log)
+    |- BoxDamaged             the world: a ballot that was stored cannot be read any more
+    '- BoxExposed             the world: others may change the box
 
 What this module does not know: any type of this package. Every class writes its message from data.
 """
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from consensus.errors import ConsensusError
+from consensus.errors import ConsensusError, StorageError
 
 
 class BallotsError(ConsensusError):
@@ -144,3 +147,35 @@ class AlreadyVoted(BallotsError):
             f"a ballot on proposal {proposal_id}, round {round_number}, is stored already and"
             " says something else: a second one would be evidence against this node"
         )
+
+
+class EpochForgotten(BallotsError):
+    """The ballots of that epoch are gone, so it cannot be known that there was none."""
+
+    def __init__(self, proposal_id: str, epoch: int, floor: int) -> None:
+        self.proposal_id = proposal_id
+        self.epoch = epoch
+        self.floor = floor
+        super().__init__(
+            f"proposal {proposal_id} is of epoch {epoch} and ballots before epoch {floor} were"
+            " forgotten: vote on a proposal of a newer one"
+        )
+
+
+class BoxDamaged(StorageError):
+    """What this node has voted cannot be known, so it must not vote as this voter again."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path}: the ballot box is damaged ({why}): let the node rejoin under a new identity,"
+            " it could vote twice under this one"
+        )
+
+
+class BoxExposed(StorageError):
+    """Somebody else may change what this node remembers of its votes."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(f"{path} {why}: set its owner and `chmod 600` it before the node votes")
