@@ -1,4 +1,4 @@
-"""`python -m consensus.sim --seeds N --start S`, or `--replay SEED`, or `--mutants`.
+"""`python -m consensus.sim --seeds N --start S`, or `--replay SEED`, or `--shrink SEED`.
 
 A failing seed is printed with the command that replays it; the exit code is then 1.
 """
@@ -9,11 +9,11 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from consensus.sim.marks import KNOWN
 from consensus.sim.mutants import MUTANTS, hunt
+from consensus.sim.reduction import reduce_seed
 from consensus.sim.simulation import Outcome, Simulation, run_seed
 
 CHUNK = 5  # seeds that a worker takes at a time
@@ -26,10 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that run seeds")
     parser.add_argument("--marks", action="store_true", help="show which rare things were reached")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run this one seed")
+    parser.add_argument(
+        "--shrink", type=int, metavar="SEED", help="leave out what this broken seed does not need"
+    )
     parser.add_argument("--mutants", action="store_true", help="show which broken cores are found")
     options = parser.parse_args(arguments)
     if options.replay is not None:
         return replay(options.replay)
+    if options.shrink is not None:
+        return shrink(options.shrink)
     if options.mutants:
         return show_mutants(options.seeds)
     seeds = range(options.start, options.start + options.seeds)
@@ -43,9 +48,25 @@ def replay(seed: int) -> int:
     try:
         print(simulation.run())
     except AssertionError as error:
+        print("\n".join(simulation.last_events()))
         print(f"at {simulation.timeline.now_ms} ms: {error}")
         return 1
     return 0
+
+
+def shrink(seed: int) -> int:
+    """A broken seed with as little in it as still breaks it."""
+    reduced = reduce_seed(seed)
+    if reduced is None:
+        print(f"seed {seed} holds")
+        return 0
+    schedule = reduced.schedule
+    print(reduced.weather)
+    print("\n".join(map(str, (*schedule.faults, *schedule.calls))))
+    print(f"{'with' if schedule.has_coups else 'without'} coups, after {reduced.runs} runs:")
+    print(reduced.error)
+    print(f"run_seed({seed},\n  {reduced.weather!r},\n  {schedule!r})")
+    return 1
 
 
 def run_seeds(seeds: range, workers: int = 1, *, with_marks: bool = False) -> int:
@@ -98,13 +119,11 @@ def _show_speed(held: Sequence[Outcome]) -> None:
 
 
 def _show_marks(held: Sequence[Outcome]) -> None:
-    total: Counter[str] = Counter()
-    runs: Counter[str] = Counter()
-    for outcome in held:
-        total.update(outcome.marks)
-        runs.update(outcome.marks.keys())
     for name in KNOWN:
-        print(f"{total[name]:8} times in {runs[name]:5} runs: {name}")
+        seeds = [outcome.seed for outcome in held if outcome.marks[name]]
+        total = sum(outcome.marks[name] for outcome in held)
+        example = f", first in seed {seeds[0]}" if seeds else ""
+        print(f"{total:8} times in {len(seeds):5} runs: {name}{example}")
 
 
 def show_mutants(seeds: int) -> int:

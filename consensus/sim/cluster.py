@@ -59,7 +59,7 @@ class Cluster:
             self._make(name, is_founder=True)
 
     def _make(self, name: NodeId, *, is_founder: bool) -> Voter:
-        disk = Disk(name, self.timeline, self.weather, self._generator(f"disk/{name}"))
+        disk = Disk(name, self.timeline, self.weather, self._generator(f"disk/{name}"), self.marks)
         rng = self._generator(f"voter/{name}")
         voter = Voter(
             name,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from consensus.raft import Membership, NodeId, Recovered, SnapshotMeta, StoreBatch
 from consensus.sim.image import Image, Standing, standing
 from consensus.sim.invariants import InvariantBroken
+from consensus.sim.marks import Marks
 from consensus.sim.real_log import RealLog
 from consensus.sim.timeline import Timeline
 from consensus.sim.weather import CLUSTER, Weather
@@ -32,13 +33,21 @@ class Disk:
     """The disk of one node. It outlives the node's processes."""
 
     def __init__(
-        self, name: NodeId, timeline: Timeline, weather: Weather, rng: random.Random
+        self,
+        name: NodeId,
+        timeline: Timeline,
+        weather: Weather,
+        rng: random.Random,
+        marks: Marks,
     ) -> None:
+        self._marks = marks
         self._name = name
         self._timeline = timeline
         self._weather = weather
         self._rng = rng
         self._writing: list[StoreBatch] = []
+        self._doubtful: list[StoreBatch] = []  # a write that broke off, perhaps at its very end
+        self._unwritten: dict[int, int] = {}  # last index of what the node wants durable
         self._files: dict[int, Callable[[], object]] = {}  # snapshots that are being written
         self._last_file = 0
         self._generation = 0
@@ -61,8 +70,23 @@ class Disk:
         Raises:
             StorageError: it is not what was written.
         """
+        expected = self._expected()
+        doubtful, self._doubtful = self._doubtful, []
+        if self._real is None:
+            return expected
+        found = self._real.recover()
+        if found != expected and doubtful:
+            # The power went after the last byte of it and before anybody was told.
+            self._take_in(doubtful)
+            self.submitted = self.durable.copy()
+            expected = self._expected()
+        if found != expected:
+            raise InvariantBroken(7, f"the storage of {self._name} gives back another log")
+        return expected
+
+    def _expected(self) -> Recovered:
         image = self.durable
-        expected = Recovered(
+        return Recovered(
             image.hard,
             image.commit,
             tuple(image.entries),
@@ -70,11 +94,6 @@ class Disk:
             image.base_term,
             self.snapshots.latest(),
         )
-        if self._real is not None:
-            found = self._real.recover()
-            if found != expected:
-                raise InvariantBroken(7, f"the storage of {self._name} gives back another log")
-        return expected
 
     def standing(self, genesis: Membership) -> Standing:
         """What a process would make of it that starts now."""
@@ -99,6 +118,13 @@ class Disk:
         if batch.install is not None:
             self._installed[batch.install.index, batch.install.term] = state_hash
         self.submitted.write(batch, self._hash_of(batch.install))
+        first = batch.truncate_from
+        if first is not None:
+            self._marks.hit("entries cut")
+            if any(last >= first for last in self._unwritten.values()):
+                self._marks.hit("batch cut before it was written")
+        if batch.entries:
+            self._unwritten[batch.batch] = batch.entries[-1].index
 
     def write(
         self,
@@ -116,6 +142,7 @@ class Disk:
                 on_broken()
                 return
             if self._is_full() and not self._squeezed_in():
+                self._marks.hit("disk full")
                 self._after(RETRY_MS, finish)
                 on_full()
                 return
@@ -142,6 +169,7 @@ class Disk:
     def _take_in(self, batches: Sequence[StoreBatch]) -> None:
         for batch in batches:
             self.durable.write(batch, self._hash_of(batch.install))
+            self._unwritten.pop(batch.batch, None)
         self._standing = None
 
     def _hash_of(self, meta: SnapshotMeta | None) -> bytes | None:
@@ -182,12 +210,15 @@ class Disk:
         if self._writing:
             if self._rng.random() < 0.5:
                 self._apply(self._writing)
-            elif self._real is not None and self._real.break_off(self._writing, self._rng):
-                self._take_in(self._writing)
+            elif self._real is not None:
+                if self._real.break_off(self._writing, self._rng):
+                    self._take_in(self._writing)
+                else:
+                    self._doubtful = self._writing
         for write in self._files.values():
             if self._rng.random() < 0.5:
                 write()
-        self._writing, self._files = [], {}
+        self._writing, self._files, self._unwritten = [], {}, {}
         self._generation += 1
         self._standing = None
         self.submitted = self.durable.copy()

@@ -8,32 +8,50 @@ from __future__ import annotations
 from collections import Counter
 
 KNOWN = (
+    # elections
+    "two leaders at once",
+    "a learner voted",
+    "somebody removed campaigns",
+    "transfer moved",
+    "transfer given up",
+    # the log
+    "entries cut",
+    "batch cut before it was written",
+    "committed before the own disk",
+    "disk full",
+    "disk broken",
+    # snapshots
     "snapshot sent",
     "snapshot given up",
     "snapshot refused",
     "snapshot installed, log dropped",
-    "snapshot covered, log kept",
     "snapshot beyond the log at start",
-    "crash while a snapshot was written",
     "snapshot without members",
+    "crash while a snapshot was written",
     "state hash proposed",
-    "two leaders at once",
+    # members
+    "change in force",
+    "change refused",
+    "change with unknown outcome",
+    "joint membership left by another leader",
+    "a removed leader stepped down",
+    "disk wiped",
+    "rot refused",
+    "rot without effect",
+    "too much was lost",
+    # clients
     "read refused",
+    "read round lost",
     "read lost",
     "request repeated",
     "session gone",
     "lease expired",
     "lease lived",
     "history undecided",
-    "disk wiped",
-    "disk broken",
-    "rot refused",
-    "rot without effect",
-    "too much was lost",
-    "change refused",
-    "change with unknown outcome",
-    "change in force",
 )
+
+# So rare that only thousands of seeds reach them, or a sign of trouble with the check itself.
+RARE = frozenset({"snapshot given up", "snapshot without members", "history undecided"})
 
 
 class Marks:

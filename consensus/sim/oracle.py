@@ -28,6 +28,7 @@ from consensus.raft import (
     Membership,
     Message,
     NodeId,
+    RefusalReason,
     Refused,
     RequestVote,
     RequestVoteReply,
@@ -35,6 +36,7 @@ from consensus.raft import (
     Role,
     SnapshotMeta,
     Status,
+    TransferEnded,
 )
 from consensus.sim.image import chained
 from consensus.sim.invariants import InvariantBroken
@@ -57,6 +59,8 @@ class Oracle:
         self.done: set[int] = set()  # requests whose proposer saw them applied
         self.refused: set[int] = set()
         self.membership = genesis  # the latest that is committed
+        self._membership_term = 0
+        self._leads: dict[NodeId, bool] = {}
         self._leaders: dict[int, NodeId] = {}
         self._newest_term = 0
         self._prefixes: dict[tuple[int, int], bytes] = {}
@@ -78,6 +82,11 @@ class Oracle:
                 chosen = message.to if isinstance(message, RequestVoteReply) else voter.name
                 if hard.term < message.term or (hard.term == message.term and hard.vote != chosen):
                     raise InvariantBroken(7, f"{voter.name} says a vote its disk does not hold")
+                if isinstance(message, RequestVoteReply):
+                    if voter.name not in self.membership.deciders:
+                        self._marks.hit("a learner voted")
+                elif voter.name not in self.membership.members:
+                    self._marks.hit("somebody removed campaigns")
                 if self._votes.setdefault((voter.name, message.term), chosen) != chosen:
                     raise InvariantBroken(6, f"{voter.name} votes twice in term {message.term}")
             case AppendEntriesReply(accepted=True):
@@ -93,10 +102,12 @@ class Oracle:
                 case Accepted(first, count, index, term):
                     for n in range(count):
                         self._waiting[index + n, term] = first + n
-                case Refused(first, count):
+                case Refused(first, count, reason):
                     self.refused.update(range(first, first + count))
-                case _:
-                    pass
+                    if reason is RefusalReason.NOT_CONFIRMED:
+                        self._marks.hit("read round lost")
+                case TransferEnded(_, moved):
+                    self._marks.hit("transfer moved" if moved else "transfer given up")
 
     def on_applied(self, voter: Voter, entries: Sequence[Entry]) -> None:
         """5 and 8."""
@@ -140,10 +151,14 @@ class Oracle:
             if int(entry.data.split(b" ")[0]) in self.refused:
                 raise InvariantBroken(8, f"refused command {entry.data[:16]!r} happens")
         elif entry.kind is EntryKind.MEMBERSHIP:
-            self._note_membership(entry.index, Membership.decode(entry.data))
+            self._note_membership(entry)
 
-    def _note_membership(self, index: int, membership: Membership) -> None:
+    def _note_membership(self, entry: Entry) -> None:
+        index, membership = entry.index, Membership.decode(entry.data)
         before = self.membership
+        if before.is_joint and entry.term != self._membership_term:
+            self._marks.hit("joint membership left by another leader")
+        self._membership_term = entry.term
         if not follows(before, membership):
             raise InvariantBroken(11, f"{membership} at {index} cannot follow {before}")
         if not overlap(before, membership):
@@ -164,8 +179,14 @@ class Oracle:
         self._commits[voter.name] = (voter.process, status.commit)
         if voter.disk.durable.hard.term == status.term:
             self._terms[voter.name] = status.term
-        if status.role is Role.LEADER:
+        leads = status.role is Role.LEADER
+        if leads:
             self._check_leader(voter, status)
+            if status.commit > voter.disk.durable.last_index:
+                self._marks.hit("committed before the own disk")
+        elif self._leads.get(voter.name) and voter.name not in status.membership.deciders:
+            self._marks.hit("a removed leader stepped down")
+        self._leads[voter.name] = leads
         if status.commit > commit or process != voter.process:
             self.check_electable(voter, status.commit)
 

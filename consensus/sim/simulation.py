@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from consensus import shipping
+from consensus.codec import decode_message
+from consensus.errors import MessageRefused
 from consensus.raft import NodeId
 from consensus.sim.clients import Clients
 from consensus.sim.cluster import Cluster
@@ -28,12 +30,15 @@ from consensus.sim.nemesis import Nemesis
 from consensus.sim.schedule import Call, Fault, Schedule, draw_schedule
 from consensus.sim.timeline import Timeline
 from consensus.sim.voter import Voter
-from consensus.sim.weather import Weather, draw_weather
+from consensus.sim.weather import CLUSTER, Weather, draw_weather
+from consensus.snapshot_wire import decode_snapshot_frame, is_snapshot_frame
 
 LIVENESS_MS = 30_000
 CHECK_EVERY_MS = 250
 TEMPT_AFTER_MS = (10, 50, 120, 250, 500)
 FINAL_COMMANDS = 5
+LAST_MESSAGES = 25
+LAST_FAULTS = 10
 MAX_BACKLOG = 60  # entries; more would only show how slow tiny limits are
 
 
@@ -66,6 +71,7 @@ class Simulation:
         self.timeline = Timeline()
         self._trace = hashlib.blake2b(digest_size=16)
         self._events = 0
+        self._messages: deque[tuple[int, NodeId, NodeId, bytes]] = deque(maxlen=LAST_MESSAGES)
         self._workload = self._generator("calls")
         self._lost: Voter | None = None
         self.cluster = Cluster(self.timeline, self.weather, self._generator, self._note)
@@ -113,12 +119,21 @@ class Simulation:
             cluster.marks.counts,
         )
 
+    def last_events(self) -> list[str]:
+        """What happened before the end, for whoever looks at a broken run."""
+        now_ms = self.timeline.now_ms
+        struck = [str(fault) for fault in self.schedule.faults if fault.at_ms <= now_ms]
+        arrived = [_line_of(*message) for message in self._messages]
+        states = [str(voter.status()) for voter in self.cluster.up]
+        return [*struck[-LAST_FAULTS:], *arrived, *states]
+
     # -- parts ---------------------------------------------------------------------------------
 
     def _generator(self, concern: str) -> random.Random:
         return random.Random(f"{self.seed}/{concern}")
 
     def _note(self, sender: NodeId, to: NodeId, data: bytes) -> None:
+        self._messages.append((self.timeline.now_ms, sender, to, data))
         self._trace.update(b"%d %s %s " % (self.timeline.now_ms, sender.encode(), to.encode()))
         self._trace.update(data)
 
@@ -231,6 +246,14 @@ class Simulation:
         healthy = [voter for voter in members if voter is not None and voter is not self._lost]
         total = len(self.cluster.oracle.committed)
         return not status.is_changing and all(v.is_up and v.applied == total for v in healthy)
+
+
+def _line_of(now_ms: int, sender: NodeId, to: NodeId, data: bytes) -> str:
+    decode = decode_snapshot_frame if is_snapshot_frame(data) else decode_message
+    try:
+        return f"{now_ms} ms: {decode(CLUSTER, data, sender=sender, recipient=to)}"
+    except MessageRefused as error:
+        return f"{now_ms} ms: {sender} to {to}: {error}"
 
 
 @contextmanager

@@ -135,7 +135,7 @@ def draw_weather(rng: random.Random) -> Weather:
         replay_percent=rng.choice((0, 0, 2, 10)),
         latency_ms=rng.choice((1, 1, 5, 20)),
         latency_tail_ms=rng.choice((0, 5, 50, 200)),
-        disk_ms=rng.choice((1, 3, 20, 60)),
+        disk_ms=rng.choice((1, 3, 20, 60, 200)),
         disk_full_percent=rng.choice((0, 0, 1)),
         crash_per_mille=rng.choice((0, 0, 1, 3)),
         nemesis_every_ms=rng.choice((400, 1000, 2500)),

@@ -4,23 +4,73 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from consensus.sim import STORM, InvariantBroken, run_seed
+from consensus.sim import STORM, InvariantBroken, Outcome, Schedule, Simulation, run_seed
 from consensus.sim.__main__ import main as main_of_sim
+from consensus.sim.marks import KNOWN, RARE
 from consensus.sim.mutants import MUTANTS, hunt, planted
+from consensus.sim.reduction import reduce_seed
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("start", range(0, 40, 10))
+SEEDS = 200
+RARE_SEEDS: tuple[int, ...] = ()  # they reach what the others do not
+
+
+@cache
+def outcome_of(seed: int) -> Outcome:
+    print(f"python -m consensus.sim --replay {seed}")
+    return run_seed(seed)
+
+
+@pytest.mark.parametrize("start", range(0, SEEDS, 10))
 def test_every_promise_holds_in_every_weather(start: int) -> None:
     for seed in range(start, start + 10):
-        print(f"python -m consensus.sim --replay {seed}")
-        outcome = run_seed(seed)
+        outcome = outcome_of(seed)
         assert outcome.committed > 0 or outcome.marks["too much was lost"]
+
+
+def test_these_seeds_reach_every_corner() -> None:
+    marks = sum((outcome_of(seed).marks for seed in (*range(SEEDS), *RARE_SEEDS)), Counter[str]())
+    assert set(KNOWN) - RARE - marks.keys() == set()
+
+
+def test_virtual_time_passes_quickly() -> None:
+    outcomes = [outcome_of(seed) for seed in range(SEEDS)]
+    small = [outcome for outcome in outcomes if outcome.voters == 3]
+    virtual_s = sum(outcome.virtual_ms for outcome in small) / 1000
+    assert virtual_s / sum(outcome.seconds for outcome in small) > 60  # 400 where nothing disturbs
+
+
+def test_what_a_broken_seed_does_not_need_is_left_out() -> None:
+    with planted("R5 a repeated append cuts what lies behind it"):
+        found = hunt("R5 a repeated append cuts what lies behind it", 120)
+        assert found is not None
+        seed = next(seed for seed in range(found[0], 400) if not _holds(seed))
+        reduced = reduce_seed(seed, max_runs=60)
+        assert reduced is not None
+        whole = draw_schedule_of(seed)
+        assert len(reduced.schedule.calls) < len(whole.calls) / 2
+        with pytest.raises(AssertionError):
+            run_seed(seed, reduced.weather, reduced.schedule)
+
+
+def _holds(seed: int) -> bool:
+    try:
+        run_seed(seed)
+    except AssertionError:
+        return False
+    return True
+
+
+def draw_schedule_of(seed: int) -> Schedule:
+    return Simulation(seed).schedule
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -36,7 +86,7 @@ def test_a_mutant_is_gone_when_its_plot_is() -> None:
 
 
 def test_a_seed_has_one_history_whatever_the_hash_seed() -> None:
-    script = "from consensus.sim import run_seed; print([run_seed(s).trace for s in (1, 2, 3, 4)])"
+    script = "from consensus.sim import run_seed; print([run_seed(s).trace for s in range(20)])"
     traces = {
         subprocess.run(
             [sys.executable, "-c", script],
@@ -46,7 +96,7 @@ def test_a_seed_has_one_history_whatever_the_hash_seed() -> None:
             text=True,
             check=True,
         ).stdout
-        for hash_seed in ("0", "1", "4242")
+        for hash_seed in ("0", "4242")
     }
     assert len(traces) == 1
 
