@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 from consensus.votes.wire import MAX_NUMBER, Malformed
 
-MAX_JSON_BYTES: Final = 1024 * 1024
+MAX_JSON_BYTES: Final = 4 * 1024 * 1024  # two certificates whose every character is escaped
 
 Document = dict[str, object]
 

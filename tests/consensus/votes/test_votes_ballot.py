@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
-from votes_lab import cast, check, electorate, identity, people, proposal
+from votes_lab import cast, check, electorate, identity, mutations, people, proposal
 
 from consensus.votes.ballot import DOMAIN, Ballot, Choice, check_ballot, check_slot
 from consensus.votes.errors import (
@@ -193,16 +193,6 @@ def test_v6_every_real_signature_is_strict(number: int) -> None:
     one = identity(number)
     assert is_strict(one.public_key, one.sign(DOMAIN, b"%d" % number))
     assert peer_id_of(one.public_key) == one.peer_id
-
-
-def mutations(data: bytes) -> list[bytes]:
-    """Every changed, missing and added byte."""
-    found = [
-        data[:at] + bytes((data[at] ^ bit,)) + data[at + 1 :]
-        for at in range(len(data))
-        for bit in (1, 0x80, 0xFF)
-    ]
-    return [*found, *(data[:at] for at in range(len(data))), data + b"\0"]
 
 
 def test_every_changed_byte_of_a_ballot_is_noticed() -> None:

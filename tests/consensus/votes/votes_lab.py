@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from consensus.votes.ballot import Ballot, CheckedBallot, Choice
+from consensus.votes.certificate import Outcome, QuorumCertificate
 from consensus.votes.electorate import TWO_THIRDS, Electorate, Threshold, Voter
 from consensus.votes.question import Proposal, SignedProposal
 from keys import Identity, verify_signature
@@ -82,3 +83,24 @@ def cast(
     """The ballot of the voter with this place in the electorate."""
     ballot = Ballot.cast(people(len(asked.electorate.voters))[number], asked, choice, reason)
     return CheckedBallot(ballot)
+
+
+def certificate(
+    asked: Proposal, choices: Sequence[Choice | None], *, claim: Outcome | None = None
+) -> QuorumCertificate:
+    """Of the ballots of the first voters; None says nothing. Valid only if the ballots say so."""
+    outcome = claim or {
+        Choice.APPROVE: Outcome.APPROVED,
+        Choice.VETO: Outcome.VETOED,
+    }.get(next(choice for choice in choices if choice), Outcome.REJECTED)
+    ballots = [cast(asked, n, choice) for n, choice in enumerate(choices) if choice]
+    return QuorumCertificate.of(asked, outcome, ballots)
+
+
+def mutations(data: bytes, bits: Sequence[int] = (1, 0x80, 0xFF)) -> Iterator[bytes]:
+    """Every byte changed in some ways, every shorter piece, and one byte more."""
+    for at in range(len(data)):
+        for bit in bits:
+            yield data[:at] + bytes((data[at] ^ bit,)) + data[at + 1 :]
+        yield data[:at]
+    yield data + b"\0"
