@@ -1,44 +1,55 @@
 """Who votes and who listens, as far as one node knows: a core without I/O.
 
 It begins with the signed roster; after that only decisions of the voters change it. Each is known
-by the index of its log entry, and a later one replaces an earlier one, whoever says it: a member
-reads it off its own log, everybody else is told by one.
+by the log it is in and the index of its entry, and a later one replaces an earlier one, whoever
+says it: a member reads it off its own log, everybody else is told by one.
 
 What this module does not know: where words come from, who leads.
 
-Invariant: the index never goes back.
+Invariant: neither the generation nor, within one, the index goes back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agents.cluster import ID_CHARS, Cluster
 from consensus import Membership, MembershipInvalid
 from keys import PeerId
+
+UNKNOWN = Cluster(-1, "")
 
 
 class Electorate:
     """What is known now."""
 
     def __init__(self) -> None:
+        self.cluster = UNKNOWN
         self.index = -1
         self.membership = Membership()
 
-    def begin(self, voters: Iterable[PeerId]) -> None:
-        """There is a roster."""
-        if self.index < 0:
-            self.index, self.membership = 0, Membership(tuple(sorted(voters)))
+    def begin(self, cluster: Cluster, voters: Iterable[PeerId]) -> None:
+        """There is a roster; or this node was told which log to follow, then without voters."""
+        if cluster > self.cluster:
+            self.cluster = cluster
+            self.membership = Membership(tuple(sorted(voters)))
+            self.index = 0 if self.membership.voters else -1
 
-    def learn(self, index: int, membership: Membership) -> bool:
+    def learn(self, cluster: Cluster, index: int, membership: Membership) -> bool:
         """Take a decision of the voters; whether it is news."""
-        if index <= self.index or not membership.voters:
+        if not membership.voters or self.place_of(cluster, index) <= self.place:
             return False
-        self.index, self.membership = index, membership
+        self.cluster, self.index, self.membership = cluster, index, membership
         return True
 
+    @staticmethod
+    def place_of(cluster: Cluster, index: int) -> tuple[int, int]:
+        """What decides which of two words is the later one."""
+        return (cluster.generation, index)
+
     @property
-    def is_known(self) -> bool:
-        return self.index >= 0
+    def place(self) -> tuple[int, int]:
+        return self.place_of(self.cluster, self.index)
 
     @property
     def voters(self) -> tuple[PeerId, ...]:
@@ -57,16 +68,18 @@ class Electorate:
 
     def to_wire(self) -> list[object]:
         """As plain data for another node."""
-        return [self.index, self.membership.encode()]
+        cluster = self.cluster
+        return [cluster.generation, cluster.cluster_id, self.index, self.membership.encode()]
 
     def learn_from_wire(self, value: object) -> bool:
         """Take another node's word; whether it was news. What is no such word changes nothing."""
-        if not (isinstance(value, list) and len(value) == 2):
+        if not (isinstance(value, list) and len(value) == 4):
             return False
-        index, data = value
-        if type(index) is not int or not isinstance(data, bytes):
+        generation, cluster_id, index, data = value
+        shaped = type(generation) is int and type(index) is int and isinstance(data, bytes)
+        if not shaped or not isinstance(cluster_id, str) or len(cluster_id) != ID_CHARS:
             return False
         try:
-            return self.learn(index, Membership.decode(data))
+            return self.learn(Cluster(generation, cluster_id), index, Membership.decode(data))
         except MembershipInvalid:
             return False

@@ -22,6 +22,7 @@ from agents.autopilot import (
     View,
     handover_target,
 )
+from agents.replicated import KV_TAG, command_for
 from agents.scoring import PeerFacts, priority_delay_ms, ranks_of, score_of
 from agents.tasking import Asking, wire
 from consensus import (
@@ -32,8 +33,20 @@ from consensus import (
     OutcomeUnknown,
     TransferFailed,
 )
+from consensus.kv import encode_put
 from keys import PeerId, Permission
-from p2p import Incoming, Member, MemberChange, MemberState, Peer, World
+from p2p import (
+    Incoming,
+    Member,
+    MemberChange,
+    MemberState,
+    P2PError,
+    PayloadError,
+    Peer,
+    World,
+    decode_payload,
+    encode_payload,
+)
 
 if TYPE_CHECKING:
     from agents.quorum import Quorum
@@ -50,6 +63,11 @@ TRANSFER_S = 3.0
 ADD_VOTER = "consensus.add"
 REMOVE_VOTER = "consensus.remove"
 TRANSFER = "consensus.transfer"
+STATUS = "consensus.status"
+STATUS_S = 1.0
+AUTOPILOT = "consensus.autopilot"
+AUTOPILOT_KEY = "conclave/autopilot"
+ON, OFF = b"\xa2on", b"\xa3off"  # as payloads of the store
 
 
 class Governing:
@@ -84,6 +102,8 @@ class Governing:
         peer.serve(ADD_VOTER, self._on_add_voter, permission=consensus)
         peer.serve(REMOVE_VOTER, self._on_remove_voter, permission=consensus)
         peer.serve(TRANSFER, self._on_transfer, permission=consensus)
+        peer.serve(AUTOPILOT, self._on_autopilot, permission=consensus)
+        peer.serve(STATUS, self._on_status, permission=Permission.MEMBERSHIP)
 
     def start(self) -> None:
         """Begin to look around."""
@@ -104,7 +124,64 @@ class Governing:
 
     def explain(self) -> str:
         """One line for a status."""
-        return self._autopilot.explain()
+        return self._autopilot.explain() if self.is_automatic else "off: voters change by hand only"
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the autopilot may change the voters. A change by hand switches it off: it would
+        undo what a person wanted."""
+        entry = self._quorum.kv.get(AUTOPILOT_KEY)
+        return entry is None or entry.value != OFF
+
+    async def set_automatic(self, replica: Replica, *, on: bool) -> None:
+        """Have it decided whether the autopilot may change the voters.
+
+        Raises:
+            ProposalError: it is not, or nobody knows.
+        """
+        command = encode_put(AUTOPILOT_KEY, ON if on else OFF)
+        await replica.propose(command_for(KV_TAG, 0, command))
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        """What every member says of its part in the log, by name; little of the silent ones."""
+        members = [PeerId(name) for name in self._quorum.electorate.membership.members]
+        rows = await asyncio.gather(*(self._status_of(peer_id) for peer_id in members))
+        return sorted(rows, key=lambda row: str(row["name"]))
+
+    async def _status_of(self, peer_id: PeerId) -> dict[str, Any]:
+        row: dict[str, Any] = {"peer": peer_id, "name": self._peer.label(peer_id), "role": None}
+        row["votes"] = self._quorum.is_voter(peer_id)
+        if peer_id == self._peer.peer_id:
+            return row | self.own_status()
+        try:
+            said = await self._peer.request(peer_id, STATUS, b"", timeout_s=STATUS_S)
+            fields = decode_payload(said)
+        except (P2PError, PayloadError):
+            return row
+        return row | fields if isinstance(fields, dict) else row
+
+    def own_status(self) -> dict[str, Any]:
+        """This node's part in the log, as plain data."""
+        replica = self._quorum.replica
+        if replica is None or not replica.is_member:
+            return {"role": "client"}
+        status = replica.status
+        return {
+            "role": status.role.value,
+            "term": status.term,
+            "leader": status.leader,
+            "commit": status.commit,
+            "applied": replica.applied,
+            "last_index": status.last_index,
+            "stored": status.stored,
+            "log_from": status.base_index + 1,
+            "snapshot": status.snapshot_index,
+            "storage_full": status.storage_full,
+            "dropped": replica.counters(),
+        }
+
+    async def _on_status(self, incoming: Incoming, payload: bytes) -> bytes:
+        return encode_payload(self.own_status())
 
     # -- people's wishes -----------------------------------------------------------------------
 
@@ -123,6 +200,14 @@ class Governing:
             NoQuorum, OutcomeUnknown, ChangeRefused.
         """
         return _members(await self._ask(REMOVE_VOTER, [peer_id], CHANGE_S))
+
+    async def autopilot(self, *, on: bool) -> None:
+        """Let the autopilot change the voters, or keep it from that.
+
+        Raises:
+            NoQuorum, OutcomeUnknown.
+        """
+        await self._ask(AUTOPILOT, [on], CHANGE_S)
 
     async def transfer(self, peer_id: PeerId | None) -> None:
         """Have a voter lead: this one, or the best.
@@ -155,6 +240,7 @@ class Governing:
             name = str(fields[0]) if fields else ""
             if name not in now.members:
                 return "it neither votes nor listens"
+            await self.set_automatic(replica, on=False)
             voters = [PeerId(v) for v in now.voters if v != name]
             learners = [PeerId(one) for one in now.learners if one != name]
             await replica.change_members(voters, learners, CHANGE_S)
@@ -174,6 +260,14 @@ class Governing:
             return None
 
         return await self._as_leader(transfer)
+
+    async def _on_autopilot(self, incoming: Incoming, payload: bytes) -> bytes:
+        fields = wire.read_list(payload, 1)
+
+        async def switch(replica: Replica) -> None:
+            await self.set_automatic(replica, on=bool(fields and fields[0]))
+
+        return await self._as_leader(switch)
 
     async def _as_leader(self, work: Callable[[Replica], Awaitable[str | None]]) -> bytes:
         replica = self._quorum.replica
@@ -198,6 +292,7 @@ class Governing:
             return "it votes already" if peer_id is not None else "it names no peer"
         if not self._may_vote(peer_id):
             return "its certificate does not let it vote, or it is not here"
+        await self.set_automatic(replica, on=False)
         now = replica.status.membership
         voters = [PeerId(voter) for voter in now.voters]
         if peer_id not in now.learners:
@@ -224,6 +319,8 @@ class Governing:
             if replica is None or not replica.is_member:
                 continue
             self._set_priority(replica)
+            if not self.is_automatic:
+                continue
             change = self._autopilot.step(self._view(replica), self._clock.now_ms())
             if change is not None and (self._changing is None or self._changing.done()):
                 log.info("the voters change: %s", change)

@@ -20,6 +20,7 @@ from typing import Any
 from agents.hosting.values import to_bytes
 from agents.messaging import Messaging
 from agents.names import seen_from
+from agents.net_raft import RaftNet
 from agents.publishing import Publishing
 from agents.streaming.programs import Streaming
 from agents.task import Task, Tasks
@@ -43,6 +44,11 @@ class Net(Messaging, Streaming, Publishing):
         Full names go on to mean what they say, and `:math.add` the default namespace.
         """
         return Net(self._gate, self.name, self.peer_id, namespace)
+
+    @property
+    def raft(self) -> RaftNet:
+        """The log, its members and their state."""
+        return RaftNet(self._gate)
 
     # -- tasks ---------------------------------------------------------------------------------
 

@@ -6,12 +6,14 @@ other.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from agents.calling import Calling
     from agents.directory import Directory
     from agents.figures import Figures
+    from agents.governing import Governing
     from agents.hosting.host import AgentHost
     from agents.measuring import Measuring
     from agents.quorum import Quorum
@@ -30,6 +32,8 @@ class NodeParts(Protocol):
     host: AgentHost
     directory: Directory
     figures: Figures
+    governing: Governing
+    home: Path
     watching: Watching
     peer: Peer
     quorum: Quorum

@@ -20,6 +20,7 @@ from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
 from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of
 from agents.operations_messaging import topic_operations
+from agents.operations_raft import raft_operations
 from agents.streaming import stream_operations
 from agents.tasking import wire
 from keys import PeerId
@@ -58,7 +59,7 @@ class Operations:
         streams: Mapping[str, Stream] = {"bench": self._bench, "watch": self._watch}
         topics = topic_operations(node)
         self.table = Table(
-            {**requests, **topics.requests},
+            {**requests, **topics.requests, **raft_operations(node).requests},
             {**streams, **topics.streams},
             stream_operations(node.opening, self._wishes).channels,
         )

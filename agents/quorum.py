@@ -14,10 +14,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from agents.cluster import Cluster, ClusterReplaced
 from agents.electorate import Electorate
 from agents.ledger import Ledger, Outcome, Refused
 from agents.replica import MESSAGE, PART, Replica
-from agents.replicated import KV_TAG, Replicated
+from agents.replicated import KV_TAG, Machine, Replicated
 from agents.scheduling import WorkerView
 from agents.tasking import Leading
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
@@ -36,8 +37,14 @@ from p2p import (
 log = logging.getLogger("conclave.agents.quorum")
 
 BEGUN = "voter"  # a file that says: this member's log was once on this disk
+LOG = "log.db"
 MEMBERS = "consensus.members"
 ASK_TIMEOUT_S = 3.0
+
+
+def machines_of(kv: KvStore) -> dict[int, Machine]:
+    """What the log drives beside the ledger, by tag."""
+    return {KV_TAG: kv}
 
 
 class LedgerTooNew(ConsensusError):
@@ -94,6 +101,7 @@ class Quorum:
         self.leader_changes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_starting = False
+        self._own_cluster: Cluster | None = None  # whose member our replica is
         consensus = Permission.CONSENSUS
         peer.serve_notice(MESSAGE, self._on_message, permission=consensus)
         peer.serve_notice(PART, self._on_part, permission=consensus)
@@ -110,32 +118,39 @@ class Quorum:
             StorageError, LogMissing: our log cannot be trusted.
         """
         self.roster = roster
-        self.electorate.begin(roster.voters)
-        if self._peer.peer_id in roster.voters or (self._home / BEGUN).exists():
+        self.electorate.begin(Cluster.first(roster), roster.voters)
+        later = Cluster.load(self._home)
+        if later is not None:
+            self.electorate.begin(later, ())
+        is_first_voter = later is None and self._peer.peer_id in roster.voters
+        if is_first_voter or (self._home / BEGUN).exists():
             await self._start(roster)
 
     async def _start(self, roster: Roster) -> None:
+        cluster = self._own_cluster = self.electorate.cluster
         leading = Leading(self._peer, self._world, self.ledger, self._on_outcome)
         own = self._peer.peer_id
         replica = Replica(
             self._peer,
             self._world,
-            roster.digest.hex()[:32],
-            roster.voters if own in roster.voters else (),
+            cluster.cluster_id,
+            roster.voters if cluster.generation == 0 and own in roster.voters else (),
             self._open_log,
-            Replicated(self.ledger, {KV_TAG: self.kv}, leading.on_applied),
+            Replicated(self.ledger, machines_of(self.kv), leading.on_applied),
             self._on_status,
             self._on_fatal,
         )
         leading.attach(replica)
         self.leading = leading
         await replica.__aenter__()
+        if cluster.generation:
+            cluster.save(self._home)
         (self._home / BEGUN).touch(mode=0o600)
         self.replica = replica
         leading.workers_changed(self._workers)
 
     def _open_log(self, cluster_id: str, node_id: str) -> Storage:
-        path = self._home / "raft" / "log.db"
+        path = self._home / "raft" / LOG
         if (self._home / BEGUN).exists() and not (path.exists() and path.stat().st_size):
             raise LogMissing(path)
         return SqliteStorage(path, cluster_id, node_id)
@@ -233,7 +248,7 @@ class Quorum:
         replica = self._own_replica()
         leader = replica.status.leader if replica is not None else None
         term = replica.status.term if replica is not None else 0
-        return encode_payload([has_roster, term, leader, self.electorate.index])
+        return encode_payload([has_roster, term, leader, list(self.electorate.place)])
 
     def on_heartbeat(self, peer_id: PeerId, status: bytes) -> bool:
         """Take a peer's word; return whether it knows the roster."""
@@ -243,7 +258,7 @@ class Quorum:
             return True
         if not (isinstance(fields, list) and len(fields) >= 3 and type(fields[1]) is int):
             return True
-        if len(fields) >= 4 and type(fields[3]) is int and fields[3] > self.electorate.index:
+        if len(fields) >= 4 and _is_later(fields[3], self.electorate.place):
             self._begin(self._ask_members(peer_id))
         if self.is_voter(peer_id) and self._own_replica() is None:
             who = fields[2] if isinstance(fields[2], str) else None
@@ -262,8 +277,14 @@ class Quorum:
         except (P2PError, PayloadError) as error:
             log.debug("not told who votes: %s", error)  # its next heartbeat says it again
             return
-        if news:
-            self._note_leader()
+        if not news:
+            return
+        self._heard = {who: word for who, word in self._heard.items() if self.is_voter(who)}
+        own, now = self._own_cluster, self.electorate.cluster
+        if own is not None and own.generation < now.generation:
+            who = self._peer.label(peer_id)
+            self._on_fatal(ClusterReplaced(own.generation, now.generation, who))
+        self._note_leader()
 
     async def _on_members_asked(self, incoming: Incoming, payload: bytes) -> bytes:
         return encode_payload(self.electorate.to_wire())
@@ -288,7 +309,8 @@ class Quorum:
 
     def _on_status(self, status: Status) -> None:
         self.term = status.term
-        self.electorate.learn(status.membership_index, status.membership)
+        assert self._own_cluster is not None
+        self.electorate.learn(self._own_cluster, status.membership_index, status.membership)
         if self.leading is not None:
             self.leading.on_status(status)
         if status.role is Role.LEADER:
@@ -320,6 +342,7 @@ class Quorum:
             "founded": self.roster is not None,
             "voters": list(self.electorate.voters),
             "learners": list(self.electorate.learners),
+            "generation": max(0, self.electorate.cluster.generation),
             "role": raft.role.value if raft is not None else "client",
             "term": self.term,
             "leader": self.leader(),
@@ -328,3 +351,10 @@ class Quorum:
             "why_no_leader": self.why_none() if self.leader() is None else None,
             "leader_changes": self.leader_changes,
         }
+
+
+def _is_later(word: Any, known: tuple[int, int]) -> bool:
+    """Whether a heartbeat speaks of a later decision on who votes than we know."""
+    if not (isinstance(word, list) and len(word) == 2 and all(type(n) is int for n in word)):
+        return False
+    return (word[0], word[1]) > known

@@ -37,21 +37,31 @@ from consensus.errors import (
     WrongCluster,
     WrongNode,
 )
+from consensus.machine import Replica as MachineReplica
 from consensus.machine import StateMachine
 from consensus.outcomes import Committed
 from consensus.raft import (
     Config,
     Entry,
     EntryKind,
+    HardState,
     Membership,
     NodeId,
     Raft,
     Recovered,
     Role,
+    SnapshotMeta,
     Status,
+    StoreBatch,
 )
 from consensus.runner import Link, Runner
-from consensus.storage import MemoryStorage, SqliteStorage, Storage
+from consensus.storage import (
+    FileSnapshots,
+    MemoryStorage,
+    SnapshotStore,
+    SqliteStorage,
+    Storage,
+)
 
 __all__ = [
     "AppliedTimeout",
@@ -62,11 +72,14 @@ __all__ = [
     "ConsensusError",
     "Entry",
     "EntryKind",
+    "FileSnapshots",
     "ForeignStorage",
+    "HardState",
     "HardStateCorrupted",
     "Link",
     "LogCorrupted",
     "MachineFailed",
+    "MachineReplica",
     "Membership",
     "MembershipInvalid",
     "MemoryStorage",
@@ -85,6 +98,8 @@ __all__ = [
     "Runner",
     "SnapshotCorrupted",
     "SnapshotInvalid",
+    "SnapshotMeta",
+    "SnapshotStore",
     "SqliteStorage",
     "StateDiverged",
     "StateMachine",
@@ -94,6 +109,7 @@ __all__ = [
     "StorageBroken",
     "StorageError",
     "StorageFull",
+    "StoreBatch",
     "TornTail",
     "TransferFailed",
     "WrongCluster",

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _looking(commands)
     _working(commands)
     _messaging(commands)
+    _raft(commands)
     _demo(commands)
     return top
 
@@ -199,6 +200,38 @@ def _messaging(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     tail.add_argument("--count", type=count, metavar="N", help="end after so many")
     tail.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def _raft(commands: argparse._SubParsersAction[Parser]) -> None:
+    raft = _add(commands, "raft", "raft", "the log, its members, backups and disasters")
+    verbs = raft.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+
+    def verb(name: str, text: str, *, peer: str | None = None) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.add_argument("--home", default=argparse.SUPPRESS, help="the node's directory")
+        added.add_argument("--json", action="store_true", help="print one JSON object")
+        if peer is not None:
+            added.add_argument("peer", nargs="?" if "default" in peer else None, help=peer)
+        return added
+
+    verb("status", "who votes, who leads, and how far every member is")
+    verb("transfer", "hand leadership over", peer="to this voter (default: the best)")
+    verb("add-voter", "let a peer listen, and vote once it has caught up", peer="its name or id")
+    verb("remove-voter", "let a peer vote and listen no more", peer="its name or id")
+    auto = verb("autopilot", "whether dead voters are replaced by spare nodes")
+    auto.add_argument("switch", choices=("on", "off"), help="changes by hand switch it off")
+    verb("snapshot", "write this member's state to a file, and let the log begin behind it")
+    backup = verb("backup", "write this member's state to a file that `restore` takes")
+    backup.add_argument("file", help="which must not exist yet")
+    for name, text in (
+        ("restore", "begin again from a backup, as the only voter; this node must be down"),
+        ("force-new-cluster", "begin again from this node's log, as the only voter; it is down"),
+        ("rejoin", "put this node's log aside, to follow one that was begun again"),
+    ):
+        added = verb(name, text)
+        added.add_argument("--yes", action="store_true", help="do not ask")
+        if name == "restore":
+            added.add_argument("file", help="what `conclave raft backup` wrote")
 
 
 def _demo(commands: argparse._SubParsersAction[Parser]) -> None:

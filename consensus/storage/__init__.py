@@ -8,9 +8,11 @@ from consensus.storage.base import (
     Storage,
 )
 from consensus.storage.memory import MemoryStorage
+from consensus.storage.snapshots import FileSnapshots
 from consensus.storage.sqlite import SqliteStorage
 
 __all__ = [
+    "FileSnapshots",
     "MemoryStorage",
     "SnapshotFile",
     "SnapshotReader",

@@ -1,0 +1,95 @@
+"""Which log this network follows: the first one, or one that was begun again after a disaster.
+
+The first log's id is the digest of the signed roster. When a quorum is lost for ever, one node can
+begin again from what it has, or from a backup: a new id, one generation higher. Messages of other
+logs are not understood, so the old one can never be mixed in; nodes that do not vote follow the
+highest generation that they hear of, and a member of a lower one stops.
+
+What this module does not know: what a log holds, how anybody hears of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from consensus import ConsensusError
+from keys import Roster
+
+FILE = "cluster"
+ID_CHARS = 32
+
+
+class ClusterReplaced(ConsensusError):
+    """This node is a member of a log that the others have left."""
+
+    def __init__(self, own: int, found: int, who: str) -> None:
+        super().__init__(
+            f"this node follows generation {own} of the log, {who} follows generation {found},"
+            " which was begun again: run `conclave raft rejoin` here and bring the node up again"
+        )
+
+
+class ClusterDamaged(ConsensusError):
+    """The file that names the log cannot be read."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}: restore it, or let the node rejoin under a new identity")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cluster:
+    """One log. Higher generations win."""
+
+    generation: int
+    cluster_id: str
+
+    @classmethod
+    def first(cls, roster: Roster) -> Cluster:
+        """The one that the roster began."""
+        return cls(0, roster.digest.hex()[:ID_CHARS])
+
+    def next(self) -> Cluster:
+        """One that begins again. Two nodes that do this get different ones."""
+        seed = f"{self.generation}/{self.cluster_id}/".encode() + secrets.token_bytes(16)
+        return Cluster(self.generation + 1, blake2b(seed, digest_size=16).hexdigest())
+
+    @classmethod
+    def load(cls, home: Path) -> Cluster | None:
+        """The one that this node was told to follow, if it is not the first.
+
+        Raises:
+            ClusterDamaged.
+        """
+        path = home / "raft" / FILE
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            cluster = cls(int(fields["generation"]), str(fields["cluster_id"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ClusterDamaged(path, str(error)) from error
+        if cluster.generation < 1 or len(cluster.cluster_id) != ID_CHARS:
+            raise ClusterDamaged(path, "it names no log")
+        return cluster
+
+    def save(self, home: Path) -> None:
+        """Follow this one from now on, durably."""
+        folder = home / "raft"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = folder / f"{FILE}.tmp"
+        fields = {"generation": self.generation, "cluster_id": self.cluster_id}
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(fields, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / FILE)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

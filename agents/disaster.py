@@ -1,0 +1,232 @@
+"""After a quorum is lost for ever: begin again from what one node has, or from a backup.
+
+All of it works on the files of a node that is down. Beginning again makes a new log with a new id,
+one generation higher, whose only voter is this node and whose first state is the old one; the
+files of the old log are put aside, never deleted. What the old log had decided and this node had
+not heard of is lost, and what it had not decided may be kept: nobody can tell any more.
+
+What this module does not know: the network, other nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.cluster import Cluster
+from agents.ledger import Ledger
+from agents.quorum import BEGUN, LOG, machines_of
+from agents.replicated import Replicated
+from consensus import (
+    Config,
+    ConsensusError,
+    FileSnapshots,
+    HardState,
+    MachineReplica,
+    Membership,
+    Recovered,
+    SnapshotMeta,
+    SnapshotStore,
+    SqliteStorage,
+    StoreBatch,
+)
+from consensus.kv import KvStore
+from keys import Keystore, PeerId
+
+PAGE = 512
+FORMAT = 1
+ABOUT = "about.json"
+
+
+class NothingToBeginFrom(ConsensusError):
+    """This node holds no log."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"there is nothing to begin again from: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class BegunAgain:
+    """What a new log began with."""
+
+    cluster: Cluster
+    index: int
+    tasks: int
+    keys: int
+    put_aside: Path | None
+
+
+def cluster_of(keystore: Keystore) -> Cluster:
+    """The log that this node follows.
+
+    Raises:
+        NothingToBeginFrom: the network has never had one.
+    """
+    roster = keystore.load_roster()
+    if roster is None:
+        raise NothingToBeginFrom("the first voters were never named")
+    return Cluster.load(keystore.home) or Cluster.first(roster)
+
+
+def force_new_cluster(keystore: Keystore) -> BegunAgain:
+    """Begin again from this node's own log, as far as it goes.
+
+    Raises:
+        NothingToBeginFrom, StorageError: the log is missing or cannot be trusted.
+    """
+    cluster = cluster_of(keystore)
+    path = keystore.home / "raft" / LOG
+    if not path.exists():
+        raise NothingToBeginFrom(f"{path} does not exist; this node is no member")
+    own = keystore.identity.peer_id
+    storage = SqliteStorage(path, cluster.cluster_id, own)
+    try:
+        state = _State(own)
+        state.take_log(storage.recover(), storage.snapshots)
+    finally:
+        storage.close()
+    return _begin_again(keystore, cluster, state)
+
+
+def back_up(keystore: Keystore, cluster: Cluster, snapshot: Path, target: Path) -> int:
+    """Pack a snapshot file of this node so that `restore` knows what it is; return its bytes.
+
+    Raises:
+        FileExistsError, OSError.
+    """
+    about = {
+        "format": FORMAT,
+        "network_id": keystore.genesis.network_id,
+        "generation": cluster.generation,
+        "cluster_id": cluster.cluster_id,
+        "snapshot": snapshot.name,
+    }
+    temporary = target.with_name(target.name + ".tmp")
+    if target.exists():
+        raise FileExistsError(f"{target} exists already")
+    with zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr(ABOUT, json.dumps(about))
+        archive.write(snapshot, snapshot.name)
+    temporary.chmod(0o600)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.rename(target)
+    return target.stat().st_size
+
+
+def restore(keystore: Keystore, backup: Path) -> BegunAgain:
+    """Begin again from a backup, which any member of the network may have made.
+
+    Raises:
+        NothingToBeginFrom, StorageError, SnapshotInvalid: the backup is not one of this network.
+    """
+    folder = keystore.home / "raft" / "restoring"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        made_by = _unpack(keystore, backup, folder)
+        snapshots = FileSnapshots(folder, made_by.cluster_id)
+        meta = snapshots.latest()
+        if meta is None:
+            raise NothingToBeginFrom(f"the snapshot in {backup} is damaged")
+        state = _State(keystore.identity.peer_id)
+        state.take_log(Recovered(snapshot=meta), snapshots)
+        newest = max(made_by, cluster_of(keystore))
+        return _begin_again(keystore, newest, state)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def rejoin(keystore: Keystore) -> Path | None:
+    """Put this node's log aside, so that it can be made a member of the one that was begun again.
+
+    Returns:
+        where the old files lie now; None if there were none.
+    """
+    put_aside = _put_aside(keystore.home)
+    (keystore.home / BEGUN).unlink(missing_ok=True)
+    return put_aside
+
+
+class _State:
+    """Everything that a log has led to."""
+
+    def __init__(self, own: PeerId) -> None:
+        self.ledger, self.kv = Ledger(), KvStore()
+        machine = Replicated(self.ledger, machines_of(self.kv), lambda entry, outcome: None)
+        config = Config(own, "-")
+        self.replica = MachineReplica(
+            machine, config, Recovered(), snapshot_entries=2**62, max_bytes=2**62
+        )
+
+    def take_log(self, recovered: Recovered, snapshots: SnapshotStore) -> None:
+        snapshot = recovered.snapshot
+        if snapshot is not None:
+            reader = snapshots.open(snapshot)
+            try:
+                self.replica.restore(snapshot, reader.chunks())
+            finally:
+                reader.close()
+        entries = [entry for entry in recovered.entries if entry.index > self.replica.applied]
+        for first in range(0, len(entries), PAGE):
+            self.replica.apply(entries[first : first + PAGE])
+
+
+def _begin_again(keystore: Keystore, cluster: Cluster, state: _State) -> BegunAgain:
+    own, before = keystore.identity.peer_id, state.replica.meta()
+    if before is None:
+        raise NothingToBeginFrom("the log is empty")
+    new = cluster.next()
+    meta = SnapshotMeta(before.index, before.term, Membership((own,)), before.index)
+    put_aside = _put_aside(keystore.home)
+    # From here on a crash leaves a node without a log, which it says at its next start; the old
+    # files are where they were put, and beginning again works again.
+    path = keystore.home / "raft" / LOG
+    storage = SqliteStorage(path, new.cluster_id, own)
+    try:
+        storage.recover()
+        storage.snapshots.write(meta, state.replica.snapshot())
+        hard = HardState(before.term, None)
+        storage.write([StoreBatch(1, hard, None, (), before.index, install=meta)])
+    finally:
+        storage.close()
+    new.save(keystore.home)
+    (keystore.home / BEGUN).touch(mode=0o600)
+    return BegunAgain(new, before.index, len(state.ledger), len(state.kv), put_aside)
+
+
+def _put_aside(home: Path) -> Path | None:
+    folder = home / "raft"
+    files = [p for pattern in ("log.db*", "snapshot-*") for p in folder.glob(pattern)]
+    if not files:
+        return None
+    number = 1
+    while (aside := folder / f"old-{number}").exists():
+        number += 1
+    aside.mkdir(mode=0o700)
+    for path in sorted(files):
+        path.rename(aside / path.name)
+    return aside
+
+
+def _unpack(keystore: Keystore, backup: Path, folder: Path) -> Cluster:
+    """The snapshot of a backup into a folder; the log that it was made of."""
+    try:
+        with zipfile.ZipFile(backup) as archive:
+            about = json.loads(archive.read(ABOUT))
+            name = Path(str(about["snapshot"])).name
+            with archive.open(name) as source, (folder / name).open("wb") as target:
+                shutil.copyfileobj(source, target)
+            made_by = Cluster(int(about["generation"]), str(about["cluster_id"]))
+            network, form = about["network_id"], about["format"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise NothingToBeginFrom(f"{backup} is no backup: {error}") from error
+    if form != FORMAT:
+        raise NothingToBeginFrom(f"{backup} has format {form}, this program knows {FORMAT}")
+    if network != keystore.genesis.network_id:
+        raise NothingToBeginFrom(f"{backup} is of another network, {network}")
+    return made_by

@@ -1,0 +1,126 @@
+"""What programs on this machine may ask of the node about the log and its members.
+
+What this module does not know: sockets, printing, how members are decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agents.addressing import MIN_START_CHARS, peer_named
+from agents.disaster import back_up
+from agents.errors import InvalidArguments
+from agents.local import Table
+from keys import PeerId
+
+if TYPE_CHECKING:
+    from agents.node_parts import NodeParts
+
+SNAPSHOT_S = 30.0
+LOOK_AGAIN_S = 0.02
+
+
+def raft_operations(node: NodeParts) -> Table:
+    """Return the operations of the log."""
+    raft = _Raft(node)
+    return Table(
+        {
+            "raft.add": raft.add,
+            "raft.autopilot": raft.autopilot,
+            "raft.backup": raft.backup,
+            "raft.remove": raft.remove,
+            "raft.snapshot": raft.snapshot,
+            "raft.status": raft.status,
+            "raft.transfer": raft.transfer,
+        },
+        {},
+        {},
+    )
+
+
+class _Raft:
+    def __init__(self, node: NodeParts) -> None:
+        self._node = node
+
+    async def status(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        node = self._node
+        leader = node.quorum.leader()
+        membership = node.quorum.electorate.membership
+        return {
+            "leader": leader,
+            "leader_name": node.peer.label(leader) if leader is not None else None,
+            "why_no_leader": node.quorum.why_none() if leader is None else None,
+            "generation": max(0, node.quorum.electorate.cluster.generation),
+            "cluster": node.quorum.electorate.cluster.cluster_id,
+            "voters": list(membership.voters),
+            "outgoing": list(membership.outgoing),
+            "learners": list(membership.learners),
+            "autopilot": node.governing.explain() if node.quorum.leads else None,
+            "members": await node.governing.statuses(),
+        }
+
+    async def add(self, params: Mapping[str, Any]) -> list[Any]:
+        return await self._node.governing.add_voter(self._named(params))
+
+    async def remove(self, params: Mapping[str, Any]) -> list[Any]:
+        return await self._node.governing.remove_voter(self._member_named(params))
+
+    async def transfer(self, params: Mapping[str, Any]) -> str | None:
+        to = self._named(params) if params.get("peer") is not None else None
+        await self._node.governing.transfer(to)
+        leader = self._node.quorum.leader()
+        return self._node.peer.label(leader) if leader is not None else None
+
+    async def autopilot(self, params: Mapping[str, Any]) -> None:
+        await self._node.governing.autopilot(on=bool(params["on"]))
+
+    async def snapshot(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Make one of this node's state, and return when it is durable."""
+        quorum = self._node.quorum
+        replica = quorum.replica
+        if replica is None or not replica.is_member:
+            raise InvalidArguments("raft.snapshot", "this node is no member of the log")
+        wanted = replica.make_snapshot()
+        if wanted is None:
+            wanted = replica.applied if not replica.status.snapshot_index else 0
+        for _ in range(round(SNAPSHOT_S / LOOK_AGAIN_S)):
+            if replica.status.snapshot_index >= wanted:
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+        index = replica.status.snapshot_index
+        found = sorted((self._node.home / "raft").glob(f"snapshot-{index}-*.snap"))
+        if not found:
+            raise InvalidArguments("raft.snapshot", "nothing was decided yet")
+        return {"index": index, "path": str(found[-1])}
+
+    async def backup(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """A snapshot that is no older than this call, packed into a file."""
+        node = self._node
+        target = Path(str(params["path"]))
+        replica = node.quorum.replica
+        if replica is not None and replica.is_leader:
+            await replica.read_index(SNAPSHOT_S)
+        made = await self.snapshot(params)
+        cluster = node.quorum.electorate.cluster
+        try:
+            size_bytes = await asyncio.to_thread(
+                back_up, node.keystore, cluster, Path(str(made["path"])), target
+            )
+        except OSError as error:
+            raise InvalidArguments("raft.backup", str(error)) from error
+        return {"index": made["index"], "path": str(target), "bytes": size_bytes}
+
+    def _member_named(self, params: Mapping[str, Any]) -> PeerId:
+        """A member, also one that is dead; otherwise a living peer."""
+        wanted, label = str(params["peer"]), self._node.peer.label
+        members = self._node.quorum.electorate.membership.members
+        found = [m for m in members if m == wanted or label(PeerId(m)).split(" ")[0] == wanted]
+        if not found and len(wanted) >= MIN_START_CHARS:
+            found = [member for member in members if member.startswith(wanted)]
+        return PeerId(found[0]) if len(found) == 1 else self._named(params)
+
+    def _named(self, params: Mapping[str, Any]) -> PeerId:
+        return peer_named(self._node.peer, str(params["peer"]))
