@@ -139,6 +139,8 @@ class Replica:
         if version != BODY_VERSION:
             raise SnapshotInvalid(f"its version is {version}, known is {BODY_VERSION}")
         self._machine.restore(chunks)
+        for _ in chunks:
+            pass  # a machine may need no more, but damage shows only behind the last piece
         self.applied, self._term = meta.index, meta.term
         self._membership, self._membership_index = meta.membership, meta.membership_index
         self._entries_since, self._bytes_since = entries_since, bytes_since

@@ -17,6 +17,7 @@ from consensus.storage.snapshot_format import (
     DIGEST_BYTES,
     PIECE_BYTES,
     Checker,
+    Damaged,
     file_pieces,
 )
 from consensus.storage.snapshots import verify
@@ -105,6 +106,10 @@ class MemoryReader:
         for at in range(0, len(self._data), PIECE_BYTES):
             if body := checker.feed(self._data[at : at + PIECE_BYTES]):
                 yield body
+        try:
+            checker.finish()
+        except Damaged as error:
+            raise SnapshotCorrupted(_WHERE, str(error)) from error
 
     def close(self) -> None:
         return None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
-from consensus.errors import MachineFailed, SnapshotInvalid, StateDiverged
+from consensus.errors import MachineFailed, SnapshotCorrupted, SnapshotInvalid, StateDiverged
 from consensus.machine import Replica
 from consensus.raft import Config, Entry, EntryKind, Membership, Recovered
 
@@ -107,6 +107,23 @@ def test_bytes_that_are_no_snapshot_are_refused(body: bytes) -> None:
     with pytest.raises(SnapshotInvalid):
         replica.restore(meta, [body])
     assert machine.commands == [b"x"]
+
+
+def test_damage_behind_what_a_machine_reads_is_noticed() -> None:
+    class Hasty(Journal):
+        def restore(self, chunks: Iterable[bytes]) -> None:
+            next(iter(chunks))
+
+    def damaged() -> Iterator[bytes]:
+        yield from replica.snapshot()
+        raise SnapshotCorrupted("memory", "its checksum does not fit")
+
+    replica = replica_of(Journal())
+    feed(replica, [command(1, b"one"), command(2, b"two")])
+    meta = replica.meta()
+    assert meta is not None
+    with pytest.raises(SnapshotCorrupted):
+        replica_of(Hasty()).restore(meta, damaged())
 
 
 def test_a_body_that_ends_early_is_refused() -> None:
