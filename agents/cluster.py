@@ -21,6 +21,7 @@ from consensus import ConsensusError
 from keys import Roster
 
 FILE = "cluster"
+LEFT = "left"  # a file with the generation of the log that this node has left for ever
 ID_CHARS = 32
 
 
@@ -77,19 +78,42 @@ class Cluster:
             raise ClusterDamaged(path, "it names no log")
         return cluster
 
+    def leave(self, home: Path) -> None:
+        """Never be a member of this one again: its votes are forgotten, and could be cast twice."""
+        _write(home / "raft" / LEFT, str(self.generation))
+
+    @staticmethod
+    def left(home: Path) -> int:
+        """The generation that this node has left; -1 for none.
+
+        Raises:
+            ClusterDamaged.
+        """
+        path = home / "raft" / LEFT
+        try:
+            return int(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return -1
+        except (OSError, ValueError) as error:
+            raise ClusterDamaged(path, str(error)) from error
+
     def save(self, home: Path) -> None:
         """Follow this one from now on, durably."""
-        folder = home / "raft"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = folder / f"{FILE}.tmp"
         fields = {"generation": self.generation, "cluster_id": self.cluster_id}
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(fields, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / FILE)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _write(home / "raft" / FILE, json.dumps(fields))
+
+
+def _write(path: Path, text: str) -> None:
+    """Durably, and whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -147,9 +147,9 @@ def rejoin(keystore: Keystore) -> Path | None:
     Returns:
         where the old files lie now; None if there were none.
     """
-    put_aside = _put_aside(keystore.home)
+    cluster_of(keystore).leave(keystore.home)
     (keystore.home / BEGUN).unlink(missing_ok=True)
-    return put_aside
+    return _put_aside(keystore.home)
 
 
 class _State:

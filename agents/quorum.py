@@ -101,6 +101,7 @@ class Quorum:
         self.leader_changes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_starting = False
+        self._left = -1
         self._own_cluster: Cluster | None = None  # whose member our replica is
         consensus = Permission.CONSENSUS
         peer.serve_notice(MESSAGE, self._on_message, permission=consensus)
@@ -122,7 +123,8 @@ class Quorum:
         later = Cluster.load(self._home)
         if later is not None:
             self.electorate.begin(later, ())
-        is_first_voter = later is None and self._peer.peer_id in roster.voters
+        self._left = Cluster.left(self._home)
+        is_first_voter = later is None and self._left < 0 and self._peer.peer_id in roster.voters
         if is_first_voter or (self._home / BEGUN).exists():
             await self._start(roster)
 
@@ -179,7 +181,7 @@ class Quorum:
     def _on_message(self, peer_id: PeerId, payload: bytes) -> None:
         if self.replica is not None:
             self.replica.receive(peer_id, payload)
-        elif self.roster is not None and not self._is_starting:
+        elif self.roster is not None and not self._is_starting and self._may_become_member():
             # Somebody who may vote replicates to us: the leader has made us a member.
             self._is_starting = True
             self._begin(self._become_member(self.roster))
@@ -187,6 +189,10 @@ class Quorum:
     def _on_part(self, peer_id: PeerId, payload: bytes) -> None:
         if self.replica is not None:
             self.replica.receive_part(peer_id, payload)
+
+    def _may_become_member(self) -> bool:
+        """Not of a log that was left: its votes are forgotten (R23)."""
+        return self.electorate.cluster.generation > self._left
 
     async def _become_member(self, roster: Roster) -> None:
         try:

@@ -1,0 +1,142 @@
+"""A quorum is lost for ever: beginning again from a log or a backup, with whole nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from node_lab import NodeLab, in_lab, until
+
+from agents.cluster import Cluster, ClusterReplaced
+from agents.disaster import NothingToBeginFrom, force_new_cluster, rejoin, restore
+from agents.node import Node
+from agents.replicated import KV_TAG, command_for
+from consensus.kv import encode_put
+
+
+async def three(lab: NodeLab) -> tuple[Node, Node, Node]:
+    nodes = [await lab.up(name) for name in "abc"]
+    await until(lambda: lab.leader() is not None)
+    return nodes[0], nodes[1], nodes[2]
+
+
+async def put(lab: NodeLab, key: str, value: bytes) -> int:
+    leader = lab.leader()
+    assert leader is not None
+    assert leader.quorum.replica is not None
+    done = await leader.quorum.replica.propose(command_for(KV_TAG, 0, encode_put(key, value)))
+    return done.index
+
+
+def value_of(node: Node, key: str) -> bytes | None:
+    entry = node.quorum.kv.get(key)
+    return None if entry is None else entry.value
+
+
+def test_a_survivor_begins_again_and_the_others_follow_it(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await three(lab)
+        await put(lab, "x", b"1")
+        await until(lambda: all(value_of(node, "x") == b"1" for node in nodes))
+        survivor, other, _ = nodes
+        for node in nodes:
+            await node.__aexit__(None, None, None)
+        begun = force_new_cluster(survivor.keystore)
+        assert (begun.cluster.generation, begun.keys) == (1, 1)
+        assert begun.put_aside is not None
+        assert (begun.put_aside / "log.db").exists()
+        first = Node(survivor.keystore, lab.worlds["a"], (), local_door=False)
+        async with first:
+            await until(lambda: first.quorum.leads)
+            assert first.quorum.electorate.voters == (first.peer.peer_id,)
+            assert value_of(first, "x") == b"1"
+            # A member of the old log is told, and stops instead of deciding without the others.
+            stale = Node(other.keystore, lab.worlds["b"], (), local_door=False)
+            async with stale:
+                await until(lambda: stale.failure is not None)
+                assert isinstance(stale.failure, ClusterReplaced)
+            assert rejoin(other.keystore) is not None
+            again = Node(other.keystore, lab.worlds["b"], (), local_door=False)
+            async with again:
+                await until(lambda: again.quorum.leader() == first.peer.peer_id)
+                await first.governing.add_voter(again.peer.peer_id)
+                await until(lambda: value_of(again, "x") == b"1")
+                assert Cluster.load(again.home) == begun.cluster
+                assert set(again.quorum.electorate.voters) == {
+                    first.peer.peer_id,
+                    again.peer.peer_id,
+                }
+
+    in_lab(tmp_path, scenario)
+
+
+def test_a_backup_brings_back_what_was_there_when_it_was_made(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await three(lab)
+        await put(lab, "x", b"1")
+        leader = lab.leader()
+        assert leader is not None
+        file = tmp_path / "backup"
+        said = await leader.net.raft.backup(str(file))
+        assert said["bytes"] == file.stat().st_size
+        await put(lab, "x", b"2")
+        for node in nodes:
+            await node.__aexit__(None, None, None)
+        begun = restore(nodes[1].keystore, file)
+        assert begun.index == said["index"]
+        node = Node(nodes[1].keystore, lab.worlds["b"], (), local_door=False)
+        async with node:
+            await until(lambda: node.quorum.leads)
+            assert value_of(node, "x") == b"1"
+        # A second disaster leads to a third generation.
+        assert force_new_cluster(nodes[1].keystore).cluster.generation == 2
+
+    in_lab(tmp_path, scenario)
+
+
+def test_what_is_no_backup_of_this_network_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await three(lab)
+        await put(lab, "x", b"1")
+        leader = lab.leader()
+        assert leader is not None
+        file = tmp_path / "backup"
+        await leader.net.raft.backup(str(file))
+        with pytest.raises(Exception, match="exists already"):
+            await leader.net.raft.backup(str(file))
+        for node in nodes:
+            await node.__aexit__(None, None, None)
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        damaged = tmp_path / "damaged"
+        damaged.write_bytes(data)
+        log = nodes[0].home / "raft" / "log.db"
+        before = log.read_bytes()
+        for bad in (damaged, tmp_path / "nothing", log):
+            with pytest.raises(NothingToBeginFrom):
+                restore(nodes[0].keystore, bad)
+        assert log.read_bytes() == before
+        assert Cluster.load(nodes[0].home) is None
+
+    in_lab(tmp_path, scenario)
+
+
+def test_the_autopilot_leaves_alone_what_a_person_did_until_it_is_switched_on(
+    tmp_path: Path,
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = [await lab.up(name) for name in "abc"]
+        await until(lambda: lab.leader() is not None)
+        spare = await lab.up("d")
+        await until(lambda: len(spare.peer.presence.present()) == 3)
+        await spare.governing.add_voter(spare.peer.peer_id)
+        leader = lab.leader()
+        assert leader is not None
+        assert not leader.governing.is_automatic
+        await asyncio.sleep(120)
+        assert len(leader.quorum.electorate.voters) == 4
+        await spare.governing.autopilot(on=True)
+        await until(lambda: len(nodes[0].quorum.electorate.voters) == 3, 120)
+
+    in_lab(tmp_path, scenario)
