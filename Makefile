@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-SEEDS ?= 200
+SEEDS ?= 1000
+START ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench sim clean
@@ -30,8 +31,8 @@ format: $(VENV)/.installed-dev  ## let ruff format and fix the code
 bench: $(VENV)/.installed-dev  ## measure; prints a table and writes benchmarks/results.json
 	$(BIN)/python -m benchmarks $(ARGS)
 
-sim: $(VENV)/.installed-dev  ## run the consensus simulator (SEEDS=1000)
-	$(BIN)/python -m consensus.sim --seeds $(SEEDS) $(ARGS)
+sim: $(VENV)/.installed-dev  ## run the consensus simulator (SEEDS=1000 START=0)
+	$(BIN)/python -m consensus.sim --seeds $(SEEDS) --start $(START) --workers 2 --marks $(ARGS)
 
 clean:  ## remove the environment, caches and results
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/results.json

@@ -51,7 +51,14 @@ KNOWN = (
 )
 
 # So rare that only thousands of seeds reach them, or a sign of trouble with the check itself.
-RARE = frozenset({"snapshot given up", "snapshot without members", "history undecided"})
+RARE = frozenset(
+    {
+        "snapshot given up",
+        "snapshot without members",
+        "rot without effect",
+        "history undecided",
+    }
+)
 
 
 class Marks:
