@@ -302,10 +302,17 @@ def test_the_random_runs_meet_every_answer_that_they_can() -> None:
     """The vocabulary is rich enough for the test above to mean something."""
     met = set()
     for seed in range(40):
-        draw, machine, time_ms = random.Random(seed), register(max_decisions=2), 0
+        draw, time_ms = random.Random(seed), 0
+        machine, restored = register(max_decisions=2), register(max_decisions=2)
         for _ in range(100):
             time_ms += draw.randrange(20)
-            met.add(machine.apply(100, time_ms, draw.choice(vocabulary())).code)
+            command = draw.choice(vocabulary())
+            reply = machine.apply(100, time_ms, command)
+            if draw.random() < 0.2:
+                restored.restore(state(restored))
+            assert restored.apply(100, time_ms, command) == reply, f"seed {seed}"
+            met.add(reply.code)
+        assert state(machine) == state(restored), f"seed {seed}"
     wanted = set(ReplyCode) - {
         ReplyCode.OTHER_CLUSTER,
         ReplyCode.FUTURE_EPOCH,
