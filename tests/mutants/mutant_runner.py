@@ -1,0 +1,151 @@
+"""Runs tests on copies of the source that have one mistake each, and says what found it.
+
+    copy   the packages that consensus needs, once; that copy must pass everything
+    plant  a copy of the copy for each mutant, with one text replaced
+    nets   the tests of the part, the labs, the simulator, the other tests: until one finds it
+
+What this module does not know: which mistakes there are.
+
+Invariant: a mutant that cannot be imported is an error of the table and no success of a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutant_table import ROOT, Mutant
+
+NEEDED = ("consensus", "tests/consensus", "tests/mutants", "pyproject.toml")
+LIMIT_S = 240
+PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+FAILED, PASSED = 1, 0
+
+CORE = ("test_raft_*.py",)
+STATES = ("kv/test_*.py", "test_machine.py")
+DISKS = ("test_storage_rules.py", "test_storage_snapshots.py", "test_storage_[cs]*.py")
+SHELL = ("test_machine.py", "test_shipping.py", "test_runner_*.py", "test_codec.py")
+LABS = ("test_labs_*.py",)
+# The tests of the part come first: what they find takes a second or two.
+ORDER = {
+    "consensus/raft/": (CORE, LABS, (), SHELL),
+    "consensus/kv/": (STATES, (), SHELL),
+    "consensus/storage/": (DISKS, SHELL, (), LABS),
+    "consensus/": (SHELL, LABS, (), DISKS),
+}
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a mutant. `killer` is None if it lives."""
+
+    mutant: Mutant
+    killer: str | None
+    seconds: float
+
+
+class Broken(Exception):
+    """The tests cannot be believed: they fail without a mistake, or do not even run."""
+
+
+@contextmanager
+def copied(root: Path = ROOT) -> Iterator[Path]:
+    """A copy of what is needed, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        base = Path(folder) / "base"
+        for name in NEEDED:
+            if (root / name).is_dir():
+                shutil.copytree(root / name, base / name)
+            else:
+                shutil.copy2(root / name, base / name)
+        yield base
+
+
+def check_unharmed(base: Path, seeds: int) -> None:
+    """
+    Raises:
+        Broken: tests fail without any mistake.
+    """
+    for patterns in (CORE, STATES, DISKS, SHELL, LABS, ()):
+        found = _cast(base, patterns, seeds)
+        if found is not None:
+            raise Broken(f"without a mistake: {found}")
+
+
+def hunt(
+    base: Path, mutants: Sequence[Mutant], seeds: int, workers: int, nets: str = "all"
+) -> Iterator[Fate]:
+    """The fate of each, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(lambda mutant: fate_of(base, mutant, seeds, nets), mutants)
+
+
+def fate_of(base: Path, mutant: Mutant, seeds: int, nets: str = "all") -> Fate:
+    """Plant it in a copy and cast one net after the other.
+
+    Args:
+        nets: `tests` or `sim` for only these, `all` for both.
+    """
+    begun_s = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="mutant-", dir=base.parent) as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(base, copy)
+        path = copy / mutant.file
+        path.write_text(mutant.planted(path.read_text(encoding="utf-8")), encoding="utf-8")
+        killer = None
+        for patterns in _order(mutant.file):
+            if killer is None and nets in ("all", "tests" if patterns else "sim"):
+                killer = _cast(copy, patterns, seeds)
+    return Fate(mutant, killer, time.perf_counter() - begun_s)
+
+
+def _order(file: str) -> tuple[tuple[str, ...], ...]:
+    return next(order for part, order in ORDER.items() if file.startswith(part))
+
+
+def _cast(copy: Path, patterns: tuple[str, ...], seeds: int) -> str | None:
+    """What fails there: a test's name, or a seed with its invariant."""
+    if not patterns:
+        return _run(copy, ("tests/mutants/mutant_seeds.py", str(seeds)))
+    folder = copy / "tests" / "consensus"
+    files = [str(file.relative_to(copy)) for glob in patterns for file in sorted(folder.glob(glob))]
+    assert files, f"no tests are called {patterns}"
+    return _run(copy, (*PYTEST, "-m", "not e2e", *files))
+
+
+def _run(copy: Path, arguments: Sequence[str]) -> str | None:
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONHASHSEED": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # so that its children end with it
+    )
+    try:
+        output, _ = process.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"no end within {LIMIT_S} s"
+    if process.returncode == PASSED:
+        return None
+    lines = output.strip().splitlines()
+    if process.returncode != FAILED:
+        raise Broken("\n".join(lines[-20:]))
+    return next(
+        (line for line in lines if line.startswith(("FAILED ", "ERROR ", "seed "))),
+        lines[-1] if lines else "it ended without a word",
+    )
