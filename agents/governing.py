@@ -162,8 +162,8 @@ class Governing:
 
     def own_status(self) -> dict[str, Any]:
         """This node's part in the log, as plain data."""
-        replica = self._quorum.replica
-        if replica is None or not replica.is_member:
+        replica = self._quorum.own_replica()
+        if replica is None:
             return {"role": "client"}
         status = replica.status
         return {
@@ -315,8 +315,8 @@ class Governing:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            replica = self._quorum.replica
-            if replica is None or not replica.is_member:
+            replica = self._quorum.own_replica()
+            if replica is None:
                 continue
             self._set_priority(replica)
             if not self.is_automatic:

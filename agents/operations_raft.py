@@ -80,8 +80,8 @@ class _Raft:
     async def snapshot(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Make one of this node's state, and return when it is durable."""
         quorum = self._node.quorum
-        replica = quorum.replica
-        if replica is None or not replica.is_member:
+        replica = quorum.own_replica()
+        if replica is None:
             raise InvalidArguments("raft.snapshot", "this node is no member of the log")
         wanted = replica.make_snapshot()
         if wanted is None:

@@ -210,14 +210,15 @@ class Quorum:
         """Whether this node leads and has caught up with its own election."""
         return self.leading is not None and self.leading.leads
 
-    def _own_replica(self) -> Replica | None:
-        """Our replica, if the log still comes here."""
-        replica = self.replica
-        return replica if replica is not None and replica.is_member else None
+    def own_replica(self) -> Replica | None:
+        """Our replica, if the log still comes here. One that was removed may not have heard of it
+        from the log, but from the others."""
+        is_member = self._peer.peer_id in self.electorate.membership.members
+        return self.replica if is_member else None
 
     def leader(self) -> PeerId | None:
         """Return who leads, as far as this node knows."""
-        replica = self._own_replica()
+        replica = self.own_replica()
         if replica is not None:
             leader = replica.status.leader
             return PeerId(leader) if leader is not None else None
@@ -251,7 +252,7 @@ class Quorum:
 
     def heartbeat_status(self, has_roster: bool) -> bytes:
         """What our heartbeat says of this."""
-        replica = self._own_replica()
+        replica = self.own_replica()
         leader = replica.status.leader if replica is not None else None
         term = replica.status.term if replica is not None else 0
         return encode_payload([has_roster, term, leader, list(self.electorate.place)])
@@ -266,7 +267,7 @@ class Quorum:
             return True
         if len(fields) >= 4 and _is_later(fields[3], self.electorate.place):
             self._begin(self._ask_members(peer_id))
-        if self.is_voter(peer_id) and self._own_replica() is None:
+        if self.is_voter(peer_id) and self.own_replica() is None:
             who = fields[2] if isinstance(fields[2], str) else None
             self._heard[peer_id] = (fields[1], PeerId(who) if who else None)
             self.term = max(self.term, fields[1])
@@ -342,7 +343,7 @@ class Quorum:
 
     def status(self) -> dict[str, Any]:
         """Return what people want to know."""
-        replica = self._own_replica()
+        replica = self.own_replica()
         raft = replica.status if replica is not None else None
         return {
             "founded": self.roster is not None,

@@ -66,7 +66,6 @@ class Replica:
         on_status: Callable[[Status], None],
         on_fatal: Callable[[Exception], None],
     ) -> None:
-        self._name = peer.peer_id
         config = Config(node_id=peer.peer_id, cluster_id=cluster_id, voters=tuple(voters))
         self._runner = Runner(
             config,
@@ -106,11 +105,6 @@ class Replica:
     @property
     def status(self) -> Status:
         return self._runner.status()
-
-    @property
-    def is_member(self) -> bool:
-        """Whether the log still comes here."""
-        return self._name in self._runner.status().membership.members
 
     @property
     def is_leader(self) -> bool:

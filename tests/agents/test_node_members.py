@@ -73,6 +73,18 @@ def test_a_removed_voter_is_a_client_that_still_finds_the_leader(tmp_path: Path)
     in_lab(tmp_path, scenario)
 
 
+def test_a_removed_follower_is_a_client_too(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await network_of(lab, "abc")
+        gone = next(node for node in nodes if not node.quorum.leads)
+        await gone.governing.remove_voter(gone.peer.peer_id)
+        await until(lambda: gone.quorum.status()["role"] == "client")
+        await until(lambda: gone.quorum.leader() is not None)
+        assert (await gone.net.tasks())["counts"]["pending"] == 0
+
+    in_lab(tmp_path, scenario)
+
+
 def test_what_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         nodes = await network_of(lab, "a")
