@@ -1,6 +1,6 @@
 """`python tests/mutants`: plants every mistake of the table, and prints what finds it.
 
-The exit code is 1 if one lives. `--rules R15 R22` takes those only, `--nets sim` only the simulator.
+The exit code is 1 if one lives. `--rules R15 R22` takes those only, `--nets sim` one net only.
 """
 
 from __future__ import annotations
