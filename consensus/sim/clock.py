@@ -45,6 +45,10 @@ class Clock:
         due_ms = self._from_ms - (-missing_ms * MILLION // self._rate)
         return max(0, due_ms - self._timeline.now_ms)
 
+    def timeline_ms(self, shown_ms: int) -> int:
+        """When it showed that, if it has run evenly since its start."""
+        return self._from_ms + (shown_ms - self._base_ms) * MILLION // self._rate
+
     def step(self, forward_ms: int) -> None:
         """It jumps: the machine was suspended, and this clock counts that."""
         self._base_ms, self._from_ms = self.now_ms + forward_ms, self._timeline.now_ms

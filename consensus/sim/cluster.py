@@ -29,6 +29,7 @@ from consensus.sim.timeline import Timeline
 from consensus.sim.voter import Voter
 from consensus.sim.weather import Weather
 
+UNEVEN = frozenset({"pause", "pause leader", "clock jumps", "clock stands"})
 LARGEST_CLUSTER = 10  # nodes that exist at once, members or not
 
 
@@ -48,6 +49,7 @@ class Cluster:
         self.genesis = Membership(tuple(sorted(weather.names)))
         self.oracle = Oracle(self.genesis, self.marks)
         self.oracle.voters = lambda: self.voters.values()
+        self.oracle.has_even_time = UNEVEN.isdisjoint(weather.nemesis_kinds)
         self.desk = Desk(self.marks, lambda: len(self.oracle.committed))
         self.network = Network(timeline, weather, generator("network"), self._deliver)
         self.is_calm = False

@@ -18,6 +18,7 @@ What this module does not know: how the core works.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 
 from consensus.raft import (
@@ -45,6 +46,8 @@ from consensus.sim.marks import Marks
 from consensus.sim.memberships import follows, overlap
 from consensus.sim.voter import Voter
 
+DEPOSED_MS = 2 * 800 + 50  # two election timeouts on a clock that may be slow
+
 
 class Oracle:
     """Sees everything and forgets nothing."""
@@ -53,12 +56,15 @@ class Oracle:
         self._marks = marks
         self.voters: Callable[[], Iterable[Voter]] = tuple
         self.on_new_leader: Callable[[Voter], None] = lambda voter: None
+        self.on_new_membership: Callable[[Voter], None] = lambda voter: None
         self.committed: list[Entry] = []
         self.committed_hashes: list[bytes] = [b"\0" * 16]  # at index 0, 1, ...
         self.memberships: dict[int, Membership] = {0: genesis}  # committed ones by index
         self.done: set[int] = set()  # requests whose proposer saw them applied
         self.refused: set[int] = set()
         self.membership = genesis  # the latest that is committed
+        self.has_even_time = False  # whether clocks neither jump nor stand, nor nodes with them
+        self._applied_ms: list[int] = []  # when each entry was applied first
         self._membership_term = 0
         self._leads: dict[NodeId, bool] = {}
         self._leaders: dict[int, NodeId] = {}
@@ -143,6 +149,7 @@ class Oracle:
         if entry.index != len(self.committed) + 1:
             raise InvariantBroken(5, f"{voter.name} skips to {entry.index}")
         self.committed.append(entry)
+        self._applied_ms.append(voter.now_ms)
         self.committed_hashes.append(chained(self.committed_hashes[-1], entry))
         if entry.kind is EntryKind.COMMAND and not entry.data.startswith(STORE):
             if entry.data in self._happened:
@@ -152,6 +159,7 @@ class Oracle:
                 raise InvariantBroken(8, f"refused command {entry.data[:16]!r} happens")
         elif entry.kind is EntryKind.MEMBERSHIP:
             self._note_membership(entry)
+            self.on_new_membership(voter)
 
     def _note_membership(self, entry: Entry) -> None:
         index, membership = entry.index, Membership.decode(entry.data)
@@ -187,8 +195,20 @@ class Oracle:
         elif self._leads.get(voter.name) and voter.name not in status.membership.deciders:
             self._marks.hit("a removed leader stepped down")
         self._leads[voter.name] = leads
+        if status.fresh_ms is not None and self.has_even_time:
+            self._check_fresh(voter, status.fresh_ms)
         if status.commit > commit or process != voter.process:
             self.check_electable(voter, status.commit)
+
+    def _check_fresh(self, voter: Voter, fresh_ms: int) -> None:
+        """9, for who reads at a follower: its state is not older than it says, but for the time
+        in which a leader may not know yet that it is none."""
+        since_ms = voter.clock.timeline_ms(fresh_ms) - DEPOSED_MS
+        place = bisect_left(self._applied_ms, since_ms)
+        if voter.applied < place:
+            raise InvariantBroken(
+                9, f"{voter.name} says that it is fresh at {voter.applied}, {place} were applied"
+            )
 
     def _check_prefixes(self, voter: Voter) -> None:
         image = voter.disk.submitted

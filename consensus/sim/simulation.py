@@ -79,6 +79,8 @@ class Simulation:
         self.clients = Clients(self.cluster, self.weather.clients, self._generator)
         self._nemesis = Nemesis(self.cluster, self._governor, self._generator)
         self.cluster.oracle.on_new_leader = self._on_new_leader
+        if self.schedule.has_coups:
+            self.cluster.oracle.on_new_membership = self._nemesis.topple
 
     def run(self) -> Outcome:
         """Run both phases.

@@ -117,6 +117,11 @@ class Voter:
         self._is_calm = False
 
     @property
+    def now_ms(self) -> int:
+        """Of the timeline, not of its clock."""
+        return self._timeline.now_ms
+
+    @property
     def process(self) -> int:
         """Tells one process from the next on this machine."""
         return self._generation
