@@ -97,7 +97,7 @@ def test_snapshot_all_crash(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_snapshot_init(seed: int) -> None:
     """All crash twice in a row, with their only command in a snapshot and nowhere else."""
-    lab = Lab(3, seed, snapshot_entries=2, keep_entries=0)
+    lab = Lab(3, seed, snapshot_entries=1, keep_entries=0)
     kept = [lab.agree(3)]
     index = lab.index(kept[0]) or 0
     lab.wait("a cut", lambda: all(lab.voter(n).status().base_index >= index for n in lab.names))
