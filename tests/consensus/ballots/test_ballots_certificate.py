@@ -131,7 +131,11 @@ def replaced(ballot: Ballot, old: Proposal, new: Proposal) -> Ballot:
 
 def test_v5_ballots_in_another_order_are_refused() -> None:
     backwards = replace(APPROVED, ballots=tuple(reversed(APPROVED.ballots)))
-    assert fault_of(backwards.to_bytes()) is CertificateFault.NOT_SORTED
+    twice = replace(APPROVED, ballots=(*APPROVED.ballots[:1], *APPROVED.ballots))
+    for each in (backwards, twice):
+        with pytest.raises(CertificateInvalid) as caught:
+            QuorumCertificate.from_bytes(each.to_bytes())
+        assert caught.value.fault is CertificateFault.NOT_SORTED
 
 
 def test_v2_an_elector_under_a_name_that_is_not_its_keys_is_refused() -> None:

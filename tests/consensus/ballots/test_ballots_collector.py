@@ -126,6 +126,8 @@ def test_v4_a_voter_that_signed_two_texts_is_shown() -> None:
     found, refused = collector.step(ballot(1, on=other), now_ms=200)
     assert isinstance(found, EvidenceFound)
     assert refused == Refused(identity(1).peer_id, BallotFault.OTHER_TEXT)
+    assert collector.step(ballot(1, on=other), now_ms=200) == [refused]
+    assert collector.step(ballot(1, Choice.REJECT), now_ms=200) == []  # shown once
     assert collector.step(ballot(2, on=other), now_ms=200) == [
         Refused(identity(2).peer_id, BallotFault.OTHER_TEXT)
     ]

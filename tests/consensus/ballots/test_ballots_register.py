@@ -236,6 +236,13 @@ def test_a_full_register_opens_nothing_and_still_closes() -> None:
     assert code(tight, commands.opened(second)) is ReplyCode.DONE
 
 
+def test_a_later_round_needs_no_room_of_its_own() -> None:
+    machine = register(max_decisions=1, max_bytes=20_000)
+    assert code(machine, commands.opened(ON)) is ReplyCode.DONE
+    assert code(machine, commands.expired(ON.proposal_id, 0), 9_999) is ReplyCode.DONE
+    assert code(machine, commands.opened(proposal(4, round=1))) is ReplyCode.DONE
+
+
 def test_lists_are_in_order_and_as_long_as_asked() -> None:
     machine = register()
     every = [proposal(4, number=n, deadline_ms=100 * (5 - n)) for n in range(5)]
