@@ -19,6 +19,7 @@ from agents.autopilot import (
     Autopilot,
     AutopilotSettings,
     MemberView,
+    Phase,
     View,
     handover_target,
 )
@@ -322,10 +323,22 @@ class Governing:
             if not self.is_automatic:
                 continue
             change = self._autopilot.step(self._view(replica), self._clock.now_ms())
+            if self._autopilot.phase is Phase.HAND_OVER:
+                await self._step_aside(replica)
             if change is not None and (self._changing is None or self._changing.done()):
                 log.info("the voters change: %s", change)
                 work = self._change(replica, change.voters, change.learners)
                 self._changing = asyncio.get_running_loop().create_task(work)
+
+    async def _step_aside(self, replica: Replica) -> None:
+        """This leader should not vote any more; another one lets it go."""
+        target = self._best_successor(replica)
+        if target is None:
+            return
+        try:
+            await replica.hand_over(TRANSFER_S, target)
+        except ConsensusError as error:
+            log.info("leadership is not handed over: %s", error)
 
     async def _change(
         self, replica: Replica, voters: tuple[PeerId, ...], learners: tuple[PeerId, ...]

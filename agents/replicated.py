@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Protocol
 
-from agents.ledger import Ledger, Outcome
+from agents.ledger import Ledger, LedgerSnapshotInvalid, Outcome
 from consensus import Entry, EntryKind, SnapshotInvalid
 
 _HEAD = struct.Struct(">BQ")
@@ -124,7 +124,10 @@ class Replicated:
                 raise SnapshotInvalid(f"it holds machine {tag}, which is not expected there")
             parts = (chunk[1:] for chunk in group)
             if tag == LEDGER_TAG:
-                self._ledger.restore(parts)
+                try:
+                    self._ledger.restore(parts)
+                except LedgerSnapshotInvalid as error:
+                    raise SnapshotInvalid(str(error)) from error
             else:
                 self._machines[tag].restore(parts)
         if wanted:
