@@ -107,6 +107,13 @@ class Worker:
     def rss_bytes(self) -> int:
         return int(psutil.Process(self.pid).memory_info().rss)
 
+    def kill(self) -> float:
+        """SIGKILL; return when, on the monotonic clock."""
+        at_s = time.monotonic()
+        self._process.kill()
+        self._process.wait()
+        return at_s
+
     def close(self) -> None:
         """End its input, and it if that is not enough."""
         assert self._process.stdin is not None

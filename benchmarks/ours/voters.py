@@ -116,7 +116,7 @@ class Voter:
     # -- beginning and looking -----------------------------------------------------------------
 
     async def found(
-        self, voters: list[str], snapshot_entries: int = 20_000, **config: int
+        self, voters: list[str], snapshot_entries: int = 20_000, **config: Any
     ) -> Words:
         """Read the log back and take part; return how long the reading took."""
         own = self._peer.peer_id
@@ -201,7 +201,9 @@ class Voter:
 
     async def commit(self, bytes_: int, in_flight: int, seconds: float) -> Words:
         """Commands in a closed loop: each is proposed, committed and applied before the next."""
-        return await closed_loop(self._proposals(bytes_), in_flight, seconds)
+        before = self._voting.status().commit
+        done = await closed_loop(self._proposals(bytes_), in_flight, seconds)
+        return {**done, "all": self._voting.status().commit - before}
 
     async def offer_commits(self, bytes_: int, rate: float, seconds: float) -> Words:
         """Commands on a schedule."""
