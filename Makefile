@@ -7,7 +7,7 @@ SEEDS ?= 1000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench sim clean
+.PHONY: help demo test check format bench sim mutants clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -33,6 +33,9 @@ bench: $(VENV)/.installed-dev  ## measure; prints a table and writes benchmarks/
 
 sim: $(VENV)/.installed-dev  ## run the consensus simulator (SEEDS=1000 START=0)
 	$(BIN)/python -m consensus.sim --seeds $(SEEDS) --start $(START) --workers 2 --marks $(ARGS)
+
+mutants: $(VENV)/.installed-dev  ## break each rule of Raft in turn and see that a test notices (MUTANTS="R3 R15")
+	$(BIN)/python tests/mutants --rules $(MUTANTS) $(ARGS)
 
 clean:  ## remove the environment, caches and results
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/results.json
