@@ -1,10 +1,9 @@
-"""Who votes: the autopilot's wishes and people's, carried to the leader and through the log.
+"""Who votes: people's wishes, carried to the leader and through the log; and who is how far.
 
-Every second each member looks: the leader's autopilot may propose a change, and every voter says
-how long it would hold back before a campaign, so that the better ones lead. A person's wish is
-asked of the leader, wherever the person sits; a new voter first listens until it has caught up.
+A person's wish is asked of the leader, wherever the person sits; a new voter first listens until
+it has caught up. A change by hand keeps the autopilot (`steering`) from undoing it.
 
-What this module does not know: how a change is decided, how voters are judged.
+What this module does not know: how a change is decided, what the autopilot wants.
 """
 
 from __future__ import annotations
@@ -14,33 +13,17 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from agents.autopilot import (
-    VOTER_COUNTS,
-    Autopilot,
-    AutopilotSettings,
-    MemberView,
-    Phase,
-    View,
-    handover_target,
-)
-from agents.replicated import KV_TAG, command_for
-from agents.scoring import PeerFacts, priority_delay_ms, ranks_of, score_of
 from agents.tasking import Asking, wire
 from consensus import (
     AppliedTimeout,
     ChangeRefused,
-    ConsensusError,
     NotLeader,
     OutcomeUnknown,
     TransferFailed,
 )
-from consensus.kv import encode_put
 from keys import PeerId, Permission
 from p2p import (
     Incoming,
-    Member,
-    MemberChange,
-    MemberState,
     P2PError,
     PayloadError,
     Peer,
@@ -52,13 +35,12 @@ from p2p import (
 if TYPE_CHECKING:
     from agents.quorum import Quorum
     from agents.replica import Replica
+    from agents.steering import Steering
 
 log = logging.getLogger("conclave.agents.governing")
 
-LOOK_S = 1.0
 CHANGE_S = 10.0
 CATCH_UP_S = 60.0
-FLAPS_FOR_MS = 3_600_000
 TRANSFER_S = 3.0
 
 ADD_VOTER = "consensus.add"
@@ -67,15 +49,12 @@ TRANSFER = "consensus.transfer"
 STATUS = "consensus.status"
 STATUS_S = 1.0
 AUTOPILOT = "consensus.autopilot"
-AUTOPILOT_KEY = "conclave/autopilot"
-ON, OFF = b"\xa2on", b"\xa3off"  # as payloads of the store
 
 
 class Governing:
     """This node's part in keeping the voters in order.
 
     Args:
-        wanted: how many voters there should be.
         may_vote: whether a peer's certificate lets it vote.
     """
 
@@ -85,63 +64,22 @@ class Governing:
         world: World,
         quorum: Quorum,
         asking: Asking,
+        steering: Steering,
         *,
-        wanted: int,
         may_vote: Callable[[PeerId], bool],
     ) -> None:
         self._peer = peer
         self._clock = world.clock
         self._quorum = quorum
         self._asking = asking
+        self._steering = steering
         self._may_vote = may_vote
-        self._autopilot = Autopilot(AutopilotSettings(max_voters=_allowed(wanted)))
-        self._began_ms = world.clock.now_ms()
-        self._flaps: dict[PeerId, list[int]] = {}
-        self._looking: asyncio.Task[None] | None = None
-        self._changing: asyncio.Task[None] | None = None
         consensus = Permission.CONSENSUS
         peer.serve(ADD_VOTER, self._on_add_voter, permission=consensus)
         peer.serve(REMOVE_VOTER, self._on_remove_voter, permission=consensus)
         peer.serve(TRANSFER, self._on_transfer, permission=consensus)
         peer.serve(AUTOPILOT, self._on_autopilot, permission=consensus)
         peer.serve(STATUS, self._on_status, permission=Permission.MEMBERSHIP)
-
-    def start(self) -> None:
-        """Begin to look around."""
-        self._looking = asyncio.get_running_loop().create_task(self._look())
-
-    async def close(self) -> None:
-        tasks = [task for task in (self._looking, self._changing) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def member_changed(self, change: MemberChange) -> None:
-        """A peer that is dead again and again makes a poor voter."""
-        if change.after is MemberState.DEAD:
-            now_ms = self._clock.now_ms()
-            recent = [t for t in self._flaps.get(change.peer_id, ()) if now_ms - t < FLAPS_FOR_MS]
-            self._flaps[change.peer_id] = [*recent[-99:], now_ms]
-
-    def explain(self) -> str:
-        """One line for a status."""
-        return self._autopilot.explain() if self.is_automatic else "off: voters change by hand only"
-
-    @property
-    def is_automatic(self) -> bool:
-        """Whether the autopilot may change the voters. A change by hand switches it off: it would
-        undo what a person wanted."""
-        entry = self._quorum.kv.get(AUTOPILOT_KEY)
-        return entry is None or entry.value != OFF
-
-    async def set_automatic(self, replica: Replica, *, on: bool) -> None:
-        """Have it decided whether the autopilot may change the voters.
-
-        Raises:
-            ProposalError: it is not, or nobody knows.
-        """
-        command = encode_put(AUTOPILOT_KEY, ON if on else OFF)
-        await replica.propose(command_for(KV_TAG, 0, command))
 
     async def statuses(self) -> list[dict[str, Any]]:
         """What every member says of its part in the log, by name; little of the silent ones."""
@@ -241,7 +179,7 @@ class Governing:
             name = str(fields[0]) if fields else ""
             if name not in now.members:
                 return "it neither votes nor listens"
-            await self.set_automatic(replica, on=False)
+            await self._steering.set_automatic(replica, on=False)
             voters = [PeerId(v) for v in now.voters if v != name]
             learners = [PeerId(one) for one in now.learners if one != name]
             await replica.change_members(voters, learners, CHANGE_S)
@@ -254,7 +192,11 @@ class Governing:
 
         async def transfer(replica: Replica) -> str | None:
             wanted = fields[0] if fields else None
-            target = PeerId(wanted) if isinstance(wanted, str) else self._best_successor(replica)
+            target = (
+                PeerId(wanted)
+                if isinstance(wanted, str)
+                else self._steering.best_successor(replica)
+            )
             if target == self._peer.peer_id:
                 return None
             await replica.hand_over(TRANSFER_S, target)
@@ -266,7 +208,7 @@ class Governing:
         fields = wire.read_list(payload, 1)
 
         async def switch(replica: Replica) -> None:
-            await self.set_automatic(replica, on=bool(fields and fields[0]))
+            await self._steering.set_automatic(replica, on=bool(fields and fields[0]))
 
         return await self._as_leader(switch)
 
@@ -293,7 +235,7 @@ class Governing:
             return "it votes already" if peer_id is not None else "it names no peer"
         if not self._may_vote(peer_id):
             return "its certificate does not let it vote, or it is not here"
-        await self.set_automatic(replica, on=False)
+        await self._steering.set_automatic(replica, on=False)
         now = replica.status.membership
         voters = [PeerId(voter) for voter in now.voters]
         if peer_id not in now.learners:
@@ -310,109 +252,6 @@ class Governing:
                 await asyncio.sleep(0.1)  # it has not caught up yet
             else:
                 return None
-
-    # -- the autopilot -------------------------------------------------------------------------
-
-    async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_S)
-            replica = self._quorum.own_replica()
-            if replica is None:
-                continue
-            self._set_priority(replica)
-            if not self.is_automatic:
-                continue
-            change = self._autopilot.step(self._view(replica), self._clock.now_ms())
-            if self._autopilot.phase is Phase.HAND_OVER:
-                await self._step_aside(replica)
-            if change is not None and (self._changing is None or self._changing.done()):
-                log.info("the voters change: %s", change)
-                work = self._change(replica, change.voters, change.learners)
-                self._changing = asyncio.get_running_loop().create_task(work)
-
-    async def _step_aside(self, replica: Replica) -> None:
-        """This leader should not vote any more; another one lets it go."""
-        target = self._best_successor(replica)
-        if target is None:
-            return
-        try:
-            await replica.hand_over(TRANSFER_S, target)
-        except ConsensusError as error:
-            log.info("leadership is not handed over: %s", error)
-
-    async def _change(
-        self, replica: Replica, voters: tuple[PeerId, ...], learners: tuple[PeerId, ...]
-    ) -> None:
-        try:
-            await replica.change_members(voters, learners, CHANGE_S)
-        except ConsensusError as error:
-            log.info("the voters did not change: %s", error)
-
-    def _view(self, replica: Replica) -> View:
-        status, now_ms = replica.status, self._clock.now_ms()
-        own = self._peer.peer_id
-        membership = status.membership
-        rows = [
-            MemberView(
-                own,
-                is_alive=True,
-                since_ms=self._began_ms,
-                match_index=status.match.get(own),
-                score=self._score(own, self._began_ms),
-                may_vote=self._may_vote(own),
-            )
-        ]
-        for member in self._peer.presence.members():
-            since_ms = now_ms - member.since_ms
-            rows.append(
-                MemberView(
-                    member.peer_id,
-                    is_alive=_is_alive(member),
-                    since_ms=since_ms,
-                    match_index=status.match.get(member.peer_id),
-                    score=self._score(member.peer_id, since_ms),
-                    may_vote=self._may_vote(member.peer_id),
-                )
-            )
-        return View(
-            me=own,
-            leader=PeerId(status.leader) if status.leader is not None else None,
-            voters=tuple(PeerId(name) for name in membership.voters),
-            learners=tuple(PeerId(name) for name in membership.learners),
-            last_index=status.last_index,
-            members=tuple(rows),
-            outgoing=tuple(PeerId(name) for name in membership.outgoing),
-            is_changing=status.is_changing,
-            has_committed_own=self._quorum.leads,
-        )
-
-    def _score(self, peer_id: PeerId, since_ms: int) -> int:
-        now_ms = self._clock.now_ms()
-        flaps = sum(now_ms - t < FLAPS_FOR_MS for t in self._flaps.get(peer_id, ()))
-        return score_of(PeerFacts(uptime_ms=max(0, now_ms - since_ms), flaps_last_hour=flaps))
-
-    def _best_successor(self, replica: Replica) -> PeerId | None:
-        return handover_target(self._view(replica))
-
-    def successor(self) -> PeerId | None:
-        """Whom to hand leadership to on the way out."""
-        replica = self._quorum.replica
-        return None if replica is None else self._best_successor(replica)
-
-    def _set_priority(self, replica: Replica) -> None:
-        view = self._view(replica)
-        scores = {row.peer: row.score for row in view.members if row.peer in view.voters}
-        own = self._peer.peer_id
-        if own in scores:
-            replica.set_priority(priority_delay_ms(scores[own], ranks_of(scores)[own]))
-
-
-def _is_alive(member: Member) -> bool:
-    return member.state in (MemberState.ALIVE, MemberState.SUSPECT)
-
-
-def _allowed(wanted: int) -> int:
-    return max(count for count in VOTER_COUNTS if count <= max(1, wanted))
 
 
 def _members(said: Any) -> list[Any]:

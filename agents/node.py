@@ -34,6 +34,7 @@ from agents.net import Net
 from agents.operations import Operations
 from agents.probing import Probing
 from agents.quorum import Quorum
+from agents.steering import Steering
 from agents.streaming import Opening, StreamServing
 from agents.tasking import Asking, Working
 from agents.watching import Watching
@@ -102,7 +103,7 @@ class Node:
             self.peer.presence.advertise(advert)
             self.working.start()
             self.figures.start()
-            self.governing.start()
+            self.steering.start()
             await self.founding.begin()
             self._workers_changed()
             self.gate = DirectGate(self.operations.table)
@@ -152,12 +153,19 @@ class Node:
             self.peer, self.keystore, clock, self.quorum.begin, self._fatal
         )
         self.quorum.explain_missing(self.founding.explain)
+        self.steering = Steering(
+            self.peer,
+            self.world,
+            self.quorum,
+            wanted=self.keystore.genesis.expected_voters,
+            may_vote=self.founding.may_vote,
+        )
         self.governing = Governing(
             self.peer,
             self.world,
             self.quorum,
             self.asking,
-            wanted=self.keystore.genesis.expected_voters,
+            self.steering,
             may_vote=self.founding.may_vote,
         )
         self.probing = Probing(self.peer)
@@ -172,8 +180,8 @@ class Node:
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
         self.figures.close()
         await self.working.drain(DRAIN_S)
-        await self.quorum.hand_over(HAND_OVER_S, self.governing.successor())
-        await self.governing.close()
+        await self.quorum.hand_over(HAND_OVER_S, self.steering.successor())
+        await self.steering.close()
         await self.calling.close()
         await self.working.close()
         self.host.close()
@@ -208,7 +216,7 @@ class Node:
             self.directory.remove(change.peer_id)
             self.quorum.peer_died(change.peer_id, change.incarnation)
         self.founding.members_changed()
-        self.governing.member_changed(change)
+        self.steering.member_changed(change)
         self._workers_changed()
         self.watching.tell(
             {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agents.hosting.host import AgentHost
     from agents.measuring import Measuring
     from agents.quorum import Quorum
+    from agents.steering import Steering
     from agents.streaming import Opening
     from agents.tasking import Asking, Working
     from agents.watching import Watching
@@ -40,5 +41,6 @@ class NodeParts(Protocol):
     asking: Asking
     calling: Calling
     opening: Opening
+    steering: Steering
     measuring: Measuring
     working: Working

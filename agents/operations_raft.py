@@ -58,7 +58,7 @@ class _Raft:
             "voters": list(membership.voters),
             "outgoing": list(membership.outgoing),
             "learners": list(membership.learners),
-            "autopilot": node.governing.explain() if node.quorum.leads else None,
+            "autopilot": node.steering.explain() if node.quorum.leads else None,
             "members": await node.governing.statuses(),
         }
 

@@ -133,7 +133,7 @@ def test_the_autopilot_leaves_alone_what_a_person_did_until_it_is_switched_on(
         await spare.governing.add_voter(spare.peer.peer_id)
         leader = lab.leader()
         assert leader is not None
-        assert not leader.governing.is_automatic
+        assert not leader.steering.is_automatic
         await asyncio.sleep(120)
         assert len(leader.quorum.electorate.voters) == 4
         await spare.governing.autopilot(on=True)
