@@ -16,6 +16,7 @@ from consensus.sim.mutants import MUTANTS, hunt
 from consensus.sim.reduction import reduce_seed
 from consensus.sim.simulation import Outcome, Simulation, run_seed
 
+EXAMPLES = 4
 CHUNK = 5  # seeds that a worker takes at a time
 
 
@@ -122,8 +123,7 @@ def _show_marks(held: Sequence[Outcome]) -> None:
     for name in KNOWN:
         seeds = [outcome.seed for outcome in held if outcome.marks[name]]
         total = sum(outcome.marks[name] for outcome in held)
-        example = f", first in seed {seeds[0]}" if seeds else ""
-        print(f"{total:8} times in {len(seeds):5} runs: {name}{example}")
+        print(f"{total:8} times in {len(seeds):5} runs: {name} {seeds[:EXAMPLES] or ''}")
 
 
 def show_mutants(seeds: int) -> int:

@@ -53,6 +53,7 @@ KNOWN = (
 # So rare that only thousands of seeds reach them, or a sign of trouble with the check itself.
 RARE = frozenset(
     {
+        "somebody removed campaigns",
         "snapshot given up",
         "snapshot without members",
         "rot without effect",

@@ -69,11 +69,25 @@ class Nemesis:
             case "rot":
                 if cluster.weather.is_beyond_repair or self._governor.may_lose(anyone):
                     cluster.rot(anyone, rng)
+            case "usurp":
+                self._usurp(leader)
+                cluster.timeline.after(duration_ms, cluster.network.heal)
             case "halves" | "bridge" | "isolate" | "isolate leader" | "mute" | "deaf":
                 self.partition(kind, leader if kind == "isolate leader" else anyone, rng)
                 cluster.timeline.after(duration_ms, cluster.network.heal)
             case _:
                 self._governor.govern(kind, rng)
+
+    def _usurp(self, leader: Voter) -> None:
+        """The others notice at once that their leader is cut off, and it does not: for a while it
+        leads beside its successor."""
+        network = self._cluster.network
+        network.heal()
+        for other in self._cluster.up:
+            if other is not leader:
+                network.cut(leader.name, other.name)
+                network.cut(other.name, leader.name)
+                other.post(Unreachable(leader.name))
 
     def topple(self, leader: Voter) -> None:
         """Leaders that fall at once, some before anyone has heard of their first entry, leave logs

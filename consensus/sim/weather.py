@@ -88,6 +88,7 @@ KINDS = (
     "clock stands",
     "io error",
     "snapshot now",
+    "usurp",
 )
 MEMBER_KINDS = ("add learner", "promote", "demote", "remove", "replace", "wipe", "reshuffle")
 
