@@ -1,0 +1,99 @@
+"""What nodes say to each other about decisions: methods, and how their payloads look.
+
+Requests to the leader are answered `[tag, value]` as those about tasks; all may be repeated.
+
+    decide.open     to the leader    a wish, see `opening`    -> [why not or nil, view or nil]
+    decide.record   to the leader    [what, bytes]            -> [register's reply, view or nil]
+    decide.wait     to the leader    [id, wait_ms]            -> view or nil
+    decide.list     to the leader    [limit]                  -> [view, ...], the latest first
+    decide.ask      to an elector    the proposal             -> [ballot or nil, why not or nil]
+    decide.ballot   to who asked     [id, ballot], a notice
+
+What is recorded is a certificate ("closed") or two ballots that contradict ("evidence"). A view is
+a map of plain data; in a list it is without the proposal's and the certificate's bytes.
+
+What this module does not know: who leads, who votes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from agents.deciding.signing import SCHEME
+from consensus.ballots import CertificateInvalid, Decision, Register, Status, verify
+
+OPEN: Final = "decide.open"
+RECORD: Final = "decide.record"
+WAIT: Final = "decide.wait"
+LIST: Final = "decide.list"
+ASK: Final = "decide.ask"
+BALLOT: Final = "decide.ballot"
+
+CLOSED: Final = "closed"
+EVIDENCE: Final = "evidence"
+
+MAX_LISTED_SUBJECT: Final = 256
+
+
+def view_of(register: Register, proposal_id: str, *, is_full: bool = True) -> dict[str, Any] | None:
+    """One decision as plain data, or None if the register holds none of that id."""
+    decision = register.get(proposal_id)
+    if decision is None:
+        return None
+    proposal = decision.proposal
+    view: dict[str, Any] = {
+        "id": proposal.proposal_id,
+        "question": proposal.question,
+        "kind": proposal.kind,
+        "status": decision.status.value,
+        "proposer": proposal.proposer,
+        "epoch": proposal.epoch,
+        "round": proposal.round,
+        "threshold": list(proposal.threshold),
+        "needed": proposal.quorum_weight,
+        "total": proposal.total_weight,
+        "opened_index": decision.opened_index,
+        "closed_index": decision.closed_index,
+        "left_ms": max(0, decision.due_ms - register.time_ms),
+        "voters": [
+            {"peer": e.peer_id, "name": e.name, "weight": e.weight, "may_veto": e.may_veto}
+            for e in proposal.electors
+        ],
+        "accused": [
+            SCHEME.peer_id_of(found.voter) for found in register.evidence(proposal.proposal_id)
+        ],
+    }
+    if not is_full:
+        return view | {"subject": proposal.subject[:MAX_LISTED_SUBJECT]}
+    return view | {
+        "subject": proposal.subject,
+        "proposal": proposal.raw,
+        "certificate": decision.certificate,
+        "evidence": [found.encode() for found in register.evidence(proposal.proposal_id)],
+        "votes": votes_in(decision),
+    }
+
+
+def votes_in(decision: Decision) -> list[dict[str, Any]]:
+    """Who said what, as its certificate proves; nothing of one that is open or expired."""
+    if decision.certificate is None:
+        return []
+    try:
+        verified = verify(decision.certificate, SCHEME, decision.proposal.electors)
+    except CertificateInvalid:  # cannot be: every replica has verified it
+        return []
+    return [
+        {
+            "peer": each.elector.peer_id,
+            "name": each.elector.name,
+            "weight": each.elector.weight,
+            "choice": each.choice.name.lower() if each.choice is not None else "two ballots",
+            "reason": each.reason,
+        }
+        for each in verified.signers
+    ]
+
+
+def is_open(view: dict[str, Any]) -> bool:
+    """Whether it can still be voted on."""
+    return view["status"] == Status.OPEN.value
