@@ -7,6 +7,8 @@ from consensus.raft import (
     AppendEntries,
     ChangeConfig,
     HaltReason,
+    InstallSnapshot,
+    Membership,
     PreVote,
     PreVoteReply,
     Propose,
@@ -14,6 +16,7 @@ from consensus.raft import (
     RequestVote,
     RequestVoteReply,
     Role,
+    SnapshotMeta,
     StorageFailed,
     StorageFault,
     Stored,
@@ -125,3 +128,62 @@ def test_a_state_is_as_old_as_the_answer_that_is_echoed_not_as_the_latest() -> N
     freshness.said(20)
     freshness.heard(known_commit=1, echo_ms=10, applied=1)
     assert freshness.fresh_ms == 10, "the answer of 20 ms is still on its way (R16)"
+
+
+# -- snapshots -------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_that_comes_too_late_changes_nothing() -> None:
+    lab = Lab("1", "2", "3", keep_entries=0)
+    lab.elect("1")
+    lab.step("1", Propose(1, [b"x"] * 5))
+    lab.run(200)
+    lab.snapshot("3", 5)
+    before = lab["3"].status
+    old = SnapshotMeta(2, 1, Membership(("1", "2", "3")), 0)
+    lab.deliver(InstallSnapshot("1", "3", 1, old))
+    assert lab["3"].status == before, "2 is before the base, so nothing there compares any more"
+
+
+def test_a_snapshot_brings_the_members_that_its_log_would_have() -> None:
+    lab = Lab("1", "2", "3", keep_entries=0)
+    lab.elect("1")
+    lab.isolate("3")
+    lab.add("4")
+    lab.step("1", ChangeConfig(1, ("1", "2", "3"), ("4",)))
+    lab.run(200)
+    lab.snapshot("1", lab["1"].status.applied)
+    lab.deliver(lab.land_snapshot("1", "3"))
+    assert lab["3"].status.membership.learners == ("4",)
+    assert lab["3"].status.membership_index == lab["1"].status.membership_index
+
+
+def test_entries_that_contradict_a_snapshot_go_with_those_before_it() -> None:
+    lab = Lab("1", "2", "3", keep_entries=0)
+    lab.elect("3")
+    lab.isolate("3")
+    lab.step("3", Propose(1, [b"lost"] * 8))
+    lab.elect("1")
+    lab.step("1", Propose(1, [b"x"] * 5))
+    lab.run(200)
+    lab.snapshot("1", 5)
+    lab.deliver(lab.land_snapshot("1", "3"))
+    assert (lab["3"].status.last_index, lab["3"].status.commit) == (5, 5)
+
+
+# -- members ---------------------------------------------------------------------------------------
+
+
+def test_what_those_who_stay_have_agreed_to_is_committed_when_the_others_leave() -> None:
+    lab = Lab("1", "2", "3")
+    lab.elect("1")
+    lab.step("1", ChangeConfig(1, ("1",), ()))
+    while not lab["1"].status.membership.is_joint:
+        lab.deliver(lab.flying[0])
+    for message in lab.on_link(("1", "2")):
+        lab.deliver(message)
+    lab.step("1", Propose(1, [b"x"]))
+    lab.cut |= {("1", "2"), ("1", "3")}
+    lab.stabilize()
+    assert lab["1"].status.membership.voters == ("1",)
+    assert lab["1"].status.commit == lab["1"].status.last_index == 4, "nobody will say it again"
