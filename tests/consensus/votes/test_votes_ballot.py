@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.exceptions import CryptoError
@@ -188,6 +188,7 @@ def test_v6_an_encoding_of_y_beyond_the_prime_is_refused() -> None:
     assert not is_strict_point(bytes(33))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500))
 def test_v6_every_real_signature_is_strict(number: int) -> None:
     one = identity(number)
@@ -210,6 +211,7 @@ def test_every_changed_byte_of_a_ballot_is_noticed() -> None:
     assert not any(believed(data) for data in mutations(ballot.to_bytes()))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([b"", b"CVS1", b"CVS1\0\0\0\x10CVB1"]))
 def test_random_bytes_are_no_ballot(data: bytes, magic: bytes) -> None:
     decode: Callable[[bytes], Ballot] = Ballot.from_bytes

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from votes_lab import cast, check, electorate, people, proposal, signed
 
@@ -186,6 +186,7 @@ def test_a_ballot_that_changes_nothing_costs_no_signature_check() -> None:
     assert len(checks) == 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=5), st.permutations(range(4)))
 def test_junk_between_ballots_changes_nothing(junk: list[bytes], order: list[int]) -> None:
     collector = opened(proposal(electorate(4)))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from votes_lab import (
     PROPOSER,
@@ -126,6 +126,7 @@ def test_what_is_no_document_is_refused(text: str | bytes) -> None:
     refused(text)
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists), st.data())
 def test_random_values_in_a_document_are_refused(value: object, data: st.DataObject) -> None:
     document = json.loads(certificate_to_json(VALID))
@@ -216,6 +217,7 @@ def test_v4_questions_that_prove_nothing_against_their_proposer_are_refused() ->
             ProposerEvidence.from_bytes(changed).verify(check)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"CVX1", b"CVY1", b"CVA1", b"{"]))
 def test_random_bytes_are_no_evidence(data: bytes, magic: bytes) -> None:
     decoders: tuple[Callable[[bytes], object], ...] = (

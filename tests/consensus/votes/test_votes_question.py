@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from votes_lab import PROPOSER, check, electorate, identity, people, proposal, signed
 
@@ -32,6 +32,7 @@ def test_v1_quorums_of_one_to_nine_voters() -> None:
     assert [quorum(n) for n in range(1, 10)] == [1, 2, 3, 3, 4, 5, 5, 6, 7]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 128))
 def test_v1_a_quorum_is_the_least_number_that_is_strictly_more_than_two_thirds(n: int) -> None:
     assert quorum(n) == 2 * n // 3 + 1
@@ -40,6 +41,7 @@ def test_v1_a_quorum_is_the_least_number_that_is_strictly_more_than_two_thirds(n
     assert not TWO_THIRDS.is_passed(quorum(n) - 1, n)
 
 
+@settings(deadline=None)
 @given(st.integers(4, 128))
 def test_v1_two_quorums_share_more_than_all_that_may_lie(n: int) -> None:
     assert 2 * quorum(n) - n > byzantine_faults(n)
@@ -175,6 +177,7 @@ def test_only_the_proposer_signs_its_question() -> None:
         SignedProposal.sign(identity(7), asked)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"CVP1", b"CVQ1", b"CVE1", b"CVH1"]))
 def test_random_bytes_are_refused_by_name(data: bytes, magic: bytes) -> None:
     for decode, refusal in (

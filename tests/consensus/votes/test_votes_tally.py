@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from votes_lab import cast, check, electorate, people, proposal
 
@@ -238,6 +238,7 @@ def votes(draw: st.DrawFn) -> tuple[Proposal, list[CheckedBallot]]:
     return asked, ballots
 
 
+@settings(deadline=None)
 @given(votes())
 def test_a_tally_is_what_a_recount_of_all_ballots_gives(
     drawn: tuple[Proposal, list[CheckedBallot]],
@@ -256,6 +257,7 @@ def test_a_tally_is_what_a_recount_of_all_ballots_gives(
         evidence.verify(asked.electorate, check)
 
 
+@settings(deadline=None)
 @given(votes(), st.randoms(use_true_random=False))
 def test_while_a_vote_is_open_the_order_of_ballots_does_not_matter(
     drawn: tuple[Proposal, list[CheckedBallot]], rng: Random
@@ -272,6 +274,7 @@ def test_while_a_vote_is_open_the_order_of_ballots_does_not_matter(
         assert [e.voter for e in tallies[0].evidence] == [e.voter for e in tallies[1].evidence]
 
 
+@settings(deadline=None)
 @given(votes())
 def test_every_decision_by_ballots_gives_a_certificate_that_verifies(
     drawn: tuple[Proposal, list[CheckedBallot]],

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from votes_lab import (
     cast,
@@ -196,6 +196,7 @@ def test_every_changed_byte_of_a_certificate_is_noticed(choices: list[Choice | N
             verify(changed, asked.electorate, check)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.booleans())
 def test_random_bytes_are_no_certificate(data: bytes, begins_well: bool) -> None:
     assert refused(b"CVC1" + data if begins_well else data).fault is CertificateFault.MALFORMED
@@ -254,6 +255,7 @@ def test_v8_yes_and_no_for_one_slot_prove_that_more_than_a_third_cheated(n: int)
         evidence.verify(asked.electorate, check)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.data())
 def test_v8_with_any_weights_two_quorums_share_more_than_a_third(
     weights: list[int], data: st.DataObject

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from votes_lab import (
     CLUSTER,
@@ -217,6 +217,7 @@ def test_a_record_whose_ballot_and_question_differ_is_none() -> None:
         CastRecord.from_bytes(CastRecord(record.ballot, other).to_bytes())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"CVQ1", b"CVQ1\0\0\0\x20CVP1", b"CVR1"]))
 def test_random_bytes_are_no_question_and_no_record(data: bytes, magic: bytes) -> None:
     assert refusal(voter().on_proposal(magic + data, "anna")) is ProposalFault.MALFORMED
