@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _row(fate: Fate) -> str:
-    killer = "ALIVE" if fate.killer is None else fate.killer.removeprefix("FAILED tests/consensus/")
+    killer = "ALIVE" if fate.killer is None else fate.killer
+    for prefix in ("found: ", "FAILED tests/consensus/"):
+        killer = killer.removeprefix(prefix)
     return f"{fate.mutant.rule:4}{fate.mutant.mistake:86} {fate.seconds:6.1f} s  {killer}"
 
 

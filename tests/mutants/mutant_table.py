@@ -33,7 +33,7 @@ class Mutant:
     def planted(self, source: str) -> str:
         """This source with the mistake in it."""
         found = source.count(self.old)
-        assert found == 1, f"{self}: its text occurs {found} times in {self.file}"
+        assert found == 1, f"its text occurs {found} times in {self.file}, mend the table: {self}"
         return source.replace(self.old, self.new)
 
 
