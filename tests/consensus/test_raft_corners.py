@@ -4,7 +4,9 @@ from raft_cluster import Cluster, entries, recovered
 from transcript_lab import Lab
 
 from consensus.raft import (
+    Accepted,
     AppendEntries,
+    AppendEntriesReply,
     ChangeConfig,
     HaltReason,
     InstallSnapshot,
@@ -13,6 +15,8 @@ from consensus.raft import (
     PreVoteReply,
     Propose,
     ReadRequest,
+    RefusalReason,
+    Refused,
     RequestVote,
     RequestVoteReply,
     Role,
@@ -100,6 +104,52 @@ def test_a_leader_with_another_history_of_what_is_committed_stops_the_node() -> 
     assert cluster["b"].core.status().halted is HaltReason.COMMITTED_CONFLICT
 
 
+def test_a_refusal_that_comes_twice_is_answered_once() -> None:
+    behind = recovered(*[1] * 10, *[2] * 300)
+    cluster = Cluster(disks={"a": recovered(*[1] * 10, *[3] * 300), "b": behind})
+    cluster.isolate("c")
+    cluster.dropped = lambda message: isinstance(message, AppendEntriesReply)
+    cluster.elect("a")
+    (refusal,) = cluster.said(AppendEntriesReply, "b")
+    cluster.deliver(refusal)
+    probes = len(cluster.said(AppendEntries, "a"))
+    cluster.deliver(refusal)
+    assert len(cluster.said(AppendEntries, "a")) == probes, "it is of an earlier probe (R28)"
+
+
+def test_a_window_is_bounded_in_bytes_too() -> None:
+    cluster = Cluster(max_append_bytes=1, max_inflight_bytes=20)
+    cluster.elect("a")
+    cluster.isolate("b")
+    cluster.propose("a", *[b"12345678"] * 9)
+    appends = [m for m in cluster.said(AppendEntries, "a") if m.to == "b" and m.entries]
+    assert len(appends) == 1 + 3, "the first entry of a leader, then three of 8 bytes"
+
+
+def test_a_new_leader_counts_what_it_has_found_uncommitted() -> None:
+    found = recovered(1, 1, 1)
+    cluster = Cluster(disks=dict.fromkeys("abc", found), max_uncommitted_bytes=10)
+    cluster.dropped = lambda message: isinstance(message, AppendEntriesReply)
+    cluster.elect("a")
+    cluster.propose("a", b"too much")
+    assert cluster["a"].results == [Refused(1, 1, RefusalReason.FULL, "a")]
+    cluster.dropped = lambda message: False
+    cluster.pass_time(500)
+    cluster.propose("a", b"enough", first_request=2)
+    assert isinstance(cluster["a"].results[-1], Accepted)
+
+
+def test_what_is_committed_is_handed_out_in_pages() -> None:
+    cluster = Cluster(1, slow="a", max_apply_entries=2)
+    cluster.pass_time(100)
+    cluster.write("a")
+    cluster.write("a")
+    cluster.step("a", Propose(1, [b"1", b"2", b"3"]))
+    effects = cluster.step("a", Stored(cluster["a"].stored + 1))
+    assert [entry.data for entry in effects.apply] == [b"1", b"2"]
+    assert cluster.applied("a") == [b"1", b"2", b"3"]
+
+
 # -- reads -----------------------------------------------------------------------------------------
 
 
@@ -169,6 +219,24 @@ def test_entries_that_contradict_a_snapshot_go_with_those_before_it() -> None:
     lab.snapshot("1", 5)
     lab.deliver(lab.land_snapshot("1", "3"))
     assert (lab["3"].status.last_index, lab["3"].status.commit) == (5, 5)
+
+
+def test_what_the_disk_confirms_late_proves_nothing_behind_a_snapshot() -> None:
+    lab = Lab("1", "2", "3", keep_entries=0)
+    lab.elect("3")
+    lab.isolate("3")
+    lab.held_disks.add("3")
+    lab.step("3", Propose(1, [b"lost"] * 8))
+    lab.elect("1")
+    lab.step("1", Propose(1, [b"x"] * 9))
+    lab.run(200)
+    lab.snapshot("1", 5)
+    lab.cut.clear()
+    lab.deliver(lab.land_snapshot("1", "3"))
+    lab.deliver(AppendEntries("1", "3", 2, 5, 2, 5, tuple(lab["1"].log)))
+    assert lab["3"].status.last_index == 11
+    lab.store("3", 1)
+    assert lab["3"].status.stored == 5, "the batch held what the snapshot has replaced (R26)"
 
 
 # -- members ---------------------------------------------------------------------------------------
