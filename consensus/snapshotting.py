@@ -138,6 +138,8 @@ class Snapshotting:
                     self.on_broken(error)
             case SnapshotPartReply() as reply:
                 fate = self._sender.on_reply(sender, reply, self._clock_ms())
+                if fate is Fate.FAILED:
+                    self._driver.begin_snapshot()  # ours may have rotted: the next one is sent
                 if fate is not Fate.GOES_ON:
                     self._driver.post(SnapshotSent(sender, fate is Fate.ARRIVED))
 
