@@ -5,7 +5,9 @@
     |   |-- BadAgent              the program's agent cannot be loaded or declared so
     |   |-- BadSettings           an option, an environment variable or a key of conclave.toml
     |   |-- NodeAlreadyUp         this data directory has a running node
-    |   `-- InvalidArguments      definite: the arguments do not fit the handler
+    |   |-- InvalidArguments      definite: the arguments do not fit the handler
+    |   |-- KeyInvalid            definite: no key or lock can be called that
+    |   `-- ValueTooLarge         definite: the store takes no value of that size
     |-- NetworkError              the network cannot do it now
     |   |-- NodeNotUp             definite: no node runs here
     |   |-- NoProvider            definite: nobody offers the capability
@@ -14,6 +16,11 @@
     |   |-- ChannelClosed         indefinite: one side has ended it
     |   |-- NoQuorum              definite: not enough voters reach each other
     |   `-- OutcomeUnknown        indefinite: it may have been decided
+    |-- StoreError                the store has decided otherwise
+    |   |-- CompareFailed         definite: the key is not what it was expected to be
+    |   |-- StoreFull             definite: there is no room
+    |   |-- LockHeld              definite: another one holds it
+    |   `-- LockLost              the lock is no longer ours: stop the work
     |-- GiveUp                    raised by handlers: this task fails, and no retry will help
     `-- TaskError                 the task ended without a result
         |-- TaskFailed            definite: its handler raised
@@ -61,6 +68,25 @@ class InvalidArguments(MisuseError):
         super().__init__(f"{capability}: {detail}")
         self.capability = capability
         self.detail = detail
+
+
+class KeyInvalid(MisuseError):
+    def __init__(self, key: str, why: str) -> None:
+        shown = key if len(key) <= 64 else key[:64] + "..."
+        super().__init__(f"key {shown!r}: {why}")
+        self.key = key
+        self.why = why
+
+
+class ValueTooLarge(MisuseError):
+    def __init__(self, key: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"key {key!r}: a value of {size_bytes:,} bytes is over the limit of {limit_bytes:,}; "
+            "keep it elsewhere, and a reference to it here"
+        )
+        self.key = key
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
 
 
 class NetworkError(AgentsError):
@@ -127,9 +153,51 @@ class NoQuorum(NetworkError):
 class OutcomeUnknown(NetworkError):
     definite = False
 
-    def __init__(self, what: str, detail: str) -> None:
-        super().__init__(f"{what}: the outcome is unknown ({detail}); asking again is safe")
+    def __init__(self, what: str, detail: str, advice: str = "asking again is safe") -> None:
+        super().__init__(f"{what}: the outcome is unknown ({detail}); {advice}")
         self.what = what
+        self.detail = detail
+
+
+class StoreError(AgentsError):
+    """What was asked of the store was decided, and it was no."""
+
+
+class CompareFailed(StoreError):
+    """The key is not as the caller expected; it was left as it is."""
+
+    def __init__(self, key: str, found: int | None) -> None:
+        there = "it is absent" if found is None else f"version {found} is there"
+        super().__init__(f"key {key!r} was not changed: {there}; read it again and decide anew")
+        self.key = key
+        self.found = found
+
+
+class StoreFull(StoreError):
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(f"{key!r}: the store has {what}; delete what is not needed")
+        self.key = key
+        self.what = what
+
+
+class LockHeld(StoreError):
+    """It did not become free in time."""
+
+    def __init__(self, name: str, holder: str, timeout_s: float) -> None:
+        super().__init__(f"lock {name!r} is held by {holder}, and was for {timeout_s:g} s")
+        self.name = name
+        self.holder = holder
+        self.timeout_s = timeout_s
+
+
+class LockLost(StoreError):
+    """Another one may hold the lock by now."""
+
+    def __init__(self, name: str, token: int, why: str) -> None:
+        super().__init__(f"lock {name!r}, token {token}, is lost: {why}; stop the work")
+        self.name = name
+        self.token = token
+        self.why = why
 
 
 class GiveUp(AgentsError):

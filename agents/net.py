@@ -18,14 +18,19 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 from agents.hosting.values import to_bytes
+from agents.keeping.api import Kv
+from agents.keeping.locks import Leadership, Lock
+from agents.local import Gate
 from agents.messaging import Messaging
 from agents.names import seen_from
 from agents.net_raft import RaftNet
 from agents.publishing import Publishing
 from agents.streaming.programs import Streaming
 from agents.task import Task, Tasks
+from p2p import Clock, SystemClock
 
 SUBMIT_TIMEOUT_S = 10.0
+LOCK_LEASE_S = 10.0
 ASSIGN_WAIT_S = 1.0
 SUBMIT_BATCH = 256
 SUBMIT_BATCH_BYTES = 512 * 1024
@@ -36,19 +41,67 @@ class Net(Messaging, Streaming, Publishing):
 
     Args:
         namespace: where plain names of capabilities are looked up; see `within`.
+        clock: of the machine, for leases.
     """
+
+    def __init__(
+        self,
+        gate: Gate,
+        name: str,
+        peer_id: str,
+        namespace: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(gate, name, peer_id, namespace)
+        self._clock = clock or SystemClock()
 
     def within(self, namespace: str) -> Net:
         """Return this network seen from a namespace: plain names of capabilities mean its own.
 
         Full names go on to mean what they say, and `:math.add` the default namespace.
         """
-        return Net(self._gate, self.name, self.peer_id, namespace)
+        return Net(self._gate, self.name, self.peer_id, namespace, self._clock)
 
     @property
     def raft(self) -> RaftNet:
         """The log, its members and their state."""
         return RaftNet(self._gate)
+
+    # -- the store -----------------------------------------------------------------------------
+
+    @property
+    def kv(self) -> Kv:
+        """The replicated store: keys, conditional writes, watches."""
+        return Kv(self._gate)
+
+    def lock(self, name: str, *, lease: float = LOCK_LEASE_S, timeout: float | None = None) -> Lock:
+        """Hold a lock of the whole network: `async with net.lock("printer") as lock`.
+
+        It is renewed while the block runs. When that fails, for want of a quorum or because this
+        process stood still, it is lost at the lease's end, by our own clock and before anybody else
+        can get it: `lock.check()` raises `LockLost`, `lock.lost` is set, and the block raises
+        `LockLost` where it ends. Who waits is served in no order.
+
+        Args:
+            lease: seconds for which it outlives us when we vanish.
+            timeout: seconds to wait for it; None for as long as it takes.
+
+        Raises:
+            LockHeld, NoQuorum: not in time. A wait that is cancelled may hold it for one lease.
+        """
+        return Lock(self._gate, self._clock, name, lease, timeout)
+
+    def leadership(
+        self, name: str, *, lease: float = LOCK_LEASE_S, timeout: float | None = None
+    ) -> Leadership:
+        """Lead whoever has agreed on a name: `async with net.leadership("indexer") as term`.
+
+        The block begins when this program leads. `await term.lost.wait()` returns when it leads no
+        more; stop the work then. `term.token` grows from term to term.
+
+        Args and errors: as for `lock`.
+        """
+        return Leadership(self._gate, self._clock, name, lease, timeout)
 
     # -- tasks ---------------------------------------------------------------------------------
 

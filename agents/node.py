@@ -27,6 +27,7 @@ from agents.founding_service import FoundingService
 from agents.governing import Governing
 from agents.hosting import Context, Offer, TaskGrant
 from agents.hosting.host import AgentHost
+from agents.keeping import Keeping
 from agents.ledger import Work
 from agents.local import DirectGate, LocalDoor
 from agents.measuring import Measuring
@@ -104,10 +105,12 @@ class Node:
             self.working.start()
             self.figures.start()
             self.steering.start()
+            self.keeping.start()
             await self.founding.begin()
             self._workers_changed()
             self.gate = DirectGate(self.operations.table)
-            self.net = Net(self.gate, self.peer.name, self.peer.peer_id)
+            clock = self.world.clock
+            self.net = Net(self.gate, self.peer.name, self.peer.peer_id, clock=clock)
             if self._has_local_door:
                 door = LocalDoor(self.home, self.operations.table)
                 await stack.enter_async_context(door)
@@ -168,6 +171,7 @@ class Node:
             self.steering,
             may_vote=self.founding.may_vote,
         )
+        self.keeping = Keeping(self.peer, self.world, self.quorum, self.asking)
         self.probing = Probing(self.peer)
         self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)
@@ -180,6 +184,7 @@ class Node:
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
         self.figures.close()
         await self.working.drain(DRAIN_S)
+        await self.keeping.close()
         await self.quorum.hand_over(HAND_OVER_S, self.steering.successor())
         await self.steering.close()
         await self.calling.close()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agents.figures import Figures
     from agents.governing import Governing
     from agents.hosting.host import AgentHost
+    from agents.keeping import Keeping
     from agents.measuring import Measuring
     from agents.quorum import Quorum
     from agents.steering import Steering
@@ -40,6 +41,7 @@ class NodeParts(Protocol):
     quorum: Quorum
     asking: Asking
     calling: Calling
+    keeping: Keeping
     opening: Opening
     steering: Steering
     measuring: Measuring

@@ -19,6 +19,7 @@ from agents.hosting import Kind
 from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
 from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of
+from agents.operations_keeping import keeping_operations
 from agents.operations_messaging import topic_operations
 from agents.operations_raft import raft_operations
 from agents.streaming import stream_operations
@@ -57,10 +58,15 @@ class Operations:
             "whoami": self._whoami,
         }
         streams: Mapping[str, Stream] = {"bench": self._bench, "watch": self._watch}
-        topics = topic_operations(node)
+        topics, store = topic_operations(node), keeping_operations(node)
         self.table = Table(
-            {**requests, **topics.requests, **raft_operations(node).requests},
-            {**streams, **topics.streams},
+            {
+                **requests,
+                **topics.requests,
+                **raft_operations(node).requests,
+                **store.requests,
+            },
+            {**streams, **topics.streams, **store.streams},
             stream_operations(node.opening, self._wishes).channels,
         )
 

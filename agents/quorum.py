@@ -22,7 +22,7 @@ from agents.replicated import KV_TAG, Machine, Replicated
 from agents.scheduling import WorkerView
 from agents.tasking import Leading
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
-from consensus.kv import KvStore
+from consensus.kv import KvStore, Reply
 from keys import PeerId, Permission, Roster
 from p2p import (
     Incoming,
@@ -94,6 +94,7 @@ class Quorum:
         self.electorate = Electorate()
         self.ledger = Ledger()
         self.kv = KvStore()
+        self.on_stored: Callable[[], None] = lambda: None  # hears of every entry of the store
         self._workers: tuple[WorkerView, ...] = ()
         self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)
         self._known_leader: PeerId | None = None
@@ -132,13 +133,15 @@ class Quorum:
         cluster = self._own_cluster = self.electorate.cluster
         leading = Leading(self._peer, self._world, self.ledger, self._on_outcome)
         own = self._peer.peer_id
+        replicated = Replicated(self.ledger, machines_of(self.kv), leading.on_applied)
+        replicated.on_other = self._on_other
         replica = Replica(
             self._peer,
             self._world,
             cluster.cluster_id,
             roster.voters if cluster.generation == 0 and own in roster.voters else (),
             self._open_log,
-            Replicated(self.ledger, machines_of(self.kv), leading.on_applied),
+            replicated,
             self._on_status,
             self._on_fatal,
         )
@@ -340,6 +343,13 @@ class Quorum:
     def _on_outcome(self, outcome: Outcome) -> None:
         if isinstance(outcome, Refused) and outcome.needs_upgrade:
             self._on_fatal(LedgerTooNew(outcome.index))
+
+    def _on_other(self, tag: int, index: int, reply: object) -> None:
+        if tag != KV_TAG:
+            return
+        if isinstance(reply, Reply) and reply.needs_upgrade:
+            self._on_fatal(LedgerTooNew(index))
+        self.on_stored()
 
     def status(self) -> dict[str, Any]:
         """Return what people want to know."""

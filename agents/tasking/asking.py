@@ -64,9 +64,18 @@ class Asking:
         self._changed = asyncio.Event()
 
     async def ask(
-        self, method: str, value: Any, timeout_s: float, *, attempt_s: float = ATTEMPT_TIMEOUT_S
+        self,
+        method: str,
+        value: Any,
+        timeout_s: float,
+        *,
+        attempt_s: float = ATTEMPT_TIMEOUT_S,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> Any:
         """Return the leader's answer.
+
+        Args:
+            on_lost: hears of every attempt that may have been served, but whose answer is lost.
 
         Raises:
             NoQuorum: nobody could be asked in time; nothing happened.
@@ -90,6 +99,7 @@ class Asking:
                 )
             except (DeadlineExceeded, ConnectionLost) as error:
                 maybe_done = str(error)
+                on_lost()
                 continue
             except (PeerUnreachable, NoSuchMethod, Overloaded):
                 await self._pause(min(left_s, PAUSE_S))
@@ -98,6 +108,7 @@ class Asking:
                 raise
             except P2PError as error:
                 maybe_done = str(error)
+                on_lost()
                 await self._pause(min(left_s, PAUSE_S))
                 continue
             tag, answer = wire.read_answer(said)
@@ -105,6 +116,7 @@ class Asking:
                 return answer
             if tag is wire.Tag.UNDECIDED and not answer:
                 maybe_done = "the leader changed while it was decided"
+                on_lost()
             if tag is wire.Tag.NOT_LEADER and isinstance(answer, str) and answer != leader:
                 hint = PeerId(answer)
             await self._pause(min(left_s, PAUSE_S))

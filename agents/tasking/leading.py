@@ -108,6 +108,10 @@ class Leading:
         """Whether this node leads and has caught up with its own election."""
         return self._core.leading
 
+    def reading_ms(self) -> int:
+        """Ledger time, as this node reads it now; everything that it proposes carries this."""
+        return self._core.reading_ms(self._clock.now_ms())
+
     @property
     def results(self) -> Results:
         return self._results
