@@ -242,7 +242,7 @@ def test_what_the_disk_confirms_late_proves_nothing_behind_a_snapshot() -> None:
 # -- members ---------------------------------------------------------------------------------------
 
 
-def test_what_those_who_stay_have_agreed_to_is_committed_when_the_others_leave() -> None:
+def test_what_those_who_stay_have_agreed_to_counts_when_the_others_leave() -> None:
     lab = Lab("1", "2", "3")
     lab.elect("1")
     lab.step("1", ChangeConfig(1, ("1",), ()))
@@ -251,7 +251,9 @@ def test_what_those_who_stay_have_agreed_to_is_committed_when_the_others_leave()
     for message in lab.on_link(("1", "2")):
         lab.deliver(message)
     lab.step("1", Propose(1, [b"x"]))
+    lab.step("1", ReadRequest(7))
     lab.cut |= {("1", "2"), ("1", "3")}
     lab.stabilize()
     assert lab["1"].status.membership.voters == ("1",)
     assert lab["1"].status.commit == lab["1"].status.last_index == 4, "nobody will say it again"
+    assert [ready.request for ready in lab["1"].reads] == [7]

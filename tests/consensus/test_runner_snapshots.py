@@ -9,7 +9,7 @@ import pytest
 from runner_lab import Lab, Machine, until
 
 from consensus import ChangeRefused, NotLeader, Runner, StateDiverged
-from consensus.errors import AppliedTimeout
+from consensus.errors import AppliedTimeout, StorageBroken
 
 
 async def feed(runner: Runner, first: int, count: int, size: int = 8) -> None:
@@ -142,6 +142,24 @@ def test_a_snapshot_can_be_asked_for() -> None:
         assert leader.status().base_index == meta.index
         await feed(leader, 30, 5)
         assert len(await lab.agree()) == 35
+        await lab.stop()
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_fails_under_a_snapshot_stops_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        lab = Lab(ids=("a",), snapshot_entries=5)
+        await lab.start()
+        leader = await lab.leader()
+
+        def broken(*arguments: object) -> None:
+            raise OSError("I/O error")
+
+        monkeypatch.setattr(lab.storage("a").snapshots, "write", broken)
+        await feed(leader, 0, 5)
+        await until(lambda: "a" in lab.fatal)
+        assert isinstance(lab.fatal["a"], StorageBroken), "never go on with such a disk (R24)"
         await lab.stop()
 
     asyncio.run(main())
