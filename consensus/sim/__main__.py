@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 from consensus.sim.marks import KNOWN
-from consensus.sim.mutants import MUTANTS, hunt
 from consensus.sim.reduction import reduce_seed
 from consensus.sim.simulation import Outcome, Simulation, run_seed
 
@@ -30,14 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--shrink", type=int, metavar="SEED", help="leave out what this broken seed does not need"
     )
-    parser.add_argument("--mutants", action="store_true", help="show which broken cores are found")
     options = parser.parse_args(arguments)
     if options.replay is not None:
         return replay(options.replay)
     if options.shrink is not None:
         return shrink(options.shrink)
-    if options.mutants:
-        return show_mutants(options.seeds)
     seeds = range(options.start, options.start + options.seeds)
     return run_seeds(seeds, options.workers, with_marks=options.marks)
 
@@ -124,16 +120,6 @@ def _show_marks(held: Sequence[Outcome]) -> None:
         seeds = [outcome.seed for outcome in held if outcome.marks[name]]
         total = sum(outcome.marks[name] for outcome in held)
         print(f"{total:8} times in {len(seeds):5} runs: {name} {seeds[:EXAMPLES] or ''}")
-
-
-def show_mutants(seeds: int) -> int:
-    """The kill table: which seed finds which broken core."""
-    alive = 0
-    for name in MUTANTS:
-        found = hunt(name, seeds)
-        alive += found is None
-        print(f"{name}: {'ALIVE' if found is None else f'seed {found[0]}, {found[1]}'}")
-    return 1 if alive else 0
 
 
 if __name__ == "__main__":

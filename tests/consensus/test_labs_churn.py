@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 from labs_cluster import ELECTION_MS, LONG_REORDERING, TRICKLE, UNRELIABLE, Lab
+from mutant_table import planted
 
 from consensus.sim import InvariantBroken
 from consensus.sim.histories import Done
-from consensus.sim.mutants import planted
 
 SEEDS = range(3)
 STEP_MS = 20

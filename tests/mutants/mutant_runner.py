@@ -36,7 +36,13 @@ FOUND = ("FAILED ", "ERROR ", "found: ")
 CORE = ("test_raft_tra*.py", "test_raft_[eprs]*.py", "test_raft_m*.py", "test_raft_*.py")
 STATES = ("kv/test_kv_[!m]*.py", "test_machine.py", "kv/test_*.py")
 DISKS = ("test_storage_rules.py", "test_storage_s*.py", "test_storage_*.py")
-SHELL = ("test_driver.py", "test_machine.py", "test_shipping.py", "test_runner_*.py", "test_codec.py")
+SHELL = (
+    "test_driver.py",
+    "test_machine.py",
+    "test_shipping.py",
+    "test_runner_*.py",
+    "test_codec.py",
+)
 LABS = ("test_labs_*.py",)
 # The tests of the part come first: what they find takes a second or two.
 ORDER = {

@@ -10,7 +10,8 @@ import sys
 from consensus.sim import STORM, run_seed
 
 
-def main(count: int) -> int:
+def first_broken(count: int) -> str | None:
+    """The first seed that breaks, and how."""
     for seed in range(count):
         for weather in (None, STORM):
             try:
@@ -18,9 +19,15 @@ def main(count: int) -> int:
             except Exception as error:  # noqa: BLE001 - however it breaks, it was noticed
                 where = "" if weather is None else " in the storm"
                 what = str(error).partition("\n")[0] or type(error).__name__
-                print(f"found: seed {seed}{where}, {what}")
-                return 1
-    return 0
+                return f"seed {seed}{where}, {what}"
+    return None
+
+
+def main(count: int) -> int:
+    found = first_broken(count)
+    if found is not None:
+        print(f"found: {found}")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
