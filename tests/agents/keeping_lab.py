@@ -37,7 +37,8 @@ class _OnTheLoop:
 class WritingOnTheLoop(Writing):
     def __init__(self, storage: Storage) -> None:
         super().__init__(storage)
-        self._jobs = self._thread = _OnTheLoop()  # type: ignore[assignment]
+        if "_jobs" in vars(self):  # an executor's work is done on the virtual loop as it is
+            vars(self).update(_jobs=_OnTheLoop(), _thread=_OnTheLoop())
 
 
 def in_lab(
