@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.agent import Agent
     from agents.connecting import connect
+    from agents.deciding import Question, votes
     from agents.errors import (
         AgentsError,
         BadAgent,
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
         ChannelClosed,
         CircuitOpen,
         CompareFailed,
+        DecisionError,
+        DecisionUnknown,
         GiveUp,
         InvalidArguments,
         KeyInvalid,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
         NoProvider,
         NoQuorum,
         OutcomeUnknown,
+        QuestionRefused,
         StoreError,
         StoreFull,
         TaskCancelled,
@@ -38,16 +42,19 @@ if TYPE_CHECKING:
         TaskTimeout,
         TaskUnknown,
         ValueTooLarge,
+        VoteRefused,
     )
     from agents.hosting import Channel, Context
     from agents.keeping.api import Kv, KvChange, KvEntry, KvListing
     from agents.keeping.locks import Leadership, Lock
     from agents.messaging import Delivery
     from agents.net import Net
+    from agents.net_deciding import QuorumDecision
     from agents.node import Node
     from agents.publishing import Message
     from agents.reduction import map_reduce
     from agents.task import Decision, Task, Tasks
+    from consensus.ballots import Choice
     from consensus.kv import Fence, FencedFile, StaleToken, fenced_update
 
 _HOMES = {
@@ -57,10 +64,13 @@ _HOMES = {
     "BadSettings": "agents.errors",
     "Channel": "agents.hosting",
     "ChannelClosed": "agents.errors",
+    "Choice": "consensus.ballots",
     "CircuitOpen": "agents.errors",
     "CompareFailed": "agents.errors",
     "Context": "agents.hosting",
     "Decision": "agents.task",
+    "DecisionError": "agents.errors",
+    "DecisionUnknown": "agents.errors",
     "Delivery": "agents.messaging",
     "Fence": "consensus.kv",
     "FencedFile": "consensus.kv",
@@ -85,6 +95,9 @@ _HOMES = {
     "StaleToken": "consensus.kv",
     "StoreError": "agents.errors",
     "StoreFull": "agents.errors",
+    "Question": "agents.deciding",
+    "QuestionRefused": "agents.errors",
+    "QuorumDecision": "agents.net_deciding",
     "Task": "agents.task",
     "TaskCancelled": "agents.errors",
     "TaskError": "agents.errors",
@@ -94,9 +107,11 @@ _HOMES = {
     "TaskUnknown": "agents.errors",
     "Tasks": "agents.task",
     "ValueTooLarge": "agents.errors",
+    "VoteRefused": "agents.errors",
     "connect": "agents.connecting",
     "fenced_update": "consensus.kv",
     "map_reduce": "agents.reduction",
+    "votes": "agents.deciding",
 }
 
 __all__ = [
@@ -106,10 +121,13 @@ __all__ = [
     "BadSettings",
     "Channel",
     "ChannelClosed",
+    "Choice",
     "CircuitOpen",
     "CompareFailed",
     "Context",
     "Decision",
+    "DecisionError",
+    "DecisionUnknown",
     "Delivery",
     "Fence",
     "FencedFile",
@@ -131,6 +149,9 @@ __all__ = [
     "Node",
     "NodeNotUp",
     "OutcomeUnknown",
+    "Question",
+    "QuestionRefused",
+    "QuorumDecision",
     "StaleToken",
     "StoreError",
     "StoreFull",
@@ -143,9 +164,11 @@ __all__ = [
     "TaskUnknown",
     "Tasks",
     "ValueTooLarge",
+    "VoteRefused",
     "connect",
     "fenced_update",
     "map_reduce",
+    "votes",
 ]
 
 

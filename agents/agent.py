@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from agents.choosing import BALANCERS, MAX_WEIGHT
+from agents.deciding import Judge, marked, shown
 from agents.errors import BadAgent
 from agents.hosting import Handler, Terms
 from agents.names import check_namespace, full_name
@@ -67,6 +68,7 @@ class Agent:
         self._capacity = capacity or os.cpu_count() or 1
         self._handlers: dict[str, Handler] = {}
         self._job: Job | None = None
+        self._judges: dict[str, Judge] = marked(self)
 
     @property
     def name(self) -> str:
@@ -87,6 +89,11 @@ class Agent:
     def handlers(self) -> Mapping[str, Handler]:
         """The handlers by the full names of their capabilities."""
         return self._handlers
+
+    @property
+    def judges(self) -> Mapping[str, Judge]:
+        """Who votes on questions, by their kind."""
+        return self._judges
 
     @property
     def declared_job(self) -> Job | None:
@@ -134,6 +141,27 @@ class Agent:
             self._handlers[full] = Handler(
                 full, function, permission=permission, limit=limit, terms=terms
             )
+            return function
+
+        return declare
+
+    def votes(self, kind: str = "") -> Callable[[F], F]:
+        """Have a function of a context and a `Question` vote for this node; see `agents.votes`.
+
+        It returns True, False, None (abstain) or a `Choice`, or a pair of one and a reason. What
+        it raises is an abstention that says so.
+
+        Args:
+            kind: of the questions; without one, all that nobody else votes on.
+
+        Raises:
+            BadAgent: there is one for that kind already.
+        """
+        if kind in self._judges:
+            raise BadAgent(f"agent {self.name} has two judges of {shown(kind)}")
+
+        def declare(function: F) -> F:
+            self._judges[kind] = function
             return function
 
         return declare

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.cluster import Cluster
+from agents.deciding import Decisions
 from agents.ledger import Ledger
 from agents.quorum import BEGUN, LOG, machines_of
 from agents.replicated import Replicated
@@ -35,7 +36,7 @@ from consensus import (
     StoreBatch,
 )
 from consensus.kv import KvStore
-from keys import Keystore, PeerId
+from keys import Keystore
 
 PAGE = 512
 FORMAT = 1
@@ -85,7 +86,7 @@ def force_new_cluster(keystore: Keystore) -> BegunAgain:
     own = keystore.identity.peer_id
     storage = SqliteStorage(path, cluster.cluster_id, own)
     try:
-        state = _State(own)
+        state = _State(keystore)
         state.take_log(storage.recover(), storage.snapshots)
     finally:
         storage.close()
@@ -133,7 +134,7 @@ def restore(keystore: Keystore, backup: Path) -> BegunAgain:
         meta = snapshots.latest()
         if meta is None:
             raise NothingToBeginFrom(f"the snapshot in {backup} is damaged")
-        state = _State(keystore.identity.peer_id)
+        state = _State(keystore)
         state.take_log(Recovered(snapshot=meta), snapshots)
         newest = max(made_by, cluster_of(keystore))
         return _begin_again(keystore, newest, state)
@@ -155,9 +156,11 @@ def rejoin(keystore: Keystore) -> Path | None:
 class _State:
     """Everything that a log has led to."""
 
-    def __init__(self, own: PeerId) -> None:
+    def __init__(self, keystore: Keystore) -> None:
+        own = keystore.identity.peer_id
         self.ledger, self.kv = Ledger(), KvStore()
-        machine = Replicated(self.ledger, machines_of(self.kv), lambda entry, outcome: None)
+        machines = machines_of(self.kv, Decisions(keystore.genesis.network_id))
+        machine = Replicated(self.ledger, machines, lambda entry, outcome: None)
         config = Config(own, "-")
         self.replica = MachineReplica(
             machine, config, Recovered(), snapshot_entries=2**62, max_bytes=2**62

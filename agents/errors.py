@@ -21,6 +21,10 @@
     |   |-- StoreFull             definite: there is no room
     |   |-- LockHeld              definite: another one holds it
     |   `-- LockLost              the lock is no longer ours: stop the work
+    |-- DecisionError             a question was not put to a vote, or a vote not taken
+    |   |-- QuestionRefused       definite: it cannot be put to a vote
+    |   |-- VoteRefused           definite: this node's ballot was not cast
+    |   `-- DecisionUnknown       definite: there is no such decision
     |-- GiveUp                    raised by handlers: this task fails, and no retry will help
     `-- TaskError                 the task ended without a result
         |-- TaskFailed            definite: its handler raised
@@ -198,6 +202,38 @@ class LockLost(StoreError):
         self.name = name
         self.token = token
         self.why = why
+
+
+class DecisionError(AgentsError):
+    """A question to the voters, or a vote on one, came to nothing."""
+
+
+class QuestionRefused(DecisionError):
+    """Nobody was asked."""
+
+    def __init__(self, question: str, why: str) -> None:
+        super().__init__(f"the question {question[:80]!r} was not put to a vote: {why}")
+        self.question = question
+        self.why = why
+
+
+class VoteRefused(DecisionError):
+    """The ballot of this node was not cast."""
+
+    def __init__(self, decision_id: str, why: str) -> None:
+        super().__init__(f"no ballot was cast on decision {decision_id[:12]}: {why}")
+        self.decision_id = decision_id
+        self.why = why
+
+
+class DecisionUnknown(DecisionError):
+    """Nothing of that id was put to a vote, or it is forgotten."""
+
+    def __init__(self, decision_id: str) -> None:
+        super().__init__(
+            f"there is no decision {decision_id[:32]!r}; `conclave vote` lists the open ones"
+        )
+        self.decision_id = decision_id
 
 
 class GiveUp(AgentsError):

@@ -23,6 +23,7 @@ from agents.keeping.locks import Leadership, Lock
 from agents.local import Gate
 from agents.messaging import Messaging
 from agents.names import seen_from
+from agents.net_deciding import DecidingNet
 from agents.net_raft import RaftNet
 from agents.publishing import Publishing
 from agents.streaming.programs import Streaming
@@ -36,7 +37,7 @@ SUBMIT_BATCH = 256
 SUBMIT_BATCH_BYTES = 512 * 1024
 
 
-class Net(Messaging, Streaming, Publishing):
+class Net(Messaging, Streaming, Publishing, DecidingNet):
     """Everything that a program may ask of the network; made by `connect`.
 
     Args:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from agents.calling import Calling
+from agents.deciding import Judges
+from agents.deciding_service import Deciding
 from agents.directory import Directory, advert_of, check_namespaces, may_offer_in
 from agents.errors import NodeAlreadyUp
 from agents.figures import Figures
@@ -78,6 +80,7 @@ class Node:
         self.home: Path = keystore.home
         self._has_local_door = local_door
         self.host = AgentHost(offers, keystore.name)
+        self._judges = Judges(self.host.offers)
         self.directory = Directory()
         self.watching = Watching()
         self._stack = contextlib.AsyncExitStack()
@@ -106,6 +109,7 @@ class Node:
             self.figures.start()
             self.steering.start()
             self.keeping.start()
+            self.deciding.start()
             await self.founding.begin()
             self._workers_changed()
             self.gate = DirectGate(self.operations.table)
@@ -172,6 +176,17 @@ class Node:
             may_vote=self.founding.may_vote,
         )
         self.keeping = Keeping(self.peer, self.world, self.quorum, self.asking)
+        self.deciding = Deciding(
+            self.peer,
+            self.world,
+            self.keystore.identity,
+            self.home,
+            self.quorum,
+            self.asking,
+            self._judges,
+            self._judge_context,
+            self._fatal,
+        )
         self.probing = Probing(self.peer)
         self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)
@@ -185,6 +200,7 @@ class Node:
         self.figures.close()
         await self.working.drain(DRAIN_S)
         await self.keeping.close()
+        await self.deciding.close()
         await self.quorum.hand_over(HAND_OVER_S, self.steering.successor())
         await self.steering.close()
         await self.calling.close()
@@ -288,6 +304,18 @@ class Node:
             agent=self.host.agent_of(capability) or "",
             deadline_ms=incoming.deadline_ms,
             trace=incoming.trace,
+            net=self.net,
+            clock=self.world.clock,
+        )
+
+    def _judge_context(self, proposer: str, kind: str, agent: str, deadline_ms: int) -> Context:
+        return Context(
+            caller=PeerId(proposer),
+            caller_name=self.peer.label(PeerId(proposer)),
+            capability=f"votes:{kind}",
+            agent=agent,
+            deadline_ms=deadline_ms,
+            trace=None,
             net=self.net,
             clock=self.world.clock,
         )

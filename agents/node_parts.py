@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from agents.calling import Calling
+    from agents.deciding_service import Deciding
     from agents.directory import Directory
     from agents.figures import Figures
     from agents.governing import Governing
@@ -41,6 +42,7 @@ class NodeParts(Protocol):
     quorum: Quorum
     asking: Asking
     calling: Calling
+    deciding: Deciding
     keeping: Keeping
     opening: Opening
     steering: Steering

@@ -19,6 +19,7 @@ from agents.hosting import Kind
 from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
 from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of
+from agents.operations_deciding import deciding_operations
 from agents.operations_keeping import keeping_operations
 from agents.operations_messaging import topic_operations
 from agents.operations_raft import raft_operations
@@ -64,6 +65,7 @@ class Operations:
                 **requests,
                 **topics.requests,
                 **raft_operations(node).requests,
+                **deciding_operations(node).requests,
                 **store.requests,
             },
             {**streams, **topics.streams, **store.streams},

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.cluster import Cluster, ClusterReplaced
+from agents.deciding import Decisions
 from agents.electorate import Electorate
 from agents.ledger import Ledger, Outcome, Refused
 from agents.replica import MESSAGE, PART, Replica
-from agents.replicated import KV_TAG, Machine, Replicated
+from agents.replicated import DECISIONS_TAG, KV_TAG, Machine, Replicated
 from agents.scheduling import WorkerView
 from agents.tasking import Leading
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
@@ -42,9 +43,9 @@ MEMBERS = "consensus.members"
 ASK_TIMEOUT_S = 3.0
 
 
-def machines_of(kv: KvStore) -> dict[int, Machine]:
+def machines_of(kv: KvStore, decisions: Decisions) -> dict[int, Machine]:
     """What the log drives beside the ledger, by tag."""
-    return {KV_TAG: kv}
+    return {KV_TAG: kv, DECISIONS_TAG: decisions}
 
 
 class LedgerTooNew(ConsensusError):
@@ -94,6 +95,7 @@ class Quorum:
         self.electorate = Electorate()
         self.ledger = Ledger()
         self.kv = KvStore()
+        self.decisions = Decisions(peer.principal.network_id)
         self.on_stored: Callable[[], None] = lambda: None  # hears of every entry of the store
         self._workers: tuple[WorkerView, ...] = ()
         self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)
@@ -133,7 +135,8 @@ class Quorum:
         cluster = self._own_cluster = self.electorate.cluster
         leading = Leading(self._peer, self._world, self.ledger, self._on_outcome)
         own = self._peer.peer_id
-        replicated = Replicated(self.ledger, machines_of(self.kv), leading.on_applied)
+        machines = machines_of(self.kv, self.decisions)
+        replicated = Replicated(self.ledger, machines, leading.on_applied)
         replicated.on_other = self._on_other
         replica = Replica(
             self._peer,

@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agents.deciding.signing import SCHEME
-from consensus.ballots import CertificateInvalid, Decision, Register, Status, verify
+from consensus import ballots
+from consensus.ballots import CertificateInvalid, Decision, Register, Status
 
 OPEN: Final = "decide.open"
 RECORD: Final = "decide.record"
@@ -79,7 +80,7 @@ def votes_in(decision: Decision) -> list[dict[str, Any]]:
     if decision.certificate is None:
         return []
     try:
-        verified = verify(decision.certificate, SCHEME, decision.proposal.electors)
+        verified = ballots.verify(decision.certificate, SCHEME, decision.proposal.electors)
     except CertificateInvalid:  # cannot be: every replica has verified it
         return []
     return [
@@ -96,4 +97,11 @@ def votes_in(decision: Decision) -> list[dict[str, Any]]:
 
 def is_open(view: dict[str, Any]) -> bool:
     """Whether it can still be voted on."""
-    return view["status"] == Status.OPEN.value
+    return bool(view["status"] == Status.OPEN.value)
+
+
+def pair(said: Any) -> tuple[Any, Any]:
+    """The two parts of an answer; of anything else nothing."""
+    if isinstance(said, (list, tuple)) and len(said) == 2:
+        return said[0], said[1]
+    return None, None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from agents.hosting.handler import Handler
 
@@ -19,3 +19,6 @@ class Offer(Protocol):
 
     @property
     def handlers(self) -> Mapping[str, Handler]: ...
+
+    @property
+    def judges(self) -> Mapping[str, Callable[[Any, Any], Any]]: ...
