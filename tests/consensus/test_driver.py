@@ -151,3 +151,22 @@ def test_the_log_is_cut_only_when_the_snapshot_is_durable() -> None:
     node.driver.snapshot_saved(node.desk.saved[0][0])
     node.turn()
     assert node.driver.core.status().base_index == 2
+
+
+def test_a_snapshot_under_way_is_given_up_when_another_state_is_installed() -> None:
+    node = Node(snapshot_entries=2)
+    node.append(1, b"1", b"2", commit=2)
+    node.written()
+    node.driver.work(10)
+    assert node.driver.has_work, "a snapshot is being made"
+    leader = Node(snapshot_entries=10)
+    leader.append(1, *(b"%d" % n for n in range(1, 11)), commit=10)
+    leader.written()
+    while not leader.desk.saved:
+        leader.driver.work(10)
+    meta, chunks = leader.desk.saved[0]
+    node.storage.snapshots.write(meta, chunks)
+    node.turn(InstallSnapshot("a", "b", 1, meta))
+    while node.driver.has_work:
+        node.driver.work(10)
+    assert node.desk.saved == [], "its chunks would be of two states (R20)"

@@ -208,6 +208,20 @@ def test_a_snapshot_brings_the_members_that_its_log_would_have() -> None:
     assert lab["3"].status.membership_index == lab["1"].status.membership_index
 
 
+def test_a_log_that_ends_with_a_snapshot_is_compared_by_its_term() -> None:
+    lab = Lab("1", "2", "3", keep_entries=0)
+    lab.elect("2")
+    lab.elect("1")
+    lab.run(200)
+    lab.snapshot("3", 2)
+    assert lab["3"].log == []
+    lab.now_ms += 2000
+    lab.deliver(RequestVote("2", "3", 9, 7, 1))
+    assert lab.said(RequestVoteReply, "3")[-1] == RequestVoteReply("3", "2", 9, False, 2, 2)
+    lab.deliver(RequestVote("2", "3", 10, 2, 2))
+    assert lab.said(RequestVoteReply, "3")[-1] == RequestVoteReply("3", "2", 10, True, 2, 2)
+
+
 def test_entries_that_contradict_a_snapshot_go_with_those_before_it() -> None:
     lab = Lab("1", "2", "3", keep_entries=0)
     lab.elect("3")

@@ -33,7 +33,7 @@ FAILED, PASSED = 1, 0
 FOUND = ("FAILED ", "ERROR ", "found: ")
 
 # What is quick and what is of one rule comes first, what is drawn at random last.
-CORE = ("test_raft_tra*.py", "test_raft_[eprs]*.py", "test_raft_m*.py", "test_raft_*.py")
+CORE = ("test_raft_tra*.py", "test_raft_[ceprs]*.py", "test_raft_m*.py", "test_raft_*.py")
 STATES = ("kv/test_kv_[!m]*.py", "test_machine.py", "kv/test_*.py")
 DISKS = ("test_storage_rules.py", "test_storage_s*.py", "test_storage_*.py")
 SHELL = (
