@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from agents.cli.numbers import count, minutes, port, seconds
+from agents.cli.numbers import count, index, minutes, port, seconds
 from agents.cli.words import EXIT_USAGE, Parser
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     _looking(commands)
     _working(commands)
     _messaging(commands)
+    _store(commands)
     _raft(commands)
+    _deciding(commands)
     _demo(commands)
     return top
 
@@ -202,6 +204,51 @@ def _messaging(commands: argparse._SubParsersAction[Parser]) -> None:
     tail.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
+def _store(commands: argparse._SubParsersAction[Parser]) -> None:
+    kv = _add(commands, "kv", "kv", "keys of the replicated store")
+    verbs = kv.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+
+    def verb(name: str, text: str, key: str = "such as config/model") -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.add_argument("--home", default=argparse.SUPPRESS, help="the node's directory")
+        added.add_argument("--json", action="store_true", help="print JSON")
+        if name in ("list", "watch"):
+            added.add_argument("prefix", nargs="?", default="", help="only keys that begin so")
+        else:
+            added.add_argument("key", help=key)
+        if name in ("get", "list"):
+            added.add_argument("--stale", action="store_true", help="any member's word will do")
+        if name in ("put", "cas"):
+            added.add_argument("value", help="a JSON value, or a plain word")
+            added.add_argument(
+                "--ttl", type=seconds, metavar="S", help="remove it after so many seconds"
+            )
+        return added
+
+    verb("get", "print a key's value; status 1 when it is absent")
+    verb("put", "set a key")
+    cas = verb("cas", "set a key if it is as expected; status 1 when it is not")
+    expected = cas.add_mutually_exclusive_group(required=True)
+    expected.add_argument("--version", type=index, metavar="N", help="it has this version")
+    expected.add_argument("--expect", metavar="VALUE", help="it has this value")
+    expected.add_argument("--absent", action="store_true", help="there is none")
+    delete = verb("delete", "remove a key; status 1 when it is absent")
+    delete.add_argument("--version", type=index, metavar="N", help="if it has this version")
+    verb("list", "print keys and their values")
+    watch = verb("watch", "print every change, until Ctrl-C")
+    watch.add_argument("--since", type=index, metavar="N", help="go on behind this `resume`")
+    watch.add_argument("--listing", action="store_true", help="begin with what is there")
+    watch.add_argument("--count", type=count, metavar="N", help="end after so many changes")
+    lock = _add(commands, "lock", "lock", "run a command while holding a lock of the network")
+    lock.add_argument("name", help="such as printer")
+    lock.add_argument("words", nargs="+", metavar="COMMAND", help="after --")
+    lock.add_argument("--lease", type=seconds, default=10, metavar="S", help="(default: 10)")
+    lock.add_argument("--wait", type=seconds, metavar="S", help="for the lock (default: for ever)")
+    lock.add_argument(
+        "--grace", type=seconds, default=5, metavar="S", help="between TERM and KILL (default: 5)"
+    )
+
+
 def _raft(commands: argparse._SubParsersAction[Parser]) -> None:
     raft = _add(commands, "raft", "raft", "the log, its members, backups and disasters")
     verbs = raft.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
@@ -232,6 +279,33 @@ def _raft(commands: argparse._SubParsersAction[Parser]) -> None:
         added.add_argument("--yes", action="store_true", help="do not ask")
         if name == "restore":
             added.add_argument("file", help="what `conclave raft backup` wrote")
+
+
+def _deciding(commands: argparse._SubParsersAction[Parser]) -> None:
+    decide = _add(commands, "decide", "deciding", "put a question to the voters and wait")
+    decide.add_argument("question", help="what they approve or reject")
+    decide.add_argument("--subject", metavar="FILE|TEXT", help="what it is about; votes sign it")
+    decide.add_argument("--kind", default="", help="which agents' judges answer it; else people")
+    decide.add_argument(
+        "--voter", action="append", metavar="NAME", help="default: the voters of the log"
+    )
+    decide.add_argument("--may-veto", action="append", metavar="NAME", help="can stop it alone")
+    decide.add_argument(
+        "--threshold", default="2/3", metavar="N/M", help="to be exceeded (default: 2/3)"
+    )
+    decide.add_argument("--deadline", type=seconds, default=30, metavar="S", help="default: 30")
+    decide.add_argument("--key", help="asked again with the same key it is the same decision")
+    decide.add_argument("--save", metavar="FILE", help="for the certificate; .json makes it text")
+    vote = _add(commands, "vote", "deciding", "list open questions, or vote on one")
+    vote.add_argument("id", nargs="?", help="of the decision, or its start")
+    vote.add_argument("choice", nargs="?", choices=("approve", "reject", "abstain", "veto"))
+    vote.add_argument("--reason", default="", help="which everybody can read")
+    vote.add_argument("--all", action="store_true", help="list those that have ended too")
+    check = _add(commands, "verify-certificate", "deciding", "check a certificate, offline")
+    check.add_argument("file", help="as `conclave decide --save` wrote it")
+    check.add_argument("--roster", metavar="HOME", help="its voters must be those of this network")
+    for command in (decide, vote, check):
+        command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _demo(commands: argparse._SubParsersAction[Parser]) -> None:
