@@ -229,11 +229,15 @@ def _store(commands: argparse._SubParsersAction[Parser]) -> None:
     verb("put", "set a key")
     cas = verb("cas", "set a key if it is as expected; status 1 when it is not")
     expected = cas.add_mutually_exclusive_group(required=True)
-    expected.add_argument("--version", type=index, metavar="N", help="it has this version")
+    expected.add_argument(
+        "--version", dest="if_version", type=index, metavar="N", help="it has this version"
+    )
     expected.add_argument("--expect", metavar="VALUE", help="it has this value")
     expected.add_argument("--absent", action="store_true", help="there is none")
     delete = verb("delete", "remove a key; status 1 when it is absent")
-    delete.add_argument("--version", type=index, metavar="N", help="if it has this version")
+    delete.add_argument(
+        "--version", dest="if_version", type=index, metavar="N", help="if it has this version"
+    )
     verb("list", "print keys and their values")
     watch = verb("watch", "print every change, until Ctrl-C")
     watch.add_argument("--since", type=index, metavar="N", help="go on behind this `resume`")

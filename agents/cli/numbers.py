@@ -11,6 +11,7 @@ import math
 MAX_SECONDS = 30 * 86_400.0
 MAX_COUNT = 1_000_000
 MAX_PORT = 65_535
+MAX_INDEX = 2**62
 
 
 def seconds(word: str) -> float:
@@ -26,6 +27,11 @@ def minutes(word: str) -> float:
 def count(word: str) -> int:
     """Read how many: 0 or more."""
     return _whole(word, MAX_COUNT, "a whole number from 0 to 1000000")
+
+
+def index(word: str) -> int:
+    """Read an index of the log, which versions are too."""
+    return _whole(word, MAX_INDEX, "a version: a whole number of 0 or more")
 
 
 def port(word: str) -> int:
