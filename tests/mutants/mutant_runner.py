@@ -39,9 +39,10 @@ DISKS = ("test_storage_rules.py", "test_storage_s*.py", "test_storage_*.py")
 SHELL = (
     "test_driver.py",
     "test_machine.py",
+    "test_outcomes.py",
     "test_shipping.py",
-    "test_runner_*.py",
     "test_codec.py",
+    "test_runner_*.py",
 )
 LABS = ("test_labs_*.py",)
 # The tests of the part come first: what they find takes a second or two.
