@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_lab import DEADLINE_S, Node, Said, agreed, conclave, environment, eventually, lab, refused
+from cli_lab import (
+    DEADLINE_S,
+    ROOT,
+    Node,
+    Said,
+    agreed,
+    conclave,
+    environment,
+    eventually,
+    lab,
+    refused,
+)
 
 from agents.connecting import attached
 from agents.keeping.api import KvChange
@@ -161,3 +172,34 @@ def test_a_lock_is_lost_with_the_quorum_and_its_command_stopped(
 
     with pytest.raises(Exception, match="NoQuorum"):
         nodes[0].ask(locked)
+
+
+def test_the_examples_do_what_they_say(tmp_path: Path) -> None:
+    with lab(tmp_path) as here:
+        (ada,) = here.network("ada", voters=1)
+        ada.up().until_up()
+        eventually(lambda: agreed([ada]), "a leader of one")
+
+        def example(name: str, *words: str) -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                [sys.executable, str(ROOT / "examples" / name), *words],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment(CONCLAVE_HOME=str(ada.home)),
+            )
+
+        counting = [example("counter.py", "--times", "20") for _ in range(3)]
+        said = [process.communicate(timeout=DEADLINE_S)[0] for process in counting]
+        assert sorted(int(n) for out in said for n in out.split()) == list(range(1, 61))
+
+        file = tmp_path / "leader.txt"
+        first = example("leader_election.py", "--name", "one", "--file", str(file))
+        eventually(lambda: file.exists() and "one, term" in file.read_text(), "one leads")
+        second = example("leader_election.py", "--name", "two", "--file", str(file))
+        time.sleep(1)
+        assert "one, term" in file.read_text()
+        first.kill()
+        eventually(lambda: "two, term" in file.read_text(), "two leads")
+        second.kill()
+        for process in (first, second):
+            process.communicate(timeout=DEADLINE_S)
