@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from consensus.raft.membership import Membership, NodeId
 from consensus.raft.types import Entry, EntryKind
 
+_MEMBERSHIP = EntryKind.MEMBERSHIP  # looked at for every entry
+
 
 class Memberships:
     """Begins with the one of genesis (index 0) or of a snapshot."""
@@ -46,9 +48,9 @@ class Memberships:
 
     def appended(self, entries: Sequence[Entry]) -> None:
         """Take note of those among new entries."""
-        for entry in entries:
-            if entry.kind is EntryKind.MEMBERSHIP and entry.index > self.active_index:
-                self._pending.append((entry.index, Membership.decode(entry.data)))
+        for index, _, kind, data in entries:
+            if kind is _MEMBERSHIP and index > self.active_index:
+                self._pending.append((index, Membership.decode(data)))
 
     def truncated(self, index: int) -> None:
         """Entries from `index` on are gone."""

@@ -7,6 +7,8 @@ Invariant: every command of a `Propose` is answered exactly once, in order, `Acc
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from consensus.raft.events import Accepted, Propose, Refused
 from consensus.raft.state import NodeState
 from consensus.raft.types import Entry, RefusalReason, Role
@@ -20,6 +22,9 @@ def on_propose(state: NodeState, event: Propose) -> None:
     if state.transfer is not None:
         _refuse(state, event.first_request, len(event.data), RefusalReason.TRANSFERRING)
         return
+    if _fits(state, event):
+        _answer(state, event, 0, len(event.data), None)
+        return
     first = 0  # where the present run of equal answers begins
     reason: RefusalReason | None = None
     for position, data in enumerate(event.data):
@@ -30,6 +35,18 @@ def on_propose(state: NodeState, event: Propose) -> None:
         if found is None:
             state.uncommitted_bytes += len(data)
     _answer(state, event, first, len(event.data), reason)
+
+
+def _fits(state: NodeState, event: Propose) -> bool:
+    """Whether all of them do, as nearly always; and if so, count them."""
+    sizes = list(map(len, event.data))
+    config, total = state.config, sum(sizes)
+    if max(sizes, default=0) > config.max_entry_bytes:
+        return False
+    if state.uncommitted_bytes + total > config.max_uncommitted_bytes:
+        return False
+    state.uncommitted_bytes += total
+    return True
 
 
 def _refusal_of(state: NodeState, data: bytes) -> RefusalReason | None:
@@ -52,12 +69,11 @@ def _answer(
         _refuse(state, event.first_request + first, end - first, reason)
         return
     first_index, term, kind = state.log.last_index + 1, state.term, event.kind
-    state.append(
-        [
-            Entry(index, term, kind, data)
-            for index, data in enumerate(event.data[first:end], first_index)
-        ]
-    )
+    count = end - first
+    indexes, data = range(first_index, first_index + count), event.data[first:end]
+    # `Entry` would be a call in Python for each of them.
+    rows = zip(indexes, repeat(term, count), repeat(kind, count), data, strict=True)
+    state.append(list(map(tuple.__new__, repeat(Entry), rows)))
     state.note("Replicate")
     state.replicate_due = True
     state.outbox.results.append(

@@ -27,14 +27,19 @@ from consensus.raft.transfer import tell_target_if_ready
 from consensus.raft.transitions import become_follower, reset_election_timer
 from consensus.raft.types import DropReason, Entry, HaltReason, Role
 
+# Pages of one turn by their first index: followers that are equally far share them, and so whatever
+# is made of a page later, such as its bytes.
+Pages = dict[int, tuple[Entry, ...]]
+
 # -- what a leader sends ---------------------------------------------------------------------------
 
 
 def replicate(state: NodeState) -> None:
     """Offer every follower what it lacks, as far as its window allows."""
     state.replicate_due = False
+    pages: Pages = {}
     for peer, progress in state.progress.items():
-        _send_entries(state, peer, progress)
+        _send_entries(state, peer, progress, pages)
 
 
 def send_heartbeats(state: NodeState, now_ms: int) -> None:
@@ -72,19 +77,22 @@ def _send_heartbeat(state: NodeState, peer: NodeId, progress: Progress) -> None:
     )
 
 
-def _send_entries(state: NodeState, peer: NodeId, progress: Progress) -> None:
-    config = state.config
-    if progress.next <= state.log.base_index:
+def _send_entries(state: NodeState, peer: NodeId, progress: Progress, pages: Pages) -> None:
+    config, log = state.config, state.log
+    if progress.next <= log.base_index:
         _begin_snapshot(state, peer, progress)
         return
-    while progress.next <= state.log.last_index and progress.has_room(
+    while progress.next <= log.last_index and progress.has_room(
         config.max_inflight, config.max_inflight_bytes
     ):
-        page = state.log.page(
-            progress.next, state.log.last_index, state.log.last_index, config.max_append_bytes
-        )
+        first = progress.next
+        page = pages.get(first)
+        if page is None:
+            page = log.page(first, log.last_index, log.last_index, config.max_append_bytes)
+            pages[first] = page
+        last = first + len(page) - 1
         _send_append(state, peer, progress, page)
-        progress.sent(page[-1].index, sum(len(entry.data) for entry in page))
+        progress.sent(last, log.data_bytes(first, last))
 
 
 def _begin_snapshot(state: NodeState, peer: NodeId, progress: Progress) -> None:
@@ -233,11 +241,11 @@ def _refuse(state: NodeState, message: AppendEntries) -> None:
 def _is_well_formed(message: AppendEntries) -> bool:
     """Contiguous entries, whose terms never fall and never exceed the message's."""
     index, term = message.prev_index, message.prev_term
-    for entry in message.entries:
+    for entry_index, entry_term, _, _ in message.entries:
         index += 1
-        if entry.index != index or not term <= entry.term <= message.term:
+        if entry_index != index or not term <= entry_term <= message.term:
             return False
-        term = entry.term
+        term = entry_term
     return term <= message.term
 
 
@@ -333,8 +341,7 @@ def advance_commit(state: NodeState, now_ms: int) -> None:
     # it is committed by the first entry of this term behind it, never by counting (R3).
     if index <= state.commit or state.log.term(index) != state.term:
         return
-    newly = state.log.slice(state.commit + 1, index)
-    state.uncommitted_bytes -= sum(len(entry.data) for entry in newly)
+    state.uncommitted_bytes -= state.log.data_bytes(state.commit + 1, index)
     membership_index = state.memberships.active_index
     commit_to(state, index, now_ms)
     state.replicate_due = True

@@ -94,10 +94,10 @@ class Config:
     election_timeout_ms: int = 800  # drawn anew in [t, 2t) at each reset
     priority_ms: int = 0  # added to the own campaign delay: 0 campaigns first
     commit_notice_ms: int = 10  # idle followers learn a new commit index this late at most
-    max_append_bytes: int = 512 * 1024
+    max_append_bytes: int = 128 * 1024  # a turn's worth: a leader must not stall over a laggard
     max_entry_bytes: int = 768 * 1024
     max_inflight: int = 64  # append messages on the way to one follower
-    max_inflight_bytes: int = 16 * 1024 * 1024
+    max_inflight_bytes: int = 1024 * 1024
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_apply_entries: int = 1024  # one page of committed entries
     max_apply_bytes: int = 1024 * 1024
