@@ -113,14 +113,27 @@ def encode_message(cluster_id: str, message: Message) -> bytes:
         layout.pack(*get(message)),
     ]
     if type(message) is AppendEntries:
-        pack = _ENTRY.pack
-        for index, term, kind, data in message.entries:
-            parts.append(pack(index, term, kind, len(data)))
-            parts.append(data)
+        parts.append(_encode_entries(message.entries))
     elif type(message) is InstallSnapshot:
         parts.append(encode_meta(message.meta))
     body = b"".join(parts)
     return body + _CRC.pack(zlib.crc32(body))
+
+
+_latest: tuple[tuple[Entry, ...], bytes] = ((), b"")
+
+
+def _encode_entries(entries: tuple[Entry, ...]) -> bytes:
+    """The entries as bytes. A leader sends the same page to its followers one after the other: it
+    is encoded once. It is known again by being the same object, which is held here so long."""
+    global _latest
+    if entries is not _latest[0]:
+        pack = _ENTRY.pack
+        parts: list[bytes] = []
+        for index, term, kind, data in entries:
+            parts += (pack(index, term, kind, len(data)), data)
+        _latest = (entries, b"".join(parts))
+    return _latest[1]
 
 
 def decode_message(cluster_id: str, data: bytes, *, sender: NodeId, recipient: NodeId) -> Message:
@@ -216,17 +229,19 @@ def _read_entries(body: bytes, at: int, count: int) -> tuple[tuple[Entry, ...], 
         raise MessageRefused(MessageFault.ENTRIES)
     entries: list[Entry] = []
     unpack, head, kinds = _ENTRY.unpack_from, _ENTRY.size, _ENTRY_KINDS
+    known, add, new, limit = len(kinds), entries.append, tuple.__new__, MAX_NUMBER
     for _ in range(count):
-        index, term, kind, size = unpack(body, at)
+        index, term, number, size = unpack(body, at)
         at += head
-        if index > MAX_NUMBER or term > MAX_NUMBER:
+        if index > limit or term > limit:
             raise MessageRefused(MessageFault.RANGE)
-        if size > end - at or kind >= len(kinds):
+        if size > end - at or number >= known:
             raise MessageRefused(MessageFault.ENTRIES)
         data = body[at : at + size]
-        if kind == _MEMBERSHIP:
+        kind = kinds[number]
+        if kind is _MEMBERSHIP:
             _membership(data)
-        entries.append(Entry(index, term, kinds[kind], data))
+        add(new(Entry, (index, term, kind, data)))  # what `Entry` does, without a call in Python
         at += size
     return tuple(entries), at
 

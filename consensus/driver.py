@@ -123,7 +123,8 @@ class Driver:
         self._writing: list[StoreBatch] = []  # what the write under way holds
         self._held: deque[tuple[int, tuple[Message, ...]]] = deque()
         self._stored_batch = 0
-        self._to_apply: deque[Entry] = deque()
+        self._to_apply: Sequence[Entry] = ()
+        self._now_ms = 0  # of the latest turn
         self._snapshot: tuple[SnapshotMeta, Iterator[bytes], list[bytes]] | None = None
         self._is_saving = False
 
@@ -174,6 +175,7 @@ class Driver:
     def turn(self, now_ms: int, proposals: Sequence[Event] = ()) -> Iterator[None]:
         """Everything that has arrived, then what is due; each step may be the last one."""
         core, inbox = self.core, self._inbox
+        self._now_ms = now_ms
         while inbox:
             core.step(inbox.popleft(), now_ms=now_ms)
         for event in proposals:
@@ -216,7 +218,7 @@ class Driver:
         if effects.soft is not None:
             ports.on_soft(effects.soft)
         if effects.apply:
-            self._to_apply.extend(effects.apply)
+            self._to_apply = (*self._to_apply, *effects.apply)
             yield
 
     def _store(self, batch: StoreBatch) -> None:
@@ -245,19 +247,23 @@ class Driver:
         if self._snapshot is not None:
             self._produce()
             return
-        entries: list[Entry] = []
-        while self._to_apply and len(entries) < count:
-            entries.append(self._to_apply.popleft())
-            if self.replica.counts(entries[-1]):
-                break  # a snapshot is due right behind this entry
-        if not entries:
+        page = self._to_apply[:count]
+        if not page:
             return
+        entries = page[: self.replica.count(page)]
+        self._to_apply = self._to_apply[len(entries) :]
         results = self.replica.apply(entries)
         self._ports.on_applied(entries, results)
         if not self._to_apply:
-            self.post(Applied(entries[-1].index))
+            self._say_applied(entries[-1].index)
         if self.replica.snapshot_due and not self._is_saving:
             self.begin_snapshot()
+
+    def _say_applied(self, index: int) -> None:
+        """Not as an event of a turn: it rarely has any effect, and a turn costs more."""
+        self.core.step(Applied(index), now_ms=self._now_ms)
+        if self.core.wants_turn:
+            self._ports.wake()
 
     def begin_snapshot(self) -> SnapshotMeta | None:
         """Make one of the present state; None if one is under way or nothing was applied."""
@@ -265,7 +271,7 @@ class Driver:
         if self._snapshot is not None or self._is_saving or meta is None:
             return None
         # In the middle of a page, too: the core must know before it hears of the snapshot.
-        self.post(Applied(meta.index))
+        self._say_applied(meta.index)
         self._snapshot = (meta, self.replica.snapshot(), [])
         return meta
 
@@ -282,7 +288,7 @@ class Driver:
 
     def _install(self, meta: SnapshotMeta) -> None:
         """The log begins anew behind a snapshot of the leader's."""
-        self._to_apply.clear()
+        self._to_apply = ()
         self._snapshot = None
         if meta.index > self.replica.applied:
             self._restore(meta)

@@ -28,6 +28,7 @@ _COUNTERS = struct.Struct(">BQQ")
 BODY_VERSION = 1
 MAX_CHUNK_BYTES = 16 * 1024 * 1024
 DIGESTS_KEPT = 8
+_COMMAND = EntryKind.COMMAND
 
 
 class StateMachine(Protocol):
@@ -68,10 +69,26 @@ class Replica:
         self.snapshot_due = False
         self.digests: dict[int, str] = {}
 
+    def count(self, page: Sequence[Entry]) -> int:
+        """Count the entries that are about to be applied: so many of these, for a snapshot may be
+        due behind one of them.
+
+        Only commands count: else a snapshot's own hash would lead to the next one.
+        """
+        sizes = [len(data) for _, _, kind, data in page if kind is _COMMAND]
+        entries, size = self._entries_since + len(sizes), self._bytes_since + sum(sizes)
+        if entries < self._snapshot_entries and size < self._max_bytes:
+            self._entries_since, self._bytes_since = entries, size
+            return len(page)
+        for position, entry in enumerate(page, 1):
+            if self.counts(entry):
+                return position
+        return len(page)
+
     def counts(self, entry: Entry) -> bool:
         """Count an entry that is about to be applied; whether a snapshot is due behind it."""
-        if entry.kind is not EntryKind.COMMAND:
-            return False  # else a snapshot's own hash would lead to the next one
+        if entry.kind is not _COMMAND:
+            return False
         self._entries_since += 1
         self._bytes_since += len(entry.data)
         if self._entries_since < self._snapshot_entries and self._bytes_since < self._max_bytes:
@@ -86,12 +103,12 @@ class Replica:
             MachineFailed: the machine raised or answered nonsense.
             StateDiverged: this replica's state is not the leader's.
         """
-        for entry in entries:
-            if entry.kind is EntryKind.MEMBERSHIP:
-                self._membership = Membership.decode(entry.data)
-                self._membership_index = entry.index
-            elif entry.kind is EntryKind.STATE_HASH:
-                self._compare(entry)
+        for index, _, kind, data in entries:
+            if kind is EntryKind.MEMBERSHIP:
+                self._membership = Membership.decode(data)
+                self._membership_index = index
+            elif kind is EntryKind.STATE_HASH:
+                self._compare(data)
         first, last = entries[0].index, entries[-1].index
         assert first == self.applied + 1, (first, self.applied)
         try:
@@ -153,9 +170,9 @@ class Replica:
         """The data of an entry that says what the state was at `index`."""
         return json.dumps([index, digest], separators=(",", ":")).encode()
 
-    def _compare(self, entry: Entry) -> None:
+    def _compare(self, data: bytes) -> None:
         try:
-            index, digest = json.loads(entry.data)
+            index, digest = json.loads(data)
         except (ValueError, TypeError, RecursionError):
             return
         own = self.digests.get(index) if isinstance(index, int) else None

@@ -107,7 +107,7 @@ class Runner:
         self._turn_wanted = False
         self._work_wanted = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_ms: int | None = None
+        self._timer_ms = 0  # when it fires
         self._is_running = False
         self._changed: asyncio.Future[None]  # done at the next change of role, leader or members
 
@@ -118,6 +118,8 @@ class Runner:
             StorageError: they cannot be trusted.
             SnapshotInvalid, MachineFailed: the machine cannot take the snapshot.
         """
+        self._loop = asyncio.get_running_loop()
+        self._outcomes.begin(self._loop)
         self._writing = Writing(self._storage)
         self._writing.on_broken = self._die
         try:
@@ -140,7 +142,7 @@ class Runner:
             self._config, self._storage.snapshots, self._driver, self._link, self._clock_ms
         )
         self._snapshotting.on_broken = self._die
-        self._changed = asyncio.get_running_loop().create_future()
+        self._changed = self._loop.create_future()
         self._is_running = True
         self._driver.post(Tick())
         return self
@@ -192,7 +194,9 @@ class Runner:
             OutcomeUnknown: it may have happened, or may yet.
         """
         self._check_running()
-        return await self._decided(self._outcomes.propose(data), timeout_s)
+        future = self._outcomes.propose(data, timeout_s)
+        self.wake()
+        return await future
 
     async def read_index(self, *, timeout_s: float = READ_TIMEOUT_S) -> int:
         """Return once a state that is applied here is no older than this call.
@@ -204,15 +208,15 @@ class Runner:
             AppliedTimeout: no quorum confirmed the lead in time.
         """
         self._check_running()
-        future = self._outcomes.read()
+        until_ms = self._clock_ms() + round(timeout_s * 1000)
+        future = self._outcomes.read(timeout_s)
         self.wake()
         try:
-            async with asyncio.timeout(timeout_s):
-                index = await future
-                if self.applied < index:
-                    await self._outcomes.applied(index)
+            index = await future
         except TimeoutError:
             raise AppliedTimeout(self._config.node_id, 0, self.applied) from None
+        if self.applied < index:
+            await self.wait_applied(index, max(0, until_ms - self._clock_ms()) / 1000)
         return index
 
     async def change_members(
@@ -248,7 +252,8 @@ class Runner:
         """
         self._check_running()
         future = self._outcomes.transfer(target)
-        self._post(Transfer(target))
+        assert self._driver is not None
+        self._driver.post(Transfer(target))
         try:
             async with asyncio.timeout(timeout_s):
                 moved = await future
@@ -314,16 +319,12 @@ class Runner:
         if not self._is_running:
             raise Stopped(self._config.node_id)
 
-    def _post(self, event: Transfer) -> None:
-        assert self._driver is not None
-        self._driver.post(event)
-
     # -- the loop ------------------------------------------------------------------------------
 
     def wake(self) -> None:
         if not self._turn_wanted and self._is_running:
             self._turn_wanted = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """One turn: everything that has arrived, then what is due."""
@@ -343,15 +344,16 @@ class Runner:
         self._arm(driver.core.deadline_ms)
 
     def _arm(self, deadline_ms: int | None) -> None:
-        if deadline_ms == self._timer_ms and self._timer is not None:
-            return
+        """A deadline that moves away, as in most turns of a follower, does not move the timer."""
         if self._timer is not None:
+            if deadline_ms is not None and self._timer_ms <= deadline_ms:
+                return
             self._timer.cancel()
             self._timer = None
-        self._timer_ms = deadline_ms
         if deadline_ms is not None and self._is_running:
+            self._timer_ms = deadline_ms
             delay_s = max(0, deadline_ms - self._clock_ms()) / 1000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+            self._timer = self._loop.call_later(delay_s, self._on_timer)
 
     def _on_timer(self) -> None:
         # Not the turn itself: one more round of the loop lets what has arrived come in (R30).
@@ -361,7 +363,7 @@ class Runner:
     def _want_work(self) -> None:
         if not self._work_wanted and self._is_running:
             self._work_wanted = True
-            asyncio.get_running_loop().call_soon(self._work)
+            self._loop.call_soon(self._work)
 
     def _work(self) -> None:
         """Apply for a few milliseconds, then let the loop go on; a page may hold much work."""
@@ -417,7 +419,7 @@ class Runner:
 
     def on_soft(self, status: Status) -> None:
         self._changed.set_result(None)
-        self._changed = asyncio.get_running_loop().create_future()
+        self._changed = self._loop.create_future()
         is_leader = status.role is Role.LEADER
         self._outcomes.on_lead_lost(status.term if is_leader else None)
         if not is_leader and self._snapshotting is not None:

@@ -101,6 +101,13 @@ class Raft:
         return self._state.term
 
     @property
+    def wants_turn(self) -> bool:
+        """Whether a take would give anything after entries were applied: mostly it would not."""
+        state = self._state
+        next_page = state.applying <= state.applied < min(state.commit, state.log.stored)
+        return next_page or (state.role is Role.LEADER and not state.may_campaign)
+
+    @property
     def snapshot(self) -> SnapshotMeta | None:
         """What followers get that lack entries which the log has no more."""
         return self._state.snapshot
