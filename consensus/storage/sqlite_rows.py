@@ -15,6 +15,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Sequence
+from functools import cache
 from itertools import chain, repeat
 from operator import eq
 from typing import Any
@@ -28,11 +29,8 @@ Row = tuple[int, int, int, bytes, int]
 _KINDS = tuple(EntryKind)
 _NUMBERS = tuple(int(kind) for kind in EntryKind)  # SQLite is slow with other than plain integers
 _PAGE = 1024
-_SIZES = (512, 64, 8, 1)
+_SIZES = (512, 256, 128, 64)  # rows of one statement; besides, any number below
 _COLUMNS = 5
-# One statement for many rows: each one gives up the interpreter's lock, and with a busy loop in the
-# other thread it would wait for that lock row by row.
-_INSERT = {n: "INSERT INTO log VALUES " + ", ".join(["(?, ?, ?, ?, ?)"] * n) for n in _SIZES}
 
 
 class Chain:
@@ -129,13 +127,32 @@ def insert(db: sqlite3.Connection, entries: Sequence[Entry], tail: Tail) -> int:
         extend((index, term, numbers[kind], data, before))
         size += len(data)
     tail.extend(checksums)
-    at, left = 0, len(entries)
-    for rows in _SIZES:
-        while left >= rows:
-            end = at + rows * _COLUMNS
-            db.execute(_INSERT[rows], values if end - at == len(values) else values[at:end])
-            at, left = end, left - rows
+    at = 0
+    for rows in _statements(len(entries)):
+        end = at + rows * _COLUMNS
+        db.execute(_insert(rows), values if end - at == len(values) else values[at:end])
+        at = end
     return size
+
+
+def is_one_statement(count: int) -> bool:
+    """Whether so many entries are put behind the tail at once."""
+    return 0 < count < _SIZES[-1] or count in _SIZES
+
+
+def _statements(count: int) -> list[int]:
+    """Few of them: each one gives up the interpreter's lock, and waits for it again while the loop
+    is busy in the other thread."""
+    found: list[int] = []
+    for rows in _SIZES:
+        found += [rows] * (count // rows)
+        count %= rows
+    return [*found, count] if count else found
+
+
+@cache
+def _insert(rows: int) -> str:
+    return "INSERT INTO log VALUES " + ", ".join(["(?, ?, ?, ?, ?)"] * rows)
 
 
 def read_entries(rows: sqlite3.Cursor, path: str, kept: Chain) -> list[Entry]:
