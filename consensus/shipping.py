@@ -37,7 +37,8 @@ class Fate(Enum):
 
     GOES_ON = "goes on"
     ARRIVED = "arrived"
-    FAILED = "failed"
+    FAILED = "failed"  # the file is not what it was: another one is needed
+    GIVEN_UP = "given up"
 
 
 @dataclass(slots=True)
@@ -68,13 +69,13 @@ class Sender:
 
     def begin(
         self, peer: NodeId, term: int, meta: SnapshotMeta, reader: SnapshotReader, now_ms: int
-    ) -> None:
+    ) -> Fate:
         """Start, or start again from the beginning."""
         self.stop(peer)
         self._last_transfer += 1
         sending = _Sending(self._last_transfer, term, meta, reader, now_ms, now_ms)
         self._sendings[peer] = sending
-        self._fill(peer, sending, now_ms)
+        return self._fill(peer, sending, now_ms)
 
     def on_reply(self, peer: NodeId, reply: SnapshotPartReply, now_ms: int) -> Fate:
         """The follower says what it wants next."""
@@ -93,19 +94,19 @@ class Sender:
             return Fate.GOES_ON
         sending.acked = min(reply.wanted, sending.reader.size)
         sending.sent = max(sending.sent, sending.acked)
-        self._fill(peer, sending, now_ms)
-        return Fate.GOES_ON
+        return self._fill(peer, sending, now_ms)
 
-    def tick(self, now_ms: int) -> list[NodeId]:
-        """Repeat what was not answered; those that were given up."""
-        lost: list[NodeId] = []
+    def tick(self, now_ms: int) -> dict[NodeId, Fate]:
+        """Repeat what was not answered; those that were given up, and those whose file is gone."""
+        lost: dict[NodeId, Fate] = {}
         for peer, sending in list(self._sendings.items()):
             if now_ms - sending.heard_ms >= GIVE_UP_MS:
-                lost.append(peer)
+                lost[peer] = Fate.GIVEN_UP
                 self.stop(peer)
             elif now_ms - max(sending.heard_ms, sending.sent_ms) >= REPEAT_MS:
                 sending.sent = sending.acked
-                self._fill(peer, sending, now_ms)
+                if self._fill(peer, sending, now_ms) is Fate.FAILED:
+                    lost[peer] = Fate.FAILED
         return lost
 
     def stop(self, peer: NodeId | None = None) -> None:
@@ -115,10 +116,13 @@ class Sender:
             if sending is not None:
                 sending.reader.close()
 
-    def _fill(self, peer: NodeId, sending: _Sending, now_ms: int) -> None:
+    def _fill(self, peer: NodeId, sending: _Sending, now_ms: int) -> Fate:
         size = sending.reader.size
         while sending.sent < size and sending.sent - sending.acked < WINDOW * PART_BYTES:
             data = sending.reader.read(sending.sent, PART_BYTES)
+            if not data:  # somebody has cut the file since it was opened
+                self.stop(peer)
+                return Fate.FAILED
             self._send(
                 SnapshotPart(
                     self._own,
@@ -133,6 +137,7 @@ class Sender:
             )
             sending.sent += len(data)
             sending.sent_ms = now_ms
+        return Fate.GOES_ON
 
 
 @dataclass(slots=True)

@@ -94,10 +94,11 @@ class Snapshotting:
         """Send this snapshot; the driver hears how it ended."""
         try:
             reader = self._store.open(meta)
+            fate = self._sender.begin(peer, self._driver.core.term, meta, reader, self._clock_ms())
         except StorageError as error:
             self.on_broken(error)
             return
-        self._sender.begin(peer, self._driver.core.term, meta, reader, self._clock_ms())
+        self._on_fate(peer, fate)
         self._arm()
 
     def stop_shipping(self) -> None:
@@ -114,9 +115,20 @@ class Snapshotting:
 
     def _tick(self) -> None:
         self._timer = None
-        for peer in self._sender.tick(self._clock_ms()):
-            self._driver.post(SnapshotSent(peer, False))
+        try:
+            lost = self._sender.tick(self._clock_ms())
+        except StorageError as error:
+            self.on_broken(error)
+            return
+        for peer, fate in lost.items():
+            self._on_fate(peer, fate)
         self._arm()
+
+    def _on_fate(self, peer: NodeId, fate: Fate) -> None:
+        if fate is Fate.FAILED:
+            self._driver.begin_snapshot()  # ours may have rotted: the next one is sent
+        if fate is not Fate.GOES_ON:
+            self._driver.post(SnapshotSent(peer, fate is Fate.ARRIVED))
 
     # -- from others ---------------------------------------------------------------------------
 
@@ -137,14 +149,12 @@ class Snapshotting:
                 except StorageError as error:
                     self.on_broken(error)
             case SnapshotPartReply() as reply:
-                fate = self._sender.on_reply(sender, reply, self._clock_ms())
-                if fate is Fate.FAILED:
-                    self._driver.begin_snapshot()  # ours may have rotted: the next one is sent
-                if fate is not Fate.GOES_ON:
-                    self._driver.post(SnapshotSent(sender, fate is Fate.ARRIVED))
-
-    def _begin_finish(self, writer: SnapshotWriter) -> None:
-        self._run(self._finish(writer))
+                try:
+                    fate = self._sender.on_reply(sender, reply, self._clock_ms())
+                except StorageError as error:
+                    self.on_broken(error)
+                    return
+                self._on_fate(sender, fate)
 
     async def _finish(self, writer: SnapshotWriter) -> None:
         try:

@@ -42,6 +42,28 @@ def test_a_follower_that_was_away_gets_a_snapshot(tmp_path: Path, on_disk: bool)
     asyncio.run(main())
 
 
+def test_a_snapshot_that_is_cut_while_its_node_runs_is_made_anew(tmp_path: Path) -> None:
+    async def main() -> None:
+        lab = Lab(tmp_path, snapshot_entries=40, keep_entries=5)
+        await lab.start()
+        leader = await lab.leader()
+        await feed(leader, 0, 10)
+        away = next(node for node in lab.ids if lab.running[node] is not leader)
+        await lab.kill(away)
+        await feed(leader, 10, 100, size=3000)
+        await until(lambda: leader.status().base_index > 80)
+        name = next(node for node in lab.ids if lab.running.get(node) is leader)
+        for path in (tmp_path / name).glob("snapshot-*.snap"):
+            with path.open("r+b") as file:
+                file.truncate(100)
+        await lab.start(away)
+        assert len(await lab.agree()) == 110
+        assert not lab.fatal
+        await lab.stop()
+
+    asyncio.run(main())
+
+
 def test_a_restart_begins_at_the_snapshot(tmp_path: Path) -> None:
     async def main() -> None:
         lab = Lab(tmp_path, snapshot_entries=50, keep_entries=10)

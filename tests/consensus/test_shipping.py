@@ -120,10 +120,36 @@ def test_a_snapshot_arrives_whole_through_losses_repeats_and_disorder(seed: int)
 def test_a_silent_follower_is_given_up_and_the_file_closed() -> None:
     pair, reader = Pair(), Reader(b"x" * 10)
     pair.sender.begin("b", 1, meta_at(1), reader, 0)
-    assert pair.sender.tick(GIVE_UP_MS - 1) == []
-    assert pair.sender.tick(GIVE_UP_MS) == ["b"]
+    assert pair.sender.tick(GIVE_UP_MS - 1) == {}
+    assert pair.sender.tick(GIVE_UP_MS) == {"b": Fate.GIVEN_UP}
     assert reader.is_closed
-    assert pair.sender.tick(2 * GIVE_UP_MS) == []
+    assert pair.sender.tick(2 * GIVE_UP_MS) == {}
+
+
+class CutReader(Reader):
+    """A file that somebody cuts while it is open."""
+
+    left = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        return super().read(offset, size)[: max(0, self.left - offset)]
+
+
+def test_a_file_that_is_cut_while_it_is_sent_ends_the_transfer() -> None:
+    size = 3 * WINDOW * PART_BYTES
+    pair, gone = Pair(), CutReader(b"x" * size)
+    assert pair.sender.begin("b", 1, meta_at(1), gone, 0) is Fate.FAILED
+    assert gone.is_closed
+    answered, repeated = CutReader(b"x" * size), CutReader(b"x" * size)
+    answered.left = repeated.left = size
+    assert pair.sender.begin("b", 1, meta_at(1), answered, 0) is Fate.GOES_ON
+    answered.left = 0
+    reply = SnapshotPartReply("b", "a", 2, PART_BYTES, PartStatus.GO_ON)
+    assert pair.sender.on_reply("b", reply, 1) is Fate.FAILED
+    assert pair.sender.begin("b", 1, meta_at(1), repeated, 0) is Fate.GOES_ON
+    repeated.left = 0
+    assert pair.sender.tick(REPEAT_MS) == {"b": Fate.FAILED}
+    assert pair.sender.peers == ()
 
 
 def test_parts_of_a_term_that_is_over_are_refused() -> None:
