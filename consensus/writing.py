@@ -3,8 +3,8 @@
 What a write leaves to be tidied up is tidied up between two writes when it has grown, or when
 nothing was written for a while.
 
-The thread takes its jobs from a queue and hands each end back to the loop. An executor would make
-two futures and a task of every write, a fifth of what a lone commit costs here.
+Jobs go to the thread through the loop's own executor call, so that a loop in virtual time can run
+them inline; their ends come back as callbacks, since a task for every write would cost more.
 
 What this module does not know: what is written, who waits for it.
 
@@ -14,10 +14,8 @@ Invariant: storage calls never overlap; `written` is told only of what is durabl
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from consensus.driver import Driver
@@ -37,9 +35,7 @@ class Writing:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.on_broken: Callable[[ConsensusError], None] = lambda error: None
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        # Not waited for by the interpreter: what it had not made durable was promised to nobody.
-        self._thread = threading.Thread(target=self._run, name="raft-disk", daemon=True)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-disk")
         self._loop: asyncio.AbstractEventLoop
         self._is_writing = False
         self._written_s = 0.0
@@ -55,15 +51,12 @@ class Writing:
             StorageError: it cannot be trusted.
         """
         self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Recovered] = self._loop.create_future()
-        self._thread.start()
-        self._jobs.put(lambda: self._recover(future))
-        return await future
+        return await self._loop.run_in_executor(self._thread, self._storage.recover)
 
     def begin(self, driver: Driver, batches: Sequence[StoreBatch]) -> None:
         """Write these, and tell the driver."""
         self._is_writing = True
-        self._jobs.put(lambda: self._write(driver, batches))
+        self._begin(driver, batches)
 
     def stop(self) -> None:
         """Try nothing again from here on."""
@@ -81,47 +74,41 @@ class Writing:
         if self._is_writing:
             self._finished = self._loop.create_future()
             await self._finished
-        self._jobs.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.shutdown(wait=True)
         self._storage.close()
 
     # -- in the thread -------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
-    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(callback, *arguments)
-
-    def _recover(self, future: asyncio.Future[Recovered]) -> None:
-        try:
-            recovered = self._storage.recover()
-        except Exception as error:  # noqa: BLE001 - whatever it is, who waits gets it
-            self._tell(_fail, future, error)
-        else:
-            self._tell(_succeed, future, recovered)
-
-    def _write(self, driver: Driver, batches: Sequence[StoreBatch]) -> None:
-        problem: Exception | None = None
+    def _write(self, batches: Sequence[StoreBatch]) -> Exception | None:
         try:
             self._storage.write(batches)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was confirmed
-            problem = error
-        self._tell(self._on_written, driver, batches, problem)
+            return error
+        return None
 
-    def _tidy_up(self) -> None:
+    def _tidy_up(self) -> Exception | None:
         try:
             self._storage.checkpoint()
         except StorageFull:
-            return  # the next write says so itself
+            return None  # the next write says so itself
         except Exception as error:  # noqa: BLE001 - whatever it is, the disk cannot be trusted
-            if not self._is_closing:
-                self._tell(self._break, error)
+            return error
+        return None
 
     # -- on the loop ---------------------------------------------------------------------------
+
+    def _begin(self, driver: Driver, batches: Sequence[StoreBatch]) -> None:
+        self._retry = None
+        future = self._loop.run_in_executor(self._thread, self._write, batches)
+        future.add_done_callback(lambda done: self._on_written(driver, batches, done.result()))
+
+    def _begin_tidying(self) -> None:
+        future = self._loop.run_in_executor(self._thread, self._tidy_up)
+        future.add_done_callback(lambda done: self._on_tidied(done.result()))
+
+    def _on_tidied(self, problem: Exception | None) -> None:
+        if problem is not None and not self._is_closing:
+            self._break(problem)
 
     def _on_written(
         self, driver: Driver, batches: Sequence[StoreBatch], problem: Exception | None
@@ -138,15 +125,11 @@ class Writing:
             if self._is_closing:
                 self._end_writing()
             else:
-                self._retry = self._loop.call_later(DISK_FULL_RETRY_S, self._again, driver, batches)
-
-    def _again(self, driver: Driver, batches: Sequence[StoreBatch]) -> None:
-        self._retry = None
-        self._jobs.put(lambda: self._write(driver, batches))
+                self._retry = self._loop.call_later(DISK_FULL_RETRY_S, self._begin, driver, batches)
 
     def _after_writing(self) -> None:
         if self._storage.checkpoint_due:
-            self._jobs.put(self._tidy_up)
+            self._begin_tidying()
         self._written_s = self._loop.time()
         if self._idle is None and not self._is_closing:
             self._idle = self._loop.call_later(IDLE_S, self._on_idle)
@@ -165,18 +148,8 @@ class Writing:
             self._idle = self._loop.call_later(left_s, self._on_idle)
             return
         self._idle = None
-        self._jobs.put(self._tidy_up)
+        self._begin_tidying()
 
     def _break(self, error: Exception) -> None:
         broken = error if isinstance(error, StorageError) else None
         self.on_broken(broken or StorageBroken("the log", repr(error)))
-
-
-def _succeed(future: asyncio.Future[Recovered], recovered: Recovered) -> None:
-    if not future.done():
-        future.set_result(recovered)
-
-
-def _fail(future: asyncio.Future[Recovered], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

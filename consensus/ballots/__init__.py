@@ -38,7 +38,7 @@ from consensus.ballots.errors import (
     ProposalInvalid,
     SignatureFault,
 )
-from consensus.ballots.explain import explain, is_valid
+from consensus.ballots.explaining import explain, is_valid
 from consensus.ballots.proposal import Elector, Proposal, byzantine_faults, electorate_digest
 from consensus.ballots.register import Register
 from consensus.ballots.register_commands import Reply, ReplyCode

@@ -2,8 +2,8 @@
 a follower's state can be.
 
 A read waits for a round of heartbeats that was sent after it came, confirmed by a quorum in the
-same term. Reads share rounds: one is under way, and the next one takes all that have come meanwhile;
-a lost round is repeated by the ordinary heartbeats, which carry its number.
+same term. Reads share rounds: one is under way, and the next one takes all that have come
+meanwhile; a lost round is repeated by the ordinary heartbeats, which carry its number.
 
 What this module does not know: how rounds travel, when an entry of the own term is committed.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from consensus.ballots.ballot import Ballot, Choice
 from consensus.ballots.certificate import QuorumCertificate
 from consensus.ballots.certificate_json import to_json
-from consensus.ballots.explain import explain, is_valid, quoted
+from consensus.ballots.explaining import explain, is_valid, quoted
 from consensus.ballots.proposal import Proposal
 from consensus.ballots.tally import Tally
 
