@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from agents.deciding.signing import SCHEME
+from consensus import ballots
 from consensus.ballots import (
     CertificateInvalid,
     QuorumCertificate,
-    explain,
     from_json,
     is_valid,
 )
@@ -32,19 +32,19 @@ def check_certificate(
             compare with, which one of the lines then says.
     """
     if network_id is None:
-        lines = explain(data, SCHEME)
+        lines = ballots.explain(data, SCHEME)
         return lines, is_valid(lines)
     try:
         proposal = _read(data).proposal
     except CertificateInvalid:
-        return explain(data, SCHEME), False
+        return ballots.explain(data, SCHEME), False
     if proposal.cluster_id != network_id:
         return [f"INVALID: of another network, not of {network_id}"], False
     strange = [each.peer_id for each in proposal.electors if each.peer_id not in voters]
     if strange:
         lines = ["INVALID: of other voters than those of the roster"]
         return [*lines, *(f"  not in the roster: {peer_id}" for peer_id in strange)], False
-    lines = explain(data, SCHEME, proposal.electors)
+    lines = ballots.explain(data, SCHEME, proposal.electors)
     asked = len(proposal.electors)
     lines.append(f"  of the network's roster: {asked} of its {len(voters)} voters were asked")
     return lines, is_valid(lines)
