@@ -23,6 +23,7 @@ from keys import Roster
 FILE = "cluster"
 LEFT = "left"  # a file with the generation of the log that this node has left for ever
 ID_CHARS = 32
+MAX_GENERATION = 2**31  # nobody begins again so often: what is beyond was never written here
 
 
 class ClusterReplaced(ConsensusError):
@@ -69,14 +70,25 @@ class Cluster:
         path = home / "raft" / FILE
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-            cluster = cls(int(fields["generation"]), str(fields["cluster_id"]))
+            cluster = cls(fields["generation"], fields["cluster_id"])
+            cluster.check()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ClusterDamaged(path, str(error)) from error
-        if cluster.generation < 1 or len(cluster.cluster_id) != ID_CHARS:
+        if cluster.generation < 1:
             raise ClusterDamaged(path, "it names no log")
         return cluster
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: what was read names no log.
+        """
+        is_number = type(self.generation) is int and 0 <= self.generation <= MAX_GENERATION
+        is_name = isinstance(self.cluster_id, str) and len(self.cluster_id) == ID_CHARS
+        if not (is_number and is_name):
+            raise ValueError("it names no log")
 
     def leave(self, home: Path) -> None:
         """Never be a member of this one again: its votes are forgotten, and could be cast twice."""

@@ -41,6 +41,7 @@ from keys import Keystore
 PAGE = 512
 FORMAT = 1
 ABOUT = "about.json"
+MAX_ABOUT_BYTES = 65_536
 
 
 class NothingToBeginFrom(ConsensusError):
@@ -109,13 +110,23 @@ def back_up(keystore: Keystore, cluster: Cluster, snapshot: Path, target: Path) 
     temporary = target.with_name(target.name + ".tmp")
     if target.exists():
         raise FileExistsError(f"{target} exists already")
-    with zipfile.ZipFile(temporary, "w") as archive:
-        archive.writestr(ABOUT, json.dumps(about))
-        archive.write(snapshot, snapshot.name)
-    temporary.chmod(0o600)
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.rename(target)
+    temporary.unlink(missing_ok=True)  # of one that was killed
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr(zipfile.ZipInfo(ABOUT), json.dumps(about))
+                with (
+                    snapshot.open("rb") as source,
+                    archive.open(zipfile.ZipInfo(snapshot.name), "w", force_zip64=True) as packed,
+                ):
+                    shutil.copyfileobj(source, packed)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return target.stat().st_size
 
 
@@ -220,16 +231,19 @@ def _unpack(keystore: Keystore, backup: Path, folder: Path) -> Cluster:
     """The snapshot of a backup into a folder; the log that it was made of."""
     try:
         with zipfile.ZipFile(backup) as archive:
+            if archive.getinfo(ABOUT).file_size > MAX_ABOUT_BYTES:
+                raise ValueError(f"{ABOUT} is too large")
             about = json.loads(archive.read(ABOUT))
+            network, form = about["network_id"], about["format"]
+            if form != FORMAT:
+                raise ValueError(f"it has format {form}, this program knows {FORMAT}")
+            if network != keystore.genesis.network_id:
+                raise ValueError(f"it is of another network, {network}")
+            made_by = Cluster(about["generation"], about["cluster_id"])
+            made_by.check()
             name = Path(str(about["snapshot"])).name
             with archive.open(name) as source, (folder / name).open("wb") as target:
                 shutil.copyfileobj(source, target)
-            made_by = Cluster(int(about["generation"]), str(about["cluster_id"]))
-            network, form = about["network_id"], about["format"]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise NothingToBeginFrom(f"{backup} is no backup: {error}") from error
-    if form != FORMAT:
-        raise NothingToBeginFrom(f"{backup} has format {form}, this program knows {FORMAT}")
-    if network != keystore.genesis.network_id:
-        raise NothingToBeginFrom(f"{backup} is of another network, {network}")
+    except Exception as error:  # a foreign file can fail in any way that its reader knows
+        raise NothingToBeginFrom(f"{backup} is no backup that can be used: {error}") from error
     return made_by

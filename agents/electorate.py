@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agents.cluster import ID_CHARS, Cluster
+from agents.cluster import ID_CHARS, MAX_GENERATION, Cluster
 from consensus import Membership, MembershipInvalid
 from keys import PeerId
 
 UNKNOWN = Cluster(-1, "")
+MAX_INDEX = 2**62  # what every log can hold
 
 
 class Electorate:
@@ -71,15 +72,21 @@ class Electorate:
         cluster = self.cluster
         return [cluster.generation, cluster.cluster_id, self.index, self.membership.encode()]
 
-    def learn_from_wire(self, value: object) -> bool:
-        """Take another node's word; whether it was news. What is no such word changes nothing."""
+    def learn_from_wire(self, value: object, own: Cluster | None = None) -> bool:
+        """Take another node's word; whether it was news. What is no such word changes nothing, nor
+        does one on a log beside the one that we are a member of: two nodes began again at once."""
         if not (isinstance(value, list) and len(value) == 4):
             return False
         generation, cluster_id, index, data = value
         shaped = type(generation) is int and type(index) is int and isinstance(data, bytes)
         if not shaped or not isinstance(cluster_id, str) or len(cluster_id) != ID_CHARS:
             return False
+        cluster = Cluster(generation, cluster_id)
+        if generation > MAX_GENERATION or index > MAX_INDEX:
+            return False
+        if own is not None and generation == own.generation and cluster != own:
+            return False
         try:
-            return self.learn(Cluster(generation, cluster_id), index, Membership.decode(data))
+            return self.learn(cluster, index, Membership.decode(data))
         except MembershipInvalid:
             return False

@@ -19,6 +19,8 @@ from consensus import (
     ChangeRefused,
     NotLeader,
     OutcomeUnknown,
+    ProposalsFull,
+    Stopped,
     TransferFailed,
 )
 from keys import PeerId, Permission
@@ -223,6 +225,8 @@ class Governing:
             return wire.answer(wire.Tag.NOT_LEADER, error.leader_hint)
         except OutcomeUnknown:
             return wire.answer(wire.Tag.UNDECIDED, False)
+        except (ProposalsFull, Stopped):
+            return wire.answer(wire.Tag.BUSY, None)
         except (ChangeRefused, TransferFailed, AppliedTimeout) as error:
             refused = str(error)
         if refused is not None:
@@ -237,13 +241,17 @@ class Governing:
             return "its certificate does not let it vote, or it is not here"
         await self._steering.set_automatic(replica, on=False)
         now = replica.status.membership
-        voters = [PeerId(voter) for voter in now.voters]
         if peer_id not in now.learners:
+            voters = [PeerId(voter) for voter in now.voters]
             learners = [*(PeerId(one) for one in now.learners), peer_id]
             await replica.change_members(voters, learners, CHANGE_S)
         until_ms = self._clock.now_ms() + int(CATCH_UP_S * 1000)
         while True:
-            learners = [PeerId(o) for o in replica.status.membership.learners if o != peer_id]
+            now = replica.status.membership  # another change may have been made meanwhile
+            if peer_id in now.voters and not now.is_joint:
+                return None
+            voters = [PeerId(voter) for voter in now.voters if voter != peer_id]
+            learners = [PeerId(one) for one in now.learners if one != peer_id]
             try:
                 await replica.change_members([*voters, peer_id], learners, CHANGE_S)
             except ChangeRefused as error:

@@ -83,17 +83,24 @@ class _Raft:
         replica = quorum.own_replica()
         if replica is None:
             raise InvalidArguments("raft.snapshot", "this node is no member of the log")
-        wanted = replica.make_snapshot()
-        if wanted is None:
-            wanted = replica.applied if not replica.status.snapshot_index else 0
+        if not (wanted := replica.applied):
+            raise InvalidArguments("raft.snapshot", "nothing was decided yet")
+        begun: int | None = None
         for _ in range(round(SNAPSHOT_S / LOOK_AGAIN_S)):
-            if replica.status.snapshot_index >= wanted:
+            if begun is None:  # while an older one is under way, none can begin
+                begun = replica.make_snapshot()
+            elif replica.status.snapshot_index >= begun:
                 break
             await asyncio.sleep(LOOK_AGAIN_S)
         index = replica.status.snapshot_index
-        found = sorted((self._node.home / "raft").glob(f"snapshot-{index}-*.snap"))
-        if not found:
-            raise InvalidArguments("raft.snapshot", "nothing was decided yet")
+        folder = self._node.home / "raft"
+        found = sorted(folder.glob(f"snapshot-{index}-*.snap"))
+        if begun is None or index < begun or not found:
+            raise InvalidArguments(
+                "raft.snapshot",
+                f"none of entry {wanted} was written to {folder} within {SNAPSHOT_S:g} s:"
+                " look for room on that disk",
+            )
         return {"index": index, "path": str(found[-1])}
 
     async def backup(self, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class Quorum:
         self._is_starting = False
         self._left = -1
         self._own_cluster: Cluster | None = None  # whose member our replica is
+        self._asked: set[PeerId] = set()  # who votes, at this moment
         consensus = Permission.CONSENSUS
         peer.serve_notice(MESSAGE, self._on_message, permission=consensus)
         peer.serve_notice(PART, self._on_part, permission=consensus)
@@ -271,7 +272,9 @@ class Quorum:
             return True
         if not (isinstance(fields, list) and len(fields) >= 3 and type(fields[1]) is int):
             return True
-        if len(fields) >= 4 and _is_later(fields[3], self.electorate.place):
+        is_news = len(fields) >= 4 and _is_later(fields[3], self.electorate.place)
+        if is_news and peer_id not in self._asked and self._is_believed(peer_id):
+            self._asked.add(peer_id)
             self._begin(self._ask_members(peer_id))
         if self.is_voter(peer_id) and self.own_replica() is None:
             who = fields[2] if isinstance(fields[2], str) else None
@@ -280,16 +283,23 @@ class Quorum:
             self._note_leader()
         return bool(fields[0])
 
+    def _is_believed(self, peer_id: PeerId) -> bool:
+        """On who votes: only those who may vote themselves. A higher generation stops a voter."""
+        session = self._peer.session_of(peer_id)
+        return session is not None and bool(session.principal.permissions & Permission.CONSENSUS)
+
     async def _ask_members(self, peer_id: PeerId) -> None:
         """Somebody knows of a later decision on who votes."""
-        if self.roster is None:
-            return
         try:
+            if self.roster is None:
+                return
             said = await self._peer.request(peer_id, MEMBERS, b"", timeout_s=ASK_TIMEOUT_S)
-            news = self.electorate.learn_from_wire(decode_payload(said))
+            news = self.electorate.learn_from_wire(decode_payload(said), self._own_cluster)
         except (P2PError, PayloadError) as error:
             log.debug("not told who votes: %s", error)  # its next heartbeat says it again
             return
+        finally:
+            self._asked.discard(peer_id)
         if not news:
             return
         self._heard = {who: word for who, word in self._heard.items() if self.is_voter(who)}

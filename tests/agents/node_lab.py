@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.agent import Agent
 from agents.node import Node
-from keys import DoorAddress, JoinedNetwork, Keystore, accept_grant, make_join_request
+from keys import DoorAddress, JoinedNetwork, Keystore, Role, accept_grant, make_join_request
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
 WALL_MS = 1_700_000_000_000
@@ -28,14 +28,17 @@ class NodeLab:
         self.nodes: dict[str, Node] = {}
         self.worlds: dict[str, MemoryWorld] = {}
 
-    def _keystore(self, name: str, namespaces: Iterable[str]) -> Keystore:
+    def _keystore(self, name: str, namespaces: Iterable[str], roles: Role) -> Keystore:
         home = self._directory / name
         if not self.nodes:
             return Keystore.create_network(home, "lab", name, self._voters, now_ms=WALL_MS)
         issuer = next(iter(self.nodes.values())).keystore.issuer
         assert issuer is not None
         ticket = issuer.invite(
-            WALL_MS, addresses=(DoorAddress("127.0.0.1", 4747),), namespaces=namespaces
+            WALL_MS,
+            roles=roles,
+            addresses=(DoorAddress("127.0.0.1", 4747),),
+            namespaces=namespaces,
         )
         identity = Keystore.pending_identity(home)
         request = make_join_request(ticket, identity, name, TRANSCRIPT, WALL_MS)
@@ -44,11 +47,16 @@ class NodeLab:
         return Keystore.create_joined(home, identity, name, joined)
 
     async def up(
-        self, name: str, agents: Iterable[Agent] = (), *, namespaces: Iterable[str] = ("*",)
+        self,
+        name: str,
+        agents: Iterable[Agent] = (),
+        *,
+        namespaces: Iterable[str] = ("*",),
+        roles: Role = Role.SERVICE,
     ) -> Node:
         self._seed += 1
         world = MemoryWorld(self.network, self._seed)
-        node = Node(self._keystore(name, namespaces), world, agents, local_door=False)
+        node = Node(self._keystore(name, namespaces, roles), world, agents, local_door=False)
         self.nodes[name], self.worlds[name] = node, world
         await node.__aenter__()
         return node

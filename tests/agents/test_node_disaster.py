@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from node_lab import NodeLab, in_lab, until
 
-from agents.cluster import Cluster, ClusterReplaced
+from agents.cluster import Cluster, ClusterDamaged, ClusterReplaced
 from agents.disaster import NothingToBeginFrom, force_new_cluster, rejoin, restore
+from agents.errors import InvalidArguments
 from agents.node import Node
+from agents.operations_raft import _Raft
 from agents.replicated import KV_TAG, command_for
+from consensus import FileSnapshots, StorageFull
 from consensus.kv import encode_put
+from keys import Keystore
 
 
 async def three(lab: NodeLab) -> tuple[Node, Node, Node]:
@@ -120,6 +129,113 @@ def test_what_is_no_backup_of_this_network_is_refused_and_changes_nothing(tmp_pa
         assert Cluster.load(nodes[0].home) is None
 
     in_lab(tmp_path, scenario)
+
+
+def test_a_snapshot_that_is_asked_for_is_not_an_older_one_that_is_under_way(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "raft").mkdir()
+    for index in (10, 20):
+        (tmp_path / "raft" / f"snapshot-{index}-1.snap").touch()
+    under_way: list[int | None] = [None, None, 20]
+    status = SimpleNamespace(snapshot_index=10)
+
+    def make_snapshot() -> int | None:
+        made = under_way.pop(0)
+        if made is not None:
+            status.snapshot_index = made
+        return made
+
+    replica = SimpleNamespace(applied=20, status=status, make_snapshot=make_snapshot)
+    quorum = SimpleNamespace(own_replica=lambda: replica)
+    node: Any = SimpleNamespace(quorum=quorum, home=tmp_path)
+    said = asyncio.run(_Raft(node).snapshot({}))
+    assert said["index"] == 20
+    assert said["path"].endswith("snapshot-20-1.snap")
+
+
+def test_no_room_for_a_backup_is_said_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def scenario(lab: NodeLab) -> None:
+        await three(lab)
+        await put(lab, "x", b"1")
+        leader = lab.leader()
+        assert leader is not None
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr("agents.disaster.shutil.copyfileobj", full)
+            with pytest.raises(InvalidArguments, match="No space left"):
+                await leader.net.raft.backup(str(folder / "backup"))
+        assert list(folder.iterdir()) == []
+        await put(lab, "x", b"2")
+        with monkeypatch.context() as patch:
+            patch.setattr(FileSnapshots, "write", no_room)
+            with pytest.raises(InvalidArguments, match="look for room"):
+                await leader.net.raft.backup(str(folder / "backup"))
+        assert list(folder.iterdir()) == []
+        assert leader.failure is None
+        assert (await leader.net.raft.backup(str(folder / "backup")))["bytes"] > 0
+
+    in_lab(tmp_path, scenario)
+
+
+def no_room(self: FileSnapshots, *_: object) -> None:
+    raise StorageFull("there")
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"[" * 50_000,
+        b'{"generation": Infinity}',
+        b" " * 100_000,
+        {"generation": 2**40},
+        {"generation": -1},
+        {"generation": "0"},
+        {"cluster_id": "short"},
+        {"snapshot": ".."},
+        {"snapshot": "\0"},
+        {"snapshot": 5},
+        {"network_id": "another"},
+        {"format": 99},
+    ],
+)
+def test_odd_backups_are_refused_by_name(tmp_path: Path, about: bytes | dict[str, object]) -> None:
+    keystore = Keystore.create_network(tmp_path / "a", "lab", "a", 1, now_ms=1_700_000_000_000)
+    if isinstance(about, dict):
+        true = {
+            "format": 1,
+            "network_id": keystore.genesis.network_id,
+            "generation": 0,
+            "cluster_id": "f" * 32,
+            "snapshot": "snapshot-1-1.snap",
+        }
+        about = json.dumps(true | about).encode()
+    backup = tmp_path / "backup"
+    with zipfile.ZipFile(backup, "w") as archive:
+        archive.writestr("about.json", about)
+        archive.writestr("snapshot-1-1.snap", b"x" * 100)
+    with pytest.raises(NothingToBeginFrom, match="backup is no backup that can be used"):
+        restore(keystore, backup)
+    assert not (keystore.home / "raft" / "restoring").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", '{"generation": 1e999, "cluster_id": ""}', "[" * 50_000, "{}"]
+)
+def test_a_damaged_name_of_the_log_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "raft").mkdir()
+    (tmp_path / "raft" / "cluster").write_text(text)
+    with pytest.raises(ClusterDamaged, match="raft/cluster"):
+        Cluster.load(tmp_path)
 
 
 def test_the_autopilot_leaves_alone_what_a_person_did_until_it_is_switched_on(
