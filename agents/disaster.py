@@ -43,6 +43,9 @@ FORMAT = 1
 ABOUT = "about.json"
 MAX_ABOUT_BYTES = 65_536
 
+# Folders of a new log: while it is made, when it is whole, and when the old files are put aside.
+MAKING, WHOLE, MOVING = "new-making", "new-whole", "new-moving"
+
 
 class NothingToBeginFrom(ConsensusError):
     """This node holds no log."""
@@ -80,6 +83,7 @@ def force_new_cluster(keystore: Keystore) -> BegunAgain:
     Raises:
         NothingToBeginFrom, StorageError: the log is missing or cannot be trusted.
     """
+    _finish(keystore.home)
     cluster = cluster_of(keystore)
     path = keystore.home / "raft" / LOG
     if not path.exists():
@@ -136,6 +140,7 @@ def restore(keystore: Keystore, backup: Path) -> BegunAgain:
     Raises:
         NothingToBeginFrom, StorageError, SnapshotInvalid: the backup is not one of this network.
     """
+    _finish(keystore.home)
     folder = keystore.home / "raft" / "restoring"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
@@ -160,6 +165,8 @@ def rejoin(keystore: Keystore) -> Path | None:
         where the old files lie now; None if there were none.
     """
     cluster_of(keystore).leave(keystore.home)
+    for name in (MAKING, WHOLE, MOVING):
+        shutil.rmtree(keystore.home / "raft" / name, ignore_errors=True)
     (keystore.home / BEGUN).unlink(missing_ok=True)
     return _put_aside(keystore.home)
 
@@ -191,16 +198,16 @@ class _State:
 
 
 def _begin_again(keystore: Keystore, cluster: Cluster, state: _State) -> BegunAgain:
+    """The new log is made whole in a folder of its own, then takes the place of the old one."""
     own, before = keystore.identity.peer_id, state.replica.meta()
     if before is None:
         raise NothingToBeginFrom("the log is empty")
     new = cluster.next()
     meta = SnapshotMeta(before.index, before.term, Membership((own,)), before.index)
-    put_aside = _put_aside(keystore.home)
-    # From here on a crash leaves a node without a log, which it says at its next start; the old
-    # files are where they were put, and beginning again works again.
-    path = keystore.home / "raft" / LOG
-    storage = SqliteStorage(path, new.cluster_id, own)
+    folder = keystore.home / "raft" / WHOLE
+    making = folder.with_name(MAKING)
+    shutil.rmtree(making, ignore_errors=True)
+    storage = SqliteStorage(making / LOG, new.cluster_id, own)
     try:
         storage.recover()
         storage.snapshots.write(meta, state.replica.snapshot())
@@ -208,9 +215,37 @@ def _begin_again(keystore: Keystore, cluster: Cluster, state: _State) -> BegunAg
         storage.write([StoreBatch(1, hard, None, (), before.index, install=meta)])
     finally:
         storage.close()
-    new.save(keystore.home)
-    (keystore.home / BEGUN).touch(mode=0o600)
+    new.save(making)
+    making.rename(folder)
+    put_aside = _put_aside(keystore.home)
+    folder.rename(folder.with_name(MOVING))
+    _move_in(keystore.home)
     return BegunAgain(new, before.index, len(state.ledger), len(state.kv), put_aside)
+
+
+def _finish(home: Path) -> None:
+    """Go on with a beginning that was interrupted when the old log was put aside already. One that
+    had not come so far is forgotten: the node may have been up since."""
+    folder = home / "raft" / WHOLE
+    if folder.exists() and (home / "raft" / LOG).exists():
+        shutil.rmtree(folder)
+    elif folder.exists():
+        _put_aside(home)
+        folder.rename(folder.with_name(MOVING))
+    if folder.with_name(MOVING).exists():
+        _move_in(home)
+
+
+def _move_in(home: Path) -> None:
+    folder = home / "raft" / MOVING
+    new = Cluster.load(folder)
+    assert new is not None, "it is written before the folder has its name"
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            path.rename(home / "raft" / path.name)
+    new.save(home)
+    (home / BEGUN).touch(mode=0o600)
+    shutil.rmtree(folder)
 
 
 def _put_aside(home: Path) -> Path | None:

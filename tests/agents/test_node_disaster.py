@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,6 +130,56 @@ def test_what_is_no_backup_of_this_network_is_refused_and_changes_nothing(tmp_pa
         assert Cluster.load(nodes[0].home) is None
 
     in_lab(tmp_path, scenario)
+
+
+def test_beginning_again_can_be_killed_between_any_two_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await three(lab)
+        await put(lab, "x", b"1")
+        await until(lambda: all(value_of(node, "x") == b"1" for node in nodes))
+        for node in nodes:
+            await node.__aexit__(None, None, None)
+
+    class Killed(BaseException):
+        pass
+
+    in_lab(tmp_path / "lab", scenario)
+    rename, touch, left = Path.rename, Path.touch, 0
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+
+    def renamed(self: Path, target: Path) -> Path:
+        step()
+        return rename(self, target)
+
+    def touched(self: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
+        step()
+        touch(self, mode, exist_ok)
+
+    for steps in range(40):
+        home = tmp_path / f"home-{steps}"
+        shutil.copytree(tmp_path / "lab" / "a", home)
+        keystore, left = Keystore.open(home), steps
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", renamed)
+            patch.setattr(Path, "touch", touched)
+            try:
+                force_new_cluster(keystore)
+                break
+            except Killed:
+                pass
+        begun = force_new_cluster(keystore)
+        assert begun.keys == 1, steps
+        assert Cluster.load(home) == begun.cluster
+        assert not list((home / "raft").glob("new-*"))
+        assert (home / "voter").exists()
+    assert steps > 5
 
 
 def test_a_snapshot_that_is_asked_for_is_not_an_older_one_that_is_under_way(
