@@ -1,4 +1,4 @@
-"""How long and how often is measured: all of it in ten minutes, or a quick look in three.
+"""How long and how often is measured: all of it in twenty minutes, or a quick look in seven.
 
 What this module does not know: what is measured.
 """
