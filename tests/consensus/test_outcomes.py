@@ -40,9 +40,9 @@ def test_the_same_index_and_term_is_done_another_term_is_definitely_not() -> Non
         replaced = accepted(outcomes, 1006, 2)
         applied = [Entry(n, n - 1003, EntryKind.COMMAND, b"x") for n in (1005, 1006)]
         outcomes.on_applied(applied, ["five", "six"])
-        assert await done == Committed(1005, 2, "five")
+        assert done.result() == Committed(1005, 2, "five")
         with pytest.raises(NotLeader):
-            await replaced
+            replaced.result()
 
     with_outcomes(scenario)
 
@@ -53,7 +53,7 @@ def test_who_leads_again_says_unknown_of_the_term_before() -> None:
         now = accepted(outcomes, 1006, 4)
         outcomes.on_lead_lost(4)
         with pytest.raises(OutcomeUnknown):
-            await before
+            before.result()
         assert not now.done()
 
     with_outcomes(scenario)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from runner_lab import Lab, until
+from runner_lab import PATIENCE_S, Lab, until
 
 from consensus import (
     MachineFailed,
@@ -89,8 +89,9 @@ def test_a_leader_that_is_cut_off_says_unknown_as_soon_as_it_steps_down() -> Non
         await lab.start()
         leader = await lab.leader()
         lab.deaf.add(leader.status().node_id)
-        with pytest.raises(OutcomeUnknown) as caught:
-            await leader.propose(b"lost?")
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(OutcomeUnknown) as caught:
+                await leader.propose(b"lost?", timeout_s=600)
         assert not caught.value.definite
         assert leader.status().role is not Role.LEADER
         await lab.stop()
