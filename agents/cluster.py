@@ -21,7 +21,7 @@ from consensus import ConsensusError
 from keys import Roster
 
 FILE = "cluster"
-LEFT = "left"  # a file with the generation of the log that this node has left for ever
+LEFT = "left"  # a file with the logs that this node has left for ever
 ID_CHARS = 32
 MAX_GENERATION = 2**31  # nobody begins again so often: what is beyond was never written here
 
@@ -91,23 +91,33 @@ class Cluster:
             raise ValueError("it names no log")
 
     def leave(self, home: Path) -> None:
-        """Never be a member of this one again: its votes are forgotten, and could be cast twice."""
-        _write(home / "raft" / LEFT, str(self.generation))
+        """Never be a member of this one again: its votes are forgotten, and could be cast twice.
 
-    @staticmethod
-    def left(home: Path) -> int:
-        """The generation that this node has left; -1 for none.
+        Raises:
+            ClusterDamaged.
+        """
+        left = sorted({*Cluster.left(home), self})
+        rows = [[cluster.generation, cluster.cluster_id] for cluster in left]
+        _write(home / "raft" / LEFT, json.dumps(rows))
+        (home / "raft" / FILE).unlink(missing_ok=True)
+
+    @classmethod
+    def left(cls, home: Path) -> frozenset[Cluster]:
+        """Those that this node has left.
 
         Raises:
             ClusterDamaged.
         """
         path = home / "raft" / LEFT
         try:
-            return int(path.read_text(encoding="utf-8"))
+            left = frozenset(cls(*row) for row in json.loads(path.read_text(encoding="utf-8")))
+            for cluster in left:
+                cluster.check()
         except FileNotFoundError:
-            return -1
-        except (OSError, ValueError) as error:
+            return frozenset()
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ClusterDamaged(path, str(error)) from error
+        return left
 
     def save(self, home: Path) -> None:
         """Follow this one from now on, durably."""

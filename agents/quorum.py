@@ -104,7 +104,7 @@ class Quorum:
         self.leader_changes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_starting = False
-        self._left = -1
+        self._left: frozenset[Cluster] = frozenset()
         self._own_cluster: Cluster | None = None  # whose member our replica is
         self._asked: set[PeerId] = set()  # who votes, at this moment
         consensus = Permission.CONSENSUS
@@ -128,7 +128,7 @@ class Quorum:
         if later is not None:
             self.electorate.begin(later, ())
         self._left = Cluster.left(self._home)
-        is_first_voter = later is None and self._left < 0 and self._peer.peer_id in roster.voters
+        is_first_voter = later is None and not self._left and self._peer.peer_id in roster.voters
         if is_first_voter or (self._home / BEGUN).exists():
             await self._start(roster)
 
@@ -199,7 +199,7 @@ class Quorum:
 
     def _may_become_member(self) -> bool:
         """Not of a log that was left: its votes are forgotten (R23)."""
-        return self.electorate.cluster.generation > self._left
+        return self.electorate.cluster not in self._left
 
     async def _become_member(self, roster: Roster) -> None:
         try:

@@ -81,6 +81,30 @@ def test_a_survivor_begins_again_and_the_others_follow_it(tmp_path: Path) -> Non
     in_lab(tmp_path, scenario)
 
 
+def test_of_two_that_began_again_one_is_kept_and_the_other_follows_it(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await three(lab)
+        await put(lab, "x", b"1")
+        await until(lambda: all(value_of(node, "x") == b"1" for node in nodes))
+        for node in nodes:
+            await node.__aexit__(None, None, None)
+        kept = force_new_cluster(nodes[0].keystore).cluster
+        other = force_new_cluster(nodes[1].keystore).cluster
+        assert kept.generation == other.generation
+        assert kept != other
+        rejoin(nodes[1].keystore)
+        assert Cluster.left(nodes[1].home) == {other}
+        first = Node(nodes[0].keystore, lab.worlds["a"], (), local_door=False)
+        follower = Node(nodes[1].keystore, lab.worlds["b"], (), local_door=False)
+        async with first, follower:
+            await until(lambda: follower.quorum.leader() == first.peer.peer_id)
+            await first.governing.add_voter(follower.peer.peer_id)
+            await until(lambda: value_of(follower, "x") == b"1")
+            assert Cluster.load(follower.home) == kept
+
+    in_lab(tmp_path, scenario)
+
+
 def test_a_backup_brings_back_what_was_there_when_it_was_made(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         nodes = await three(lab)
