@@ -247,6 +247,9 @@ class Incoming:
         self.wants_restricted.append((sender, line))
 
     def _hold(self, line: Line, first: int, items: Items) -> list[Delivered]:
+        last = line.held[-1] if line.held else None
+        if last is not None and last[0] == first and len(last[1]) == len(items):
+            return _NOTHING  # the same once more takes no room from others
         self.holding += len(items)
         self.holding_bytes += _bytes_of(items)
         line.held.append((first, items))

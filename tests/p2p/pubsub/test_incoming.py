@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keys import PeerId
@@ -143,6 +143,7 @@ def test_what_was_not_meant_for_us_is_no_gap() -> None:
     st.integers(1, 30),
     st.integers(0, 2**32),
 )
+@example([1] * 6, 0.25, 0.25, "at once", 1, 1)
 def test_messages_come_once_and_in_order_and_every_loss_is_counted(
     sizes: list[int], loss: float, again: float, repair: str, held: int, seed: int
 ) -> None:
