@@ -9,6 +9,7 @@ from consensus.ballots.box import BallotBox, MemoryBox
 from consensus.ballots.certificate import MAX_CERTIFICATE_BYTES, QuorumCertificate
 from consensus.ballots.certificate_json import from_json, to_json
 from consensus.ballots.collector import (
+    ApprovalImpossible,
     AskVoter,
     BallotReceived,
     Collector,
@@ -76,6 +77,7 @@ __all__ = [
     "Accusation",
     "Added",
     "AlreadyVoted",
+    "ApprovalImpossible",
     "AskChoice",
     "AskVoter",
     "Ballot",

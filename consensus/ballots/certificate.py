@@ -1,9 +1,9 @@
 """The proof of a decision: the proposal, the outcome and the ballots that decided it.
 
 It stands alone: with these bytes and the electorate of the epoch anybody can count again, offline
-(V5). Of a voter that voted twice both ballots are in it, because its lost weight may have decided.
-An expiry has no certificate: nobody can sign that nobody said anything, so it is an event of the
-log (V7).
+(V5). Of a voter that voted twice both ballots are in it, so that others count what the tally
+counted. In an approval there is a ballot of every elector with the right of veto. An expiry has no
+certificate: nobody can sign that nobody said anything, so it is an event of the log (V7).
 
 What this module does not know: whether a certificate holds; that is `verify`, which shares no
 counting with the tally. Reading one checks its form and its bounds and no signature.

@@ -1,7 +1,7 @@
 """The proposer's side: asks every voter until the tally is decided, and shows who cheated.
 
     events    Opened, BallotReceived, ExpiryDecided, Tick
-    effects   AskVoter, Decided, ExpiryDue, EvidenceFound, Refused
+    effects   AskVoter, Decided, ApprovalImpossible, ExpiryDue, EvidenceFound, Refused
 
 A collector holds one proposal. Ballots may come from anybody, since they are signed; a collector
 that is started again for the same proposal asks again and gets the same ballots. Who has answered
@@ -11,9 +11,13 @@ The local deadline decides nothing (V7). When it has passed the collector says `
 somebody proposes the expiry to the log; only `ExpiryDecided`, which comes back from there, ends it.
 Until then a ballot that decides still decides, and the log says which of the two came first.
 
+Nor does it decide anything that yes can no longer pass. `ApprovalImpossible` says so to people; a
+quorum of noes or a veto may still follow, or else the expiry does.
+
 What this module does not know: the network, the log, clocks: time comes in with every step.
 
-Invariants: `Decided` is given once; no voter is asked after it; ballots and refusals of a flooding
+Invariants: `Decided` is given once, `ApprovalImpossible` at most once and before it; no voter is
+asked after the decision; ballots and refusals of a flooding
 peer take no memory beyond two ballots of each elector.
 """
 
@@ -82,6 +86,16 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalImpossible:
+    """Whatever the others say it will not be approved, and it is not rejected: nothing is decided.
+
+    Tell people, and have it expire at its deadline unless a `Decided` comes before.
+    """
+
+    proposal_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExpiryDue:
     """The deadline has passed here: propose the expiry to the log, which checks its own time."""
 
@@ -99,7 +113,7 @@ class Refused:
     fault: BallotFault
 
 
-Effect = AskVoter | Decided | ExpiryDue | EvidenceFound | Refused
+Effect = AskVoter | Decided | ApprovalImpossible | ExpiryDue | EvidenceFound | Refused
 
 
 class Collector:
@@ -113,11 +127,17 @@ class Collector:
         self._ask_at_ms = 0
         self._due_at_ms = 0
         self._accused: set[bytes] = set()
+        self._impossible_said = False
         self.refusals: Counter[BallotFault] = Counter()
 
     @property
     def status(self) -> Status:
         return self._tally.status if self._tally else Status.OPEN
+
+    @property
+    def can_pass(self) -> bool:
+        """Whether it was approved or still can be, as far as it is known here."""
+        return self._tally is None or self._tally.can_pass
 
     @property
     def deadline_ms(self) -> int | None:
@@ -165,7 +185,15 @@ class Collector:
             effects.append(EvidenceFound(evidence))
         if was is Status.OPEN and self._tally.status is not Status.OPEN:
             effects.append(self._decided())
+        if self._tally.status is Status.OPEN and not self._tally.can_pass:
+            effects += self._impossible(self._tally.proposal.proposal_id)
         return effects
+
+    def _impossible(self, proposal_id: str) -> list[Effect]:
+        if self._impossible_said:
+            return []
+        self._impossible_said = True
+        return [ApprovalImpossible(proposal_id)]
 
     def _accuse(self, ballot: Ballot) -> list[Effect]:
         """A ballot that does not count here may still contradict one that does.

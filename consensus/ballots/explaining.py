@@ -67,7 +67,7 @@ def _head(verified: Verified) -> list[str]:
         f"  digest {proposal.digest.hex()}",
         f"  it takes more than {numerator}/{denominator} of {verified.total_weight}:"
         f" {proposal.quorum_weight}; {verified.approve_weight} approve,"
-        f" {verified.reject_weight} reject",
+        f" {verified.reject_weight} reject, {verified.abstain_weight} abstain",
     ]
 
 

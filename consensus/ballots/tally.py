@@ -2,12 +2,14 @@
 
     OPEN      nothing is decided yet
     VETOED    an elector with the right to it vetoed before anything else was decided
-    APPROVED  `denominator * yes > numerator * total`
-    REJECTED  yes can no longer reach that: even if all who are silent approved, it would not pass
+    APPROVED  `denominator * yes > numerator * total`, and every elector with the right of veto has
+              been counted with something else
+    REJECTED  `denominator * (no + abstain) > numerator * total`
     EXPIRED   somebody said so by a decided event (V7); counting alone never gets here
 
-A rejection needs no quorum of noes. If a quorum says no the proposal is rejected too, because the
-threshold is at least one half. Abstaining is not yes, so it counts towards rejecting (V2).
+A rejection needs as much as an approval, so that the two share more weight than may lie (V8).
+Abstaining is not yes, so it counts towards rejecting (V2). When yes can merely not pass any more,
+nothing is decided: `can_pass` says it, and the expiry ends it.
 
 The first ballot of a key counts. When a second, different one comes while the tally is open, the
 two are evidence, and that key's weight is neither yes nor silent from then on: it counts for
@@ -80,6 +82,13 @@ class Tally:
     @property
     def status(self) -> Status:
         return self._status
+
+    @property
+    def can_pass(self) -> bool:
+        """Whether it was approved, or still can be by those who are silent; once False, always."""
+        if self._status is Status.OPEN:
+            return self._could_pass(self.count())
+        return self._status is Status.APPROVED
 
     @property
     def deciding(self) -> tuple[Ballot, ...]:
@@ -169,8 +178,21 @@ class Tally:
         count = self.count()
         if count.veto:
             return Status.VETOED
-        if self.proposal.passes(count.approve):
+        if self.proposal.passes(count.approve) and self._vetoers_counted():
             return Status.APPROVED
-        if not self.proposal.passes(count.approve + count.silent):
+        if self.proposal.passes(count.reject + count.abstain):
             return Status.REJECTED
         return Status.OPEN
+
+    def _vetoers_counted(self) -> bool:
+        """Each with one ballot; `_outcome` has asked before whether one of them is a veto."""
+        return all(
+            each.public_key in self._first and each.public_key not in self._second
+            for each in self.proposal.electors
+            if each.may_veto
+        )
+
+    def _could_pass(self, count: Count) -> bool:
+        """An elector with the right of veto that voted twice will never have been counted."""
+        lost = any(self._first[voter].elector.may_veto for voter in self._second)
+        return not count.veto and not lost and self.proposal.passes(count.approve + count.silent)

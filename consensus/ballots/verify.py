@@ -7,11 +7,12 @@ and statements are looked at before the first signature is.
 Without the epoch's electorate a certificate proves only that the keys in it decided something.
 Whoever relies on it must say whose decision it has to be.
 
-An APPROVED and a REJECTED certificate for one proposal and round always share a voter that signed
-both, since approving weight and weight that makes approval impossible exceed the total together. If
-the rejection has a quorum of noes, more than `2 * threshold - 1` of the weight cheated, which is
-more than a third at the default (V8). A veto and an approval can both be genuine: a veto that comes
-after the deciding ballot is late for one collector and in time for another. The log's first stands.
+Approving and rejecting take the same weight. So an APPROVED and a REJECTED certificate of one text
+prove that more than `2 * threshold - 1` of the weight signed both: more than a third at the default
+(V8). An APPROVED one holds a ballot of every elector with the right of veto, so together with a
+VETOED one it proves that the elector that vetoed signed both. A rejection and a veto can both be
+genuine: a veto that comes after the rejection is late for one collector and in time for another.
+Both refuse, and the log's first stands.
 
 What this module does not know: the log, the collector, who runs what.
 """
@@ -49,6 +50,7 @@ class Verified:
     reject_weight: int
     total_weight: int
     electorate_known: bool  # False: nobody said whose decision it has to be
+    abstain_weight: int = 0
 
     @property
     def evidence_against(self) -> tuple[Elector, ...]:
@@ -64,13 +66,22 @@ class Accusation:
     outcomes: tuple[Status, Status]
     guilty: tuple[Elector, ...]
     evidence: tuple[Evidence, ...]  # one for each of the guilty
-    guilty_weight: int
+    guilty_weight: int  # in the first one's electorate, as is the total
     total_weight: int
 
     @property
     def more_than_a_third(self) -> bool:
-        """More than what any of our thresholds was made to bear."""
+        """More than the default threshold was made to bear.
+
+        Always so if one of the two approves, the other approves another text or rejects, and they
+        are of one electorate with the default threshold.
+        """
         return 3 * self.guilty_weight > self.total_weight
+
+    @property
+    def guilty_vetoers(self) -> tuple[Elector, ...]:
+        """Those with the right of veto; never empty if one approves and the other is a veto."""
+        return tuple(elector for elector in self.guilty if elector.may_veto)
 
 
 def verify(data: bytes, scheme: Scheme, electorate: Sequence[Elector] | None = None) -> Verified:
@@ -138,7 +149,7 @@ def conflict(
         outcomes=(first.outcome, second.outcome),
         guilty=guilty,
         evidence=tuple(evidence[voter] for voter in sorted(evidence)),
-        guilty_weight=sum(elector.weight for elector in guilty),
+        guilty_weight=sum(e.weight for e in first.proposal.electors if e.public_key in evidence),
         total_weight=first.total_weight,
     )
 
@@ -195,8 +206,9 @@ def _recount(
     proposal = certificate.proposal
     numerator, denominator = proposal.threshold
     total = sum(elector.weight for elector in proposal.electors)
-    yes = no = not_yes = 0
+    yes = no = abstained = 0
     vetoed = False
+    vetoers = {elector.public_key for elector in proposal.electors if elector.may_veto}
     signers = []
     for voter, ballots in said.items():
         elector = by_key[voter]
@@ -204,21 +216,26 @@ def _recount(
         signers.append(SignedBy(elector, choice, ballots[0].reason if choice else ""))
         if choice is Choice.APPROVE:
             yes += elector.weight
-        else:
-            not_yes += elector.weight
-        if choice is Choice.REJECT:
+        elif choice is Choice.REJECT:
             no += elector.weight
-        vetoed = vetoed or choice is Choice.VETO
+        elif choice is Choice.ABSTAIN:
+            abstained += elector.weight
+        elif choice is Choice.VETO:
+            vetoed = True
+        if choice is not None:
+            vetoers.discard(voter)
     if vetoed:
         outcome = Status.VETOED
-    elif denominator * yes > numerator * total:
+    elif denominator * yes > numerator * total and not vetoers:
         outcome = Status.APPROVED
-    elif denominator * (total - not_yes) <= numerator * total:
+    elif denominator * (no + abstained) > numerator * total:
         outcome = Status.REJECTED
     else:
-        why = f"{yes} of {total} approve, {not_yes} do not"
+        why = f"{yes} of {total} approve, {no + abstained} do not"
+        if vetoers:
+            why += f", {len(vetoers)} that may veto are not counted"
         raise CertificateInvalid(CertificateFault.NOT_DECIDED, why=why)
     if outcome is not certificate.outcome:
         why = f"it says {certificate.outcome}, its ballots say {outcome}"
         raise CertificateInvalid(CertificateFault.OTHER_OUTCOME, why=why)
-    return Verified(proposal, outcome, tuple(signers), yes, no, total, electorate_known)
+    return Verified(proposal, outcome, tuple(signers), yes, no, total, electorate_known, abstained)

@@ -53,10 +53,10 @@ def fault_of(data: bytes, electorate: tuple[Elector, ...] | None = None) -> Cert
 
 
 FOUR = proposal(4, vetoers=(3,))
-APPROVED = decided(FOUR, (0, YES), (1, YES), (2, YES))
-REJECTED = decided(FOUR, (0, NO), (1, ABSTAIN))
+APPROVED = decided(FOUR, (0, YES), (1, YES), (2, YES), (3, NO))
+REJECTED = decided(FOUR, (0, NO), (1, ABSTAIN), (2, NO))
 VETOED = decided(FOUR, (0, YES), (3, VETO))
-LIAR = decided(FOUR, (0, YES), (0, NO), (1, NO))
+LIAR = decided(FOUR, (0, YES), (0, NO), (1, NO), (2, ABSTAIN), (3, NO))
 
 
 @pytest.mark.parametrize("certificate", [APPROVED, REJECTED, VETOED, LIAR])
@@ -76,10 +76,13 @@ def reversed_electors(on: Proposal) -> list[Elector]:
 def test_v5_what_a_verified_certificate_says() -> None:
     verified = verify(LIAR.to_bytes(), SCHEME, FOUR.electors)
     assert isinstance(verified, Verified)
-    assert (verified.approve_weight, verified.reject_weight, verified.total_weight) == (0, 1, 4)
+    assert (verified.approve_weight, verified.reject_weight, verified.total_weight) == (0, 2, 4)
+    assert verified.abstain_weight == 1
     assert {(each.elector, each.choice) for each in verified.signers} == {
         (elector(0), None),
         (elector(1), NO),
+        (elector(2), ABSTAIN),
+        (elector(3, may_veto=True), NO),
     }
     assert verified.evidence_against == (elector(0),)
 
@@ -98,11 +101,16 @@ def test_v5_what_a_liar_may_write() -> None:
     cases = [
         (claimed(FOUR, Status.APPROVED, *yes[:2]), CertificateFault.NOT_DECIDED),
         (claimed(FOUR, Status.APPROVED), CertificateFault.NOT_DECIDED),
-        (claimed(FOUR, Status.REJECTED, *yes[:3]), CertificateFault.OTHER_OUTCOME),
+        (claimed(FOUR, Status.APPROVED, *yes[:3]), CertificateFault.NOT_DECIDED),
+        (claimed(FOUR, Status.APPROVED, *yes, no[3]), CertificateFault.NOT_DECIDED),
+        (claimed(FOUR, Status.APPROVED, *yes, veto), CertificateFault.NOT_DECIDED),
+        (claimed(FOUR, Status.REJECTED, *no[:2]), CertificateFault.NOT_DECIDED),
+        (claimed(FOUR, Status.REJECTED, *no[:3], yes[2]), CertificateFault.NOT_DECIDED),
+        (claimed(FOUR, Status.REJECTED, *yes), CertificateFault.OTHER_OUTCOME),
         (claimed(FOUR, Status.APPROVED, *no[:3]), CertificateFault.OTHER_OUTCOME),
         (claimed(FOUR, Status.APPROVED, *yes[:3], veto), CertificateFault.OTHER_OUTCOME),
         (claimed(FOUR, Status.APPROVED, *yes[:3], yes[2]), CertificateFault.NOT_SORTED),
-        (claimed(FOUR, Status.APPROVED, *yes[:3], no[2]), CertificateFault.NOT_DECIDED),
+        (claimed(FOUR, Status.APPROVED, *yes[:3], no[2], no[3]), CertificateFault.NOT_DECIDED),
         (
             claimed(FOUR, Status.APPROVED, *yes[:2], sign(other, 2, YES)),
             CertificateFault.OTHER_STATEMENT,
@@ -213,6 +221,11 @@ def test_v5_the_largest_certificate_verifies() -> None:
 
 
 _CASTS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(Choice)), max_size=14)
+_LEANING = st.builds(  # a few say anything, then everybody the same: most of these decide
+    lambda casts, lean: casts + [(voter, lean) for voter in range(6)],
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(Choice)), max_size=4),
+    st.sampled_from([YES, NO, ABSTAIN]),
+)
 _WEIGHTS = st.lists(st.integers(1, 4), min_size=6, max_size=6)
 _THRESHOLDS = st.sampled_from([(2, 3), (1, 2), (4, 5)])
 
@@ -244,13 +257,14 @@ def after(on: Proposal, casts: list[tuple[int, Choice]]) -> QuorumCertificate | 
 
 def test_v8_yes_and_no_name_everybody_who_signed_both() -> None:
     yes = decided(proposal(4), (0, YES), (1, YES), (2, YES)).to_bytes()
-    no = decided(proposal(4), (3, NO), (2, NO)).to_bytes()
+    no = decided(proposal(4), (3, NO), (2, NO), (1, ABSTAIN)).to_bytes()
     accusation = conflict(yes, no, SCHEME, proposal(4).electors)
     assert isinstance(accusation, Accusation)
-    assert accusation.guilty == (elector(2),)
+    assert set(accusation.guilty) == {elector(1), elector(2)}
     assert accusation.outcomes == (Status.APPROVED, Status.REJECTED)
-    assert (accusation.guilty_weight, accusation.total_weight) == (1, 4)
-    assert not accusation.more_than_a_third
+    assert (accusation.guilty_weight, accusation.total_weight) == (2, 4)
+    assert accusation.more_than_a_third
+    assert accusation.guilty_vetoers == ()
     for evidence in accusation.evidence:
         evidence.check(SCHEME)
 
@@ -267,19 +281,28 @@ def test_v8_yes_and_a_quorum_of_no_prove_more_than_a_third() -> None:
 
 def test_v8_two_texts_under_one_id_and_round_name_who_signed_both() -> None:
     other = proposal(4, vetoers=(3,), question="Another text?")
-    second = decided(other, (1, YES), (2, YES), (3, YES))
+    second = decided(other, (1, YES), (2, YES), (3, NO), (0, YES))
     accusation = conflict(APPROVED.to_bytes(), second.to_bytes(), SCHEME)
     assert accusation is not None
-    assert set(accusation.guilty) == {elector(1), elector(2)}
+    assert set(accusation.guilty) == set(FOUR.electors)
+    assert accusation.more_than_a_third
 
 
-def test_v8_a_late_veto_and_an_approval_accuse_nobody() -> None:
+def test_v8_a_veto_and_an_approval_name_who_vetoed() -> None:
     veto = decided(FOUR, (3, VETO))
-    assert conflict(APPROVED.to_bytes(), veto.to_bytes(), SCHEME) is None
+    accusation = conflict(APPROVED.to_bytes(), veto.to_bytes(), SCHEME)
+    assert accusation is not None
+    assert accusation.guilty == accusation.guilty_vetoers == (elector(3, may_veto=True),)
+    assert not accusation.more_than_a_third
+
+
+def test_v8_a_late_veto_and_a_rejection_accuse_nobody() -> None:
+    veto = decided(FOUR, (3, VETO))
+    assert conflict(REJECTED.to_bytes(), veto.to_bytes(), SCHEME) is None
 
 
 def test_v8_other_rounds_and_proposals_do_not_conflict() -> None:
-    no = [(0, NO), (1, NO)]
+    no = [(0, NO), (1, NO), (2, NO)]
     for other in (proposal(4, vetoers=(3,), round=1), proposal(4, vetoers=(3,), number=2)):
         certificate = decided(other, *no)
         assert conflict(APPROVED.to_bytes(), certificate.to_bytes(), SCHEME) is None
@@ -292,7 +315,7 @@ def test_v8_an_invalid_certificate_accuses_nobody() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(_WEIGHTS, _THRESHOLDS, _CASTS, _CASTS)
+@given(_WEIGHTS, _THRESHOLDS, _LEANING, _LEANING)
 def test_v8_approved_and_rejected_always_share_a_cheat(
     weights: list[int],
     threshold: tuple[int, int],
@@ -307,6 +330,12 @@ def test_v8_approved_and_rejected_always_share_a_cheat(
     accusation = conflict(one.to_bytes(), other.to_bytes(), SCHEME)
     if {one.outcome, other.outcome} == {Status.APPROVED, Status.REJECTED}:
         assert accusation is not None
+        excess = 2 * threshold[0] - threshold[1]
+        assert threshold[1] * accusation.guilty_weight > excess * sum(weights)
+        assert accusation.more_than_a_third or threshold == (1, 2)
+    if {one.outcome, other.outcome} == {Status.APPROVED, Status.VETOED}:
+        assert accusation is not None
+        assert accusation.guilty_vetoers
     if accusation is not None:
         said: dict[int, set[Choice]] = {}
         for voter, choice in casts + others:

@@ -10,6 +10,7 @@ from ballots_lab import CLUSTER, SCHEME, identity, proposal
 from consensus.ballots.ballot import Ballot, Choice
 from consensus.ballots.box import MemoryBox
 from consensus.ballots.collector import (
+    ApprovalImpossible,
     AskVoter,
     BallotReceived,
     Collector,
@@ -163,11 +164,32 @@ def test_a_forged_ballot_accuses_nobody() -> None:
     assert effects == [Refused("peer", BallotFault.SIGNATURE)]
 
 
+def test_an_approval_that_became_impossible_is_said_once_and_decides_nothing() -> None:
+    collector = begun()
+    assert collector.step(ballot(0, Choice.REJECT), now_ms=200) == []
+    assert collector.can_pass
+    impossible = ApprovalImpossible(ON.proposal_id)
+    assert collector.step(ballot(1, Choice.ABSTAIN), now_ms=200) == [impossible]
+    assert not collector.can_pass
+    assert collector.step(ballot(1, Choice.ABSTAIN), now_ms=200) == []
+    assert collector.step(ballot(2), now_ms=200) == []
+    assert collector.status is Status.OPEN
+    assert ExpiryDue(ON.proposal_id) in collector.step(Tick(), now_ms=5_100)
+    (decided,) = collector.step(ballot(3, Choice.REJECT), now_ms=5_200)
+    assert isinstance(decided, Decided)
+    assert decided.status is Status.REJECTED
+    other = begun()
+    for voter in (0, 1):
+        other.step(ballot(voter, Choice.REJECT), now_ms=200)
+    (ended,) = other.step(ExpiryDecided(ON.proposal_id), now_ms=5_200)
+    assert ended == Decided(Status.EXPIRED, None)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_voters_that_crash_and_messages_that_get_lost_end_in_a_decision(seed: int) -> None:
     """Seven voters, a third of all messages lost, kills between any two effects."""
     draw = random.Random(seed)
-    on = proposal(7)
+    on = proposal(7, deadline_ms=3_000)
     boxes = [MemoryBox(CLUSTER, identity(i).public_key) for i in range(7)]
     votes = [draw.choice([Choice.APPROVE, Choice.APPROVE, Choice.REJECT]) for _ in range(7)]
     voters = {identity(i).peer_id: i for i in range(7)}
@@ -208,7 +230,15 @@ def test_voters_that_crash_and_messages_that_get_lost_end_in_a_decision(seed: in
         assert not any(isinstance(each, EvidenceFound) for each in effects)
         now_ms += 10
         effects += collector.step(Tick(), now_ms=now_ms)
-    expected = Status.APPROVED if votes.count(Choice.APPROVE) >= 5 else Status.REJECTED
+        if ExpiryDue(on.proposal_id) in effects:
+            assert not collector.can_pass
+            effects += collector.step(ExpiryDecided(on.proposal_id), now_ms=now_ms)
+    yes = votes.count(Choice.APPROVE)
+    assert (end.status is Status.EXPIRED) == (yes in {3, 4}), f"seed {seed}"
+    if end.status is Status.EXPIRED:
+        assert end.certificate is None
+        return
+    expected = Status.APPROVED if yes >= 5 else Status.REJECTED
     assert end.status is expected, f"seed {seed}"
     assert end.certificate is not None
     assert verify(end.certificate.to_bytes(), SCHEME, on.electors).outcome is expected

@@ -172,9 +172,10 @@ def test_v8_a_second_certificate_that_differs_names_and_keeps_who_signed_both() 
     machine = with_open()
     code(machine, commands.closed(certificate()))
     reply = machine.apply(101, 0, commands.closed(certificate(choice=NO, first=2)))
-    accused = (identity(2).peer_id,)
+    both = sorted(identity(voter).public_key for voter in (0, 2))
+    accused = tuple(SCHEME.peer_id_of(key) for key in both)
     assert reply == Reply(ReplyCode.CONFLICT, ON.proposal_id, accused=accused)
-    assert [each.voter for each in machine.evidence(ON.proposal_id)] == [identity(2).public_key]
+    assert [each.voter for each in machine.evidence(ON.proposal_id)] == both
     closed = machine.get(ON.proposal_id)
     assert closed is not None
     assert closed.status is Status.APPROVED

@@ -38,14 +38,19 @@ def test_v1_every_count_of_one_to_nine_equal_electors(electors: int) -> None:
         status = counted(on, *[YES] * yes).status
         assert status is (Status.APPROVED if yes >= quorum else Status.OPEN)
         rest = counted(on, *[NO] * yes).status
-        assert rest is (Status.REJECTED if electors - yes < quorum else Status.OPEN)
+        assert rest is (Status.REJECTED if yes >= quorum else Status.OPEN)
+        mixed = counted(on, *[ABSTAIN] * (yes // 2), *[NO] * (yes - yes // 2))
+        assert mixed.status is rest
+        assert mixed.can_pass is (electors - yes >= quorum)
 
 
 def test_v2_absent_and_abstaining_are_not_yes() -> None:
     on = proposal(4)
     assert counted(on, YES, YES).status is Status.OPEN
     assert counted(on, YES, YES, ABSTAIN).status is Status.OPEN
-    assert counted(on, YES, YES, ABSTAIN, ABSTAIN).status is Status.REJECTED
+    assert counted(on, YES, YES, ABSTAIN, ABSTAIN).status is Status.OPEN
+    assert not counted(on, YES, YES, ABSTAIN, ABSTAIN).can_pass
+    assert counted(on, YES, NO, ABSTAIN, ABSTAIN).status is Status.REJECTED
     assert counted(on, YES, YES, ABSTAIN, YES).status is Status.APPROVED
 
 
@@ -86,9 +91,15 @@ def test_v4_a_second_ballot_makes_the_weight_count_for_nothing() -> None:
 def test_v4_an_equivocator_can_make_a_proposal_impossible() -> None:
     on = proposal(4)
     tally = counted(on, YES, NO)
+    assert tally.can_pass
     tally.add(cast(on, 0, NO))
+    assert tally.status is Status.OPEN  # its lost weight is no no
+    assert not tally.can_pass
+    tally.add(cast(on, 2, NO))
+    assert tally.status is Status.OPEN
+    tally.add(cast(on, 3, NO))
     assert tally.status is Status.REJECTED
-    assert len(tally.deciding) == 3  # both of the equivocator, so that others count the same
+    assert len(tally.deciding) == 5  # both of the equivocator, so that others count the same
 
 
 def test_v4_a_decision_stands_when_a_voter_is_caught_later() -> None:
@@ -111,8 +122,38 @@ def test_a_veto_decides_at_once_and_only_before_the_decision() -> None:
     tally.add(cast(on, 3, VETO))
     assert tally.status is Status.VETOED
     tally = counted(on, YES, YES, YES)
+    assert tally.status is Status.OPEN  # the elector that may veto has not spoken
+    assert tally.can_pass
+    tally.add(cast(on, 3, VETO))
+    assert tally.status is Status.VETOED
+    assert not tally.can_pass
+    tally = counted(on, NO, NO, NO)
     assert tally.add(cast(on, 3, VETO)) == (Added.LATE, None)
+    assert tally.status is Status.REJECTED
+
+
+@pytest.mark.parametrize("choice", [YES, NO, ABSTAIN])
+def test_an_approval_waits_for_every_right_of_veto(choice: Choice) -> None:
+    on = proposal(7, vetoers=(5, 6))
+    tally = counted(on, YES, YES, YES, YES, YES, choice)
+    assert tally.status is Status.OPEN
+    tally.add(cast(on, 6, NO))
     assert tally.status is Status.APPROVED
+    assert {each.voter for each in tally.deciding} >= {identity(n).public_key for n in (5, 6)}
+    assert tally.can_pass
+
+
+def test_an_elector_that_may_veto_and_voted_twice_is_never_counted() -> None:
+    on = proposal(7, vetoers=(6,))
+    tally = Tally(on)
+    tally.add(cast(on, 6, YES, "one"))
+    assert tally.can_pass
+    tally.add(cast(on, 6, YES, "other"))
+    assert not tally.can_pass
+    for voter in range(6):
+        tally.add(cast(on, voter, YES))
+    assert tally.status is Status.OPEN
+    assert tally.expire() is Status.EXPIRED
 
 
 def test_a_veto_and_something_else_is_no_veto() -> None:
@@ -138,8 +179,10 @@ def test_yes_and_no_never_both_pass_for_any_votes_of_four() -> None:
     on = proposal(4)
     for choices in product((YES, NO, ABSTAIN), repeat=4):
         tally = counted(on, *choices)
-        assert tally.status in {Status.APPROVED, Status.REJECTED}  # all have spoken
-        assert (tally.status is Status.APPROVED) == (choices.count(YES) >= 3)
+        yes = choices.count(YES)
+        assert (tally.status is Status.APPROVED) == (yes >= 3)
+        assert (tally.status is Status.REJECTED) == (yes <= 1)
+        assert tally.can_pass == (yes >= 3)
 
 
 _CASTS = st.lists(
@@ -154,11 +197,17 @@ _CASTS = st.lists(
     st.sampled_from([(2, 3), (1, 2), (3, 4), (9, 10)]),
     _CASTS,
     st.integers(0, 25),
+    st.sets(st.integers(0, 6)),
 )
 def test_the_tally_is_what_a_recomputation_from_all_ballots_says(
-    weights: list[int], threshold: tuple[int, int], casts: list[Any], expire_at: int
+    weights: list[int],
+    threshold: tuple[int, int],
+    casts: list[Any],
+    expire_at: int,
+    vetoers: set[int],
 ) -> None:
-    on = proposal(weights=weights, threshold=threshold, vetoers=range(7))
+    on = proposal(weights=weights, threshold=threshold, vetoers=sorted(vetoers))
+    casts = [each for each in casts if each[1] is not VETO or each[0] in vetoers]
     tally, so_far = Tally(on), []
     expected = Status.OPEN
     for number, (voter, choice, reason) in enumerate(casts):
@@ -168,7 +217,7 @@ def test_the_tally_is_what_a_recomputation_from_all_ballots_says(
         tally.add(cast(on, voter, choice, reason))
         so_far.append((voter, choice, reason))
         if expected is Status.OPEN:
-            expected = recomputed(weights, threshold, so_far)
+            expected = recomputed(weights, threshold, so_far, vetoers)
         assert tally.status is expected
         assert {e.voter for e in tally.evidence} == {identity(v).public_key for v in liars(so_far)}
         tally.check_invariants()
@@ -181,17 +230,19 @@ def liars(casts: list[Any]) -> set[int]:
     return {voter for voter, things in said.items() if len(things) > 1}
 
 
-def recomputed(weights: list[int], threshold: tuple[int, int], casts: list[Any]) -> Status:
+def recomputed(
+    weights: list[int], threshold: tuple[int, int], casts: list[Any], vetoers: set[int]
+) -> Status:
     caught = liars(casts)
     voice = {voter: choice for voter, choice, _ in casts if voter not in caught}
     needed = Fraction(*threshold) * sum(weights)
     yes = sum(weights[v] for v, choice in voice.items() if choice is YES)
-    could = yes + sum(w for v, w in enumerate(weights) if v not in voice and v not in caught)
+    no = sum(weights[v] for v, choice in voice.items() if choice in {NO, ABSTAIN})
     if VETO in voice.values():
         return Status.VETOED
-    if yes > needed:
+    if yes > needed and voice.keys() >= vetoers:
         return Status.APPROVED
-    return Status.OPEN if could > needed else Status.REJECTED
+    return Status.REJECTED if no > needed else Status.OPEN
 
 
 @settings(max_examples=60, deadline=None)
