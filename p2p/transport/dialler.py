@@ -99,12 +99,13 @@ class Dialler:
         self._endpoints = endpoints
         self._next = self._failures = self._refusals = 0
 
-    def start(self) -> None:
-        """Dial until stopped. Harmless when it is at it already."""
+    def start(self, after_s: float = 0.0) -> None:
+        """Dial until stopped, `after_s` from now at the earliest. Harmless when it is at it
+        already."""
         if not self.active:
             self.active = True
             self._refusals = 0
-            self._schedule(self._pause_s() if self._failures else 0.0)
+            self._schedule(max(after_s, self._pause_s() if self._failures else 0.0))
 
     def stop(self, linger_ms: int = 0) -> None:
         self.active = False

@@ -3,6 +3,8 @@
 One connection is used in both directions: a route that the peer opened serves as well as one that
 we dialled, whichever was there first, until it ends. When there is none, the first envelope opens
 a window of `connect_timeout_ms` in which we dial; at its end what waits is given up and reported.
+On the control lane both sides speak at once when they have met. There the holder of the greater key
+dials a moment later, or a third of all pairs would keep two connections where one does.
 
 States, by what there is: a path (up); no path but a window (dialling); neither (idle).
 
@@ -29,6 +31,8 @@ from p2p.transport.outbox import FULL, REFUSED, TOO_LARGE, Outbox
 from p2p.transport.parts import read_body, skip_rest
 from p2p.transport.reading import Room, SocketReader
 
+_YIELD_S = 0.1  # longer than a handshake on a busy machine, shorter than between two heartbeats
+
 Path = Dial | Route
 
 
@@ -51,6 +55,8 @@ class Outlet:
         self._loop = exchange.loop
         self._limit_bytes = settings.frame_limit_bytes
         self._window_s = settings.connect_timeout_ms / 1000
+        self._own_key = exchange.sockets.public_key
+        self._yield_s = 0.0
         self._counters = counters
         self._flow = counters.of(lane)
         self._mine = FlowCounters()
@@ -133,6 +139,8 @@ class Outlet:
             self._dialler.stop()
             if self._path is not None:
                 self._lose(self._path, "it came back under a new key")
+        yields = self.lane is Lane.CONTROL and self._own_key > server_key
+        self._yield_s = min(_YIELD_S, self._window_s / 8) if yields else 0.0
         dial = self._dialler.dial
         self._dialler.target(server_key, endpoints)
         if dial is not None and dial.closed and self._path is dial:
@@ -244,7 +252,7 @@ class Outlet:
             self._open_window()
 
     def _open_window(self) -> None:
-        self._dialler.start()
+        self._dialler.start(self._yield_s)
         if self._window is None:
             self._window = self._loop.call_later(self._window_s, self._give_up)
 

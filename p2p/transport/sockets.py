@@ -58,6 +58,11 @@ class Sockets:
         with gentle_bulk_thread():
             self.context.socket(zmq.PAIR).close()  # the first socket starts the threads
 
+    @property
+    def public_key(self) -> bytes:
+        """Ours, by which others know us."""
+        return self._key.public
+
     def listener(self, kind: int, *, bulk: bool = False) -> zmq.Socket[bytes]:
         """A ROUTER or XPUB that only keys on the allow-list get into. Not yet bound."""
         assert kind in (zmq.ROUTER, zmq.XPUB)

@@ -368,6 +368,34 @@ def test_a_pair_that_dials_at_the_same_time_hears_everything() -> None:
     run(main)
 
 
+def test_two_that_speak_at_once_on_the_control_lane_keep_one_connection() -> None:
+    async def main() -> None:
+        for _ in range(5):
+            async with nodes("ada", "bob") as (ada, bob):
+                ada.send(bob, b"a", Lane.CONTROL)
+                bob.send(ada, b"b", Lane.CONTROL)
+                await eventually(lambda: bob.received(Lane.CONTROL) == b"a")
+                await eventually(lambda: ada.received(Lane.CONTROL) == b"b")
+                await asyncio.sleep(0.15)  # whoever waited would have dialled by now
+                assert ada.count("dials") + bob.count("dials") == 1
+                assert ada.states(Lane.CONTROL) == bob.states(Lane.CONTROL) == [LinkState.UP]
+
+    run(main)
+
+
+def test_each_of_two_reaches_the_other_on_the_control_lane_when_only_it_speaks() -> None:
+    async def main() -> None:
+        for one, other in ((0, 1), (1, 0)):
+            async with nodes("ada", "bob") as pair:
+                greater_last = sorted(pair, key=lambda node: node.key.public)
+                speaker, listener = greater_last[one], greater_last[other]
+                speaker.send(listener, b"hello", Lane.CONTROL)
+                await eventually(lambda: listener.received(Lane.CONTROL) == b"hello")  # noqa: B023
+                assert (speaker.count("dials"), listener.count("dials")) == (1, 0)
+
+    run(main)
+
+
 def test_a_port_in_use_is_named() -> None:
     async def main() -> None:
         async with nodes("ada") as (ada,):
