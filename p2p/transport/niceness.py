@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 NICE = 19
+LOOKS, LOOK_AGAIN_S = 20, 0.001
 _BULK_NAME = "ZMQbg/IO/1"
 _TASKS = Path("/proc/self/task")
 
@@ -32,11 +34,21 @@ def gentle_bulk_thread() -> Iterator[None]:
     yield
     for thread in _threads() - before:
         with contextlib.suppress(OSError):
-            name = (_TASKS / str(thread) / "comm").read_text().strip()
-            if name == _BULK_NAME:
+            if _name_of(thread) == _BULK_NAME:
                 own = os.getpriority(os.PRIO_PROCESS, thread)
                 os.setpriority(os.PRIO_PROCESS, thread, min(own + NICE, 19))
                 os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _name_of(thread: int) -> str:
+    """A thread of libzmq gives itself its name a moment after it was started."""
+    name = ""
+    for _ in range(LOOKS):
+        name = (_TASKS / str(thread) / "comm").read_text().strip()
+        if name.startswith("ZMQ"):
+            break
+        time.sleep(LOOK_AGAIN_S)
+    return name
 
 
 def _threads() -> set[int]:
