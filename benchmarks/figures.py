@@ -105,9 +105,11 @@ def median_of(
     """Return the figure that several runs of the same measurement make.
 
     Args:
-        against: contenders whose runs alternated with these.
+        against: contenders whose runs alternated with these; one that did nothing in most of
+            its rounds is left out.
     """
-    beside = tuple(_beside(runs, other, more_is_better) for other in against if other.runs)
+    comparable = (other for other in against if other.runs and statistics.median(other.runs) > 0)
+    beside = tuple(_beside(runs, other, more_is_better) for other in comparable)
     return Figure(
         name,
         statistics.median(runs),
@@ -122,7 +124,8 @@ def median_of(
 
 def _beside(runs: Sequence[float], other: Against, more_is_better: bool) -> Beside:
     measured = statistics.median(other.runs)
-    if len(runs) == len(other.runs):  # rounds: a machine that changes its pace changes both
+    # Rounds: a machine that changes its pace changes both. A contender may stand still in one.
+    if len(runs) == len(other.runs) and min(other.runs) > 0:
         ratio = statistics.median(a / b for a, b in zip(runs, other.runs, strict=True))
     else:
         ratio = statistics.median(runs) / measured
