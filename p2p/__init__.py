@@ -47,7 +47,8 @@ from p2p.errors import (
 from p2p.lan import LanSettings, LanWorld
 from p2p.links import MAX_BODY_BYTES, Lane
 from p2p.membership import Member, MembershipSettings, MemberState
-from p2p.peer import Papers, Peer
+from p2p.own_papers import Papers
+from p2p.peer import Peer
 from p2p.presence import AdvertSeen, HeartbeatSeen, LinkBroken, MemberChange, PresenceEvent
 from p2p.pubsub import (
     BadTopic,

@@ -13,24 +13,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Self
 
-from keys import (
-    Chain,
-    Identity,
-    Issuer,
-    PeerId,
-    Permission,
-    Principal,
-    TransportRecord,
-    Trust,
-    verify,
-)
-from p2p.admission import Admitted, Credentials, Session
+from keys import Chain, PeerId, Permission, Principal
+from p2p.admission import Admitted, Session
 from p2p.gathering import Gathering
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
+from p2p.own_papers import SEQUENCES_PER_START, OwnPapers, Papers
 from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Topics
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
@@ -40,29 +30,8 @@ from p2p.world import World
 
 log = logging.getLogger("conclave.p2p")
 
-RECORD_EVERY_MS = 8 * 3_600_000
 CHECK_PAPERS_EVERY_S = 30.0
-# A start owns this many sequence numbers for its records, beginning with its incarnation, so the
-# incarnation can be read off any of them.
-SEQUENCES_PER_START = 1 << 20
 MAX_STRIKES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Papers:
-    """What makes a process a member.
-
-    Attributes:
-        incarnation: a number of the keystore, for this start; the following 2^20 - 1 are ours too.
-        issuer: redeems tickets at our door, where this node has an issuer's key.
-    """
-
-    identity: Identity
-    chain: Chain
-    trust: Trust
-    name: str
-    incarnation: int
-    issuer: Issuer | None = None
 
 
 class Peer:
@@ -75,10 +44,9 @@ class Peer:
     def __init__(
         self, papers: Papers, world: World, settings: MembershipSettings | None = None
     ) -> None:
-        self._papers = papers
         self._world = world
         self._clock = world.clock
-        self.principal = verify(papers.chain, papers.trust, world.clock.wall_ms())
+        self._own = OwnPapers(papers, world.clock, world.hosts)
         self.peer_id: PeerId = papers.identity.peer_id
         self.name = papers.name
         self._key = world.new_key()
@@ -86,20 +54,10 @@ class Peer:
         self._transport.receive_with(
             self._on_frame, self._on_link, self._on_publication, self._on_fatal
         )
-        self.incarnation = -(-papers.incarnation // SEQUENCES_PER_START) * SEQUENCES_PER_START
-        self._record: TransportRecord | None = None
-        self._record_made_ms = 0
-        credentials = Credentials(
-            papers.identity,
-            papers.chain,
-            papers.trust,
-            papers.name,
-            self._current_record,
-            world.clock.wall_ms,
-        )
+        self.incarnation = self._own.incarnation
         self._gathering = Gathering(
             world,
-            credentials,
+            self._own.credentials,
             self._transport,
             self._on_admitted,
             self._on_dial_failed,
@@ -164,7 +122,7 @@ class Peer:
         self.ports = dict(await self._transport.start())
         try:
             self.ports["door"] = await self._gathering.open_door()
-            self._make_record(self.incarnation)
+            self._own.make_record(self._key.public, self.ports)
             self._check_papers()
             log.info("this node listens", extra={f"{k}_port": v for k, v in self.ports.items()})
             await self._gathering.open_lan()
@@ -279,32 +237,36 @@ class Peer:
 
     # -- our own papers ------------------------------------------------------------------------
 
-    def _current_record(self) -> TransportRecord:
-        assert self._record is not None, "the door opened before the record was made"
-        return self._record
+    @property
+    def principal(self) -> Principal:
+        """Ourselves as others see us."""
+        return self._own.principal
 
-    def _make_record(self, sequence: int) -> None:
-        """Sign where we are now, and under which key."""
-        self._record_made_ms = self._clock.now_ms()
-        self._record = TransportRecord.make(
-            self._papers.identity,
-            self._papers.chain,
-            sequence=sequence,
-            curve_public=self._key.public,
-            hosts=self._world.hosts(),
-            ports=self.ports,
-            now_ms=self._clock.wall_ms(),
-        )
+    def adopt_chain(self, chain: Chain) -> None:
+        """Show these certificates from now on, and tell everybody. Write them down before.
+
+        Raises:
+            CertificateRefused: others would refuse us with them.
+            MisuseError: they are another peer's.
+        """
+        principal = self._own.adopt_chain(chain)
+        self._exchange.become(principal)
+        self._streams.become(principal)
+        self._topics.become(principal)
+        self._show_papers()
+
+    def _show_papers(self) -> None:
+        for peer_id in self._presence.present():
+            self._gathering.knock(peer_id)  # introductions carry the new papers
 
     def _check_papers(self) -> None:
         """Renew our own record in time; end the sessions whose papers are over."""
         self._papers_check = asyncio.get_running_loop().call_later(
             CHECK_PAPERS_EVERY_S, self._check_papers
         )
-        if self._clock.now_ms() - self._record_made_ms >= RECORD_EVERY_MS:
-            self._make_record(self._current_record().sequence + 1)
-            for peer_id in self._presence.present():
-                self._gathering.knock(peer_id)  # introductions carry the new record
+        if self._own.is_record_old:
+            self._own.make_record()
+            self._show_papers()
         self._gathering.save_good()
         for peer_id in self._gathering.expired():
             self._expel(peer_id, "its papers have expired")

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from agents.cli.numbers import count, index, minutes, port, seconds
-from agents.cli.words import EXIT_USAGE, Parser
+from agents.cli.trust_words import add_trust_commands
+from agents.cli.words import EXIT_USAGE, Parser, add_command
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
@@ -35,24 +36,15 @@ def parser() -> argparse.ArgumentParser:
     _store(commands)
     _raft(commands)
     _deciding(commands)
+    add_trust_commands(commands)
     _demo(commands)
     return top
 
 
-def _add(
-    commands: argparse._SubParsersAction[Parser],
-    name: str,
-    module: str,
-    text: str,
-) -> Parser:
-    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    command.set_defaults(module=f"agents.cli.{module}")
-    command.add_argument("--home", help="the node's directory (CONCLAVE_HOME, ~/.conclave)")
-    return command
-
-
 def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
-    init = _add(commands, "init", "init", "make a network, with this node as its first member")
+    init = add_command(
+        commands, "init", "init", "make a network, with this node as its first member"
+    )
     init.add_argument("network", help="its name, such as lab")
     init.add_argument("--name", help="this node's name (default: the host's name)")
     init.add_argument(
@@ -63,7 +55,9 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
         help="how many nodes to wait for before they elect a leader (default: 3)",
     )
     init.add_argument("--json", action="store_true", help="print one JSON object")
-    invite = _add(commands, "invite", "invite", "print a ticket with which one node may join")
+    invite = add_command(
+        commands, "invite", "invite", "print a ticket with which one node may join"
+    )
     invite.add_argument("--minutes", type=minutes, default=15, help="how long it is valid")
     invite.add_argument(
         "--address",
@@ -72,7 +66,7 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
         help="where the newcomer finds this node's door (default: all usable addresses)",
     )
     invite.add_argument("--json", action="store_true", help="print one JSON object")
-    join = _add(commands, "join", "join", "join the network that a ticket is of")
+    join = add_command(commands, "join", "join", "join the network that a ticket is of")
     join.add_argument(
         "ticket", help="the line that `conclave invite` printed; - reads it from stdin"
     )
@@ -85,7 +79,7 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
         help="how long to wait for the inviting node",
     )
     join.add_argument("--json", action="store_true", help="print one JSON object")
-    up = _add(commands, "up", "up", "bring up a node with agents, until Ctrl-C")
+    up = add_command(commands, "up", "up", "bring up a node with agents, until Ctrl-C")
     up.add_argument(
         "agents", nargs="*", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not"
     )
@@ -112,34 +106,38 @@ def _looking(commands: argparse._SubParsersAction[Parser]) -> None:
         ("peers", "the peers that this node knows"),
         ("agents", "the agents of all living peers and what they offer"),
     ):
-        _add(commands, name, "show", text).add_argument(
+        add_command(commands, name, "show", text).add_argument(
             "--json", action="store_true", help="print JSON"
         )
-    tasks = _add(commands, "tasks", "show", "the tasks in the ledger")
+    tasks = add_command(commands, "tasks", "show", "the tasks in the ledger")
     tasks.add_argument("--json", action="store_true", help="print JSON")
     tasks.add_argument(
         "--state", choices=("pending", "assigned", "done", "failed", "parked", "cancelled")
     )
     tasks.add_argument("--job", help="only those of this job")
     tasks.add_argument("--limit", type=count, default=20, help="how many at most (default: 20)")
-    top = _add(commands, "top", "top", "what this node does: peers, calls, topics, streams, live")
+    top = add_command(
+        commands, "top", "top", "what this node does: peers, calls, topics, streams, live"
+    )
     top.add_argument("--once", action="store_true", help="print it once, plainly")
     top.add_argument(
         "--interval", type=seconds, default=1, metavar="S", help="seconds between two looks"
     )
     top.add_argument("--json", action="store_true", help="print one JSON object")
-    bench = _add(commands, "bench", "bench", "how fast the way to another node is; loads both")
+    bench = add_command(
+        commands, "bench", "bench", "how fast the way to another node is; loads both"
+    )
     bench.add_argument("peer", nargs="?", help="its name or id (default: the first by name)")
     bench.add_argument(
         "--seconds", type=seconds, default=2, metavar="S", help="for each of five (default: 2)"
     )
     bench.add_argument("--json", action="store_true", help="print one JSON object last")
-    doctor = _add(commands, "doctor", "doctor", "what is wrong, in words, and what to do")
+    doctor = add_command(commands, "doctor", "doctor", "what is wrong, in words, and what to do")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _working(commands: argparse._SubParsersAction[Parser]) -> None:
-    call = _add(commands, "call", "work", "ask whoever offers a capability")
+    call = add_command(commands, "call", "work", "ask whoever offers a capability")
     call.add_argument("capability", help="such as math.add")
     call.add_argument(
         "arguments", nargs="*", help="JSON values, or plain words; NAME=VALUE by name"
@@ -154,7 +152,7 @@ def _working(commands: argparse._SubParsersAction[Parser]) -> None:
     call.add_argument(
         "--json", action="store_true", help="print the answer as JSON; a stream's, a line each"
     )
-    submit = _add(commands, "submit", "work", "put a task into the ledger")
+    submit = add_command(commands, "submit", "work", "put a task into the ledger")
     submit.add_argument("skill", help="such as survey.file")
     submit.add_argument("payload", nargs="?", help="a JSON value, or a plain word")
     submit.add_argument("--key", help="the same skill and key again is the same task")
@@ -166,16 +164,16 @@ def _working(commands: argparse._SubParsersAction[Parser]) -> None:
         ("cancel", "cancel a task that has not ended"),
         ("retry", "give a parked task its attempts back"),
     ):
-        command = _add(commands, name, "work", text)
+        command = add_command(commands, name, "work", text)
         command.add_argument("task", help="the task's id, or the start of it")
         command.add_argument("--json", action="store_true", help="print one JSON object")
-    run = _add(commands, "run", "run", "run the job of a file; its own options follow")
+    run = add_command(commands, "run", "run", "run the job of a file; its own options follow")
     run.add_argument("agent", metavar="AGENT", help="MODULE or FILE, with :OBJECT or not")
     run.add_argument("--json", action="store_true", help="print one JSON object last")
 
 
 def _messaging(commands: argparse._SubParsersAction[Parser]) -> None:
-    pub = _add(commands, "pub", "messaging", "publish a value on a topic")
+    pub = add_command(commands, "pub", "messaging", "publish a value on a topic")
     pub.add_argument("topic", help="such as news/today")
     pub.add_argument("value", help="a JSON value, or a plain word; - publishes each line of stdin")
     pub.add_argument("--count", type=count, metavar="N", help="so often; with -, so many lines")
@@ -195,7 +193,9 @@ def _messaging(commands: argparse._SubParsersAction[Parser]) -> None:
         "--only-peer", action="append", metavar="PEER", help="only for this one; may be repeated"
     )
     pub.add_argument("--json", action="store_true", help="print one JSON object")
-    tail = _add(commands, "tail", "messaging", "print what is published on a topic, until Ctrl-C")
+    tail = add_command(
+        commands, "tail", "messaging", "print what is published on a topic, until Ctrl-C"
+    )
     tail.add_argument("topic", help="such as news/today, or news/ for everything below it")
     tail.add_argument(
         "--replay", type=count, default=0, metavar="N", help="begin with so many that were before"
@@ -205,7 +205,7 @@ def _messaging(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _store(commands: argparse._SubParsersAction[Parser]) -> None:
-    kv = _add(commands, "kv", "kv", "keys of the replicated store")
+    kv = add_command(commands, "kv", "kv", "keys of the replicated store")
     verbs = kv.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
 
     def verb(name: str, text: str, key: str = "such as config/model") -> argparse.ArgumentParser:
@@ -243,7 +243,9 @@ def _store(commands: argparse._SubParsersAction[Parser]) -> None:
     watch.add_argument("--since", type=index, metavar="N", help="go on behind this `resume`")
     watch.add_argument("--listing", action="store_true", help="begin with what is there")
     watch.add_argument("--count", type=count, metavar="N", help="end after so many changes")
-    lock = _add(commands, "lock", "lock", "run a command while holding a lock of the network")
+    lock = add_command(
+        commands, "lock", "lock", "run a command while holding a lock of the network"
+    )
     lock.add_argument("name", help="such as printer")
     lock.add_argument("words", nargs="+", metavar="COMMAND", help="after --")
     lock.add_argument("--lease", type=seconds, default=10, metavar="S", help="(default: 10)")
@@ -254,7 +256,7 @@ def _store(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _raft(commands: argparse._SubParsersAction[Parser]) -> None:
-    raft = _add(commands, "raft", "raft", "the log, its members, backups and disasters")
+    raft = add_command(commands, "raft", "raft", "the log, its members, backups and disasters")
     verbs = raft.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
 
     def verb(name: str, text: str, *, peer: str | None = None) -> argparse.ArgumentParser:
@@ -286,7 +288,7 @@ def _raft(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _deciding(commands: argparse._SubParsersAction[Parser]) -> None:
-    decide = _add(commands, "decide", "deciding", "put a question to the voters and wait")
+    decide = add_command(commands, "decide", "deciding", "put a question to the voters and wait")
     decide.add_argument("question", help="what they approve or reject")
     decide.add_argument("--subject", metavar="FILE|TEXT", help="what it is about; votes sign it")
     decide.add_argument("--kind", default="", help="which agents' judges answer it; else people")
@@ -300,12 +302,12 @@ def _deciding(commands: argparse._SubParsersAction[Parser]) -> None:
     decide.add_argument("--deadline", type=seconds, default=30, metavar="S", help="default: 30")
     decide.add_argument("--key", help="asked again with the same key it is the same decision")
     decide.add_argument("--save", metavar="FILE", help="for the certificate; .json makes it text")
-    vote = _add(commands, "vote", "deciding", "list open questions, or vote on one")
+    vote = add_command(commands, "vote", "deciding", "list open questions, or vote on one")
     vote.add_argument("id", nargs="?", help="of the decision, or its start")
     vote.add_argument("choice", nargs="?", choices=("approve", "reject", "abstain", "veto"))
     vote.add_argument("--reason", default="", help="which everybody can read")
     vote.add_argument("--all", action="store_true", help="list those that have ended too")
-    check = _add(commands, "verify-certificate", "deciding", "check a certificate, offline")
+    check = add_command(commands, "verify-certificate", "deciding", "check a certificate, offline")
     check.add_argument("file", help="as `conclave decide --save` wrote it")
     check.add_argument("--roster", metavar="HOME", help="its voters must be those of this network")
     for command in (decide, vote, check):
@@ -313,7 +315,7 @@ def _deciding(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _demo(commands: argparse._SubParsersAction[Parser]) -> None:
-    demo = _add(
+    demo = add_command(
         commands, "demo", "demo", "five agent processes survey a source tree; two are killed"
     )
     demo.add_argument("--path", help="the tree (default: this Python's standard library)")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from keys import Chain, Identity, PeerId, TransportRecord, Trust
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credentials:
-    """Our side of every handshake.
+    """Our side of every handshake. Whoever owns it may replace `chain` and `trust` at any time.
 
     `record` gives the transport record that is current now; it may be a new one at each call, with
     a higher sequence number. `now_ms` is the wall clock, in Unix milliseconds.

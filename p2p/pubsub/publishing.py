@@ -69,6 +69,10 @@ class Publishing:
         )
         self.pacing = Pacing(transport, self.flush, is_own_reader_full, counts)
 
+    def become(self, own: Principal) -> None:
+        """Our own papers have changed."""
+        self._own = own
+
     def publish(self, topic: str, payload: bytes, *, only: Only | None = None) -> int:
         """Send to all subscribers, this peer's own among them, and return the sequence number.
 

@@ -81,6 +81,11 @@ class Topics:
         exchange.serve_notice(HEADS, self._on_heads, Permission.PUBLISH)
         exchange.serve_notice(RESTRICTED, self._on_restricted, Permission.PUBLISH)
 
+    def become(self, own: Principal) -> None:
+        """Our own papers have changed."""
+        self._own = own
+        self._publishing.become(own)
+
     def subscribe(
         self,
         topic: str,

@@ -95,6 +95,11 @@ class Exchange:
             for lane, alarm in self._alarms.items()
         }
 
+    def become(self, own: Principal) -> None:
+        """Our own papers have changed."""
+        self._own = own
+        self._own_mask = int(own.permissions)
+
     @property
     def counts(self) -> Counter[str]:
         return self._dispatcher.counts

@@ -90,6 +90,10 @@ class Streams:
         self._carrier = Carrier(own.peer_id, transport, clock, self.on_envelopes, self.counts)
         self._calls = StreamCalls(label, self._pump, self._carrier.pump_soon, self._abort)
 
+    def become(self, own: Principal) -> None:
+        """Our own papers have changed."""
+        self._own = own
+
     def serve(
         self, method: str, handler: StreamHandler, permission: Permission, limit: int = 256
     ) -> None:

@@ -37,6 +37,12 @@ class Authority:
         chain = Chain((leaf, self._middle, self._top))
         return Papers(own, chain, Trust(network_id_of(self._root.public_key)), name, incarnation)
 
+    def renewed(self, papers: Chain, roles: Role, wall_ms: int) -> Chain:
+        """Return a chain with a new certificate for the same key."""
+        leaf = papers.leaf
+        again = make_peer(self._issuer, self._middle, leaf.public_key, leaf.name, roles, wall_ms)
+        return Chain((again, self._middle, self._top))
+
 
 class Lab:
     """A network in memory and the peers on it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 
 import pytest
 from peer_lab import Lab, in_lab, until
@@ -13,6 +12,7 @@ from p2p import (
     BadTopic,
     MisuseError,
     NotEnoughSubscribers,
+    Papers,
     PayloadTooLarge,
     Peer,
     PermissionDenied,
@@ -163,7 +163,9 @@ def test_a_publisher_that_was_started_again_is_a_new_beginning_and_no_gap() -> N
             a.publish("news", b"%d" % n)
         await until(lambda: len(got) == 5)
         await a.__aexit__(None, None, None)
-        papers = dataclasses.replace(a._papers, incarnation=a._papers.incarnation + (1 << 21))
+        own = a._own.credentials
+        later = a.incarnation + (1 << 21)
+        papers = Papers(own.identity, own.chain, own.trust, own.name, later)
         again = lab.peer("a", papers=papers)
         await again.__aenter__()
         again.publish("news", b"anew")  # before anybody hears it

@@ -1,0 +1,148 @@
+"""Our own papers while we run: certificate, trust, and the transport record that says where we are.
+
+All three may change without a restart: a certificate is renewed, trust learns of a revocation,
+a record is made anew when it grows old or when what it says changes. Whoever shows or checks
+papers asks here each time, so that no conversation mixes the old with the new.
+
+What this module does not know: who hands out certificates, how news spreads, sockets, disks: what
+must outlast us is written down before it is adopted here.
+
+Invariant: the record names the certificate that is shown with it, and its sequence only grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from keys import (
+    Chain,
+    Identity,
+    Issuer,
+    PeerId,
+    Principal,
+    TransportRecord,
+    Trust,
+    verify,
+)
+from p2p.admission import Credentials
+from p2p.clock import Clock
+from p2p.errors import MisuseError
+
+RECORD_EVERY_MS = 8 * 3_600_000
+# A start owns this many sequence numbers for its records, beginning with its incarnation, so the
+# incarnation can be read off any of them.
+SEQUENCES_PER_START = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """What makes a process a member.
+
+    Attributes:
+        incarnation: a number of the keystore, for this start; the following 2^20 - 1 are ours too.
+        issuer: redeems tickets at our door, where this node has an issuer's key.
+    """
+
+    identity: Identity
+    chain: Chain
+    trust: Trust
+    name: str
+    incarnation: int
+    issuer: Issuer | None = None
+
+
+class OwnPapers:
+    """Ours, as they are now.
+
+    Args:
+        hosts: the addresses to tell others, best first.
+
+    Raises:
+        CertificateRefused: others would refuse us.
+    """
+
+    def __init__(self, papers: Papers, clock: Clock, hosts: Callable[[], Sequence[str]]) -> None:
+        self._clock = clock
+        self._hosts = hosts
+        self.principal: Principal = verify(papers.chain, papers.trust, clock.wall_ms())
+        self.incarnation = -(-papers.incarnation // SEQUENCES_PER_START) * SEQUENCES_PER_START
+        self._record: TransportRecord | None = None
+        self._made_ms = 0
+        self.credentials = Credentials(
+            papers.identity, papers.chain, papers.trust, papers.name, self.record, clock.wall_ms
+        )
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self.credentials.peer_id
+
+    @property
+    def chain(self) -> Chain:
+        return self.credentials.chain
+
+    @property
+    def trust(self) -> Trust:
+        return self.credentials.trust
+
+    def record(self) -> TransportRecord:
+        """Return the record that is current."""
+        assert self._record is not None, "the door opened before the record was made"
+        return self._record
+
+    @property
+    def is_record_old(self) -> bool:
+        """Whether it is time for a new one, long before the old one ends."""
+        return self._clock.now_ms() - self._made_ms >= RECORD_EVERY_MS
+
+    def make_record(
+        self, curve_public: bytes | None = None, ports: Mapping[str, int] | None = None
+    ) -> TransportRecord:
+        """Sign where we are now, and under which key; what is not given stays as it was.
+
+        Raises:
+            InvalidValue: a field is out of its bounds.
+        """
+        before = self._record
+        if before is not None:
+            curve_public = curve_public or before.curve_public
+            ports = ports or before.ports
+        assert curve_public is not None, "the first record needs a key"
+        assert ports is not None, "the first record needs ports"
+        self._made_ms = self._clock.now_ms()
+        self._record = TransportRecord.make(
+            self.credentials.identity,
+            self.chain,
+            sequence=self.incarnation if before is None else before.sequence + 1,
+            curve_public=curve_public,
+            hosts=self._hosts(),
+            ports=ports,
+            now_ms=self._clock.wall_ms(),
+        )
+        return self._record
+
+    def adopt_chain(self, chain: Chain) -> Principal:
+        """Show these certificates from now on, and make the record that names them.
+
+        Raises:
+            CertificateRefused: others would refuse us with them.
+            MisuseError: they are another peer's.
+        """
+        principal = verify(chain, self.trust, self._clock.wall_ms())
+        if principal.peer_id != self.peer_id:
+            raise MisuseError(f"these certificates are of {principal.peer_id}, not ours")
+        self.principal = principal
+        self.credentials.chain = chain
+        if self._record is not None:
+            self.make_record()
+        return principal
+
+    def adopt_trust(self, trust: Trust) -> None:
+        """Judge everybody by this from now on. Sessions that began before are the caller's.
+
+        Raises:
+            MisuseError: it is about another network.
+        """
+        if trust.network_id != self.trust.network_id:
+            raise MisuseError("this trust is in another network")
+        self.credentials.trust = trust
