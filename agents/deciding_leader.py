@@ -22,11 +22,13 @@ from consensus import AppliedTimeout, NotLeader, ProposalError, Stopped, ballots
 from consensus.ballots import (
     MAX_CERTIFICATE_BYTES,
     BallotsError,
+    Blocking,
     Evidence,
     Malformed,
     QuorumCertificate,
     Reply,
     ReplyCode,
+    blocked_command,
     closed_command,
     evidence_command,
     expired_command,
@@ -133,9 +135,14 @@ class DecidingLeader:
             return self._not_leader()
         fields = wire.read_list(payload, 2)
         data = fields[1] if fields and isinstance(fields[1], bytes) else b""
+        what = fields[0] if fields else None
         try:
-            is_certificate = bool(fields) and fields[0] == deciding_wire.CLOSED
-            key, command = self._certificate(data) if is_certificate else self._evidence(data)
+            if what == deciding_wire.CLOSED:
+                key, command = self._certificate(data)
+            elif what == deciding_wire.BLOCKED:
+                key, command = self._blocking(data)
+            else:
+                key, command = self._evidence(data)
         except BallotsError as error:
             return wire.answer(wire.Tag.OK, [str(error), None])
         try:
@@ -157,6 +164,18 @@ class DecidingLeader:
             raise Malformed("certificate", "nothing was put to a vote here under its id")
         ballots.verify(data, SCHEME, known.proposal.electors)
         return proposal.proposal_id, closed_command(data)
+
+    def _blocking(self, data: bytes) -> tuple[str, bytes]:
+        """
+        Raises:
+            BallotsError: it can be approved still.
+        """
+        blocking = Blocking.from_bytes(data)
+        known = self._decisions.register.get(blocking.proposal_id)
+        if known is None:
+            raise Malformed("blocking", "nothing was put to a vote here under its id")
+        blocking.check(known.proposal, SCHEME)
+        return blocking.proposal_id, blocked_command(data)
 
     def _evidence(self, data: bytes) -> tuple[str, bytes]:
         """

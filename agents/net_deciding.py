@@ -21,11 +21,13 @@ class QuorumDecision:
     """How a question stands or has ended, as the log says.
 
     Attributes:
-        outcome: "approved", "rejected", "vetoed" or "expired"; "open" of one that has not ended.
-        votes: who said what, as the certificate proves.
+        outcome: "approved", "rejected", "vetoed", "blocked" (nobody can approve it any more) or
+            "expired"; "open" of one that has not ended.
+        why: in words, of one that ended and was not approved.
+        votes: who said what, as the certificate proves, or as the log saw when it was blocked.
         accused: the peer ids of those who signed two different ballots.
-        certificate: proves the outcome to anybody, offline; None of an expired or open one, which
-            only the log can prove.
+        certificate: proves the outcome to anybody, offline; None of an expired, blocked or
+            open one, which only the log can prove.
     """
 
     id: str
@@ -41,6 +43,7 @@ class QuorumDecision:
     total: int
     index: int
     certificate: bytes | None = field(default=None, repr=False)
+    why: str = ""
 
     @property
     def approved(self) -> bool:
@@ -73,6 +76,7 @@ class QuorumDecision:
             total=view["total"],
             index=view["closed_index"],
             certificate=view["certificate"],
+            why=view.get("why", ""),
         )
 
 

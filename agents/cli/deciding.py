@@ -25,6 +25,7 @@ _EXITS: Final = {
     "approved": 0,
     "rejected": EXIT_REJECTED,
     "vetoed": EXIT_REJECTED,
+    "blocked": EXIT_REJECTED,
     "expired": EXIT_EXPIRED,
 }
 
@@ -97,6 +98,7 @@ def _document(decision: QuorumDecision, saved: str | None) -> dict[str, Any]:
     return {
         "id": decision.id,
         "outcome": decision.outcome,
+        "why": decision.why,
         "question": decision.question,
         "needed": decision.needed,
         "total": decision.total,
@@ -111,6 +113,8 @@ def _document(decision: QuorumDecision, saved: str | None) -> dict[str, Any]:
 def _show(decision: QuorumDecision, saved: str | None) -> None:
     print(f"{decision.outcome}: {one_line(decision.question)}")
     print(f"decision {decision.id}, entry {decision.index} of the log")
+    if decision.why:
+        print(one_line(decision.why))
     print(f"it takes {decision.needed} of {decision.total}")
     said = {vote["peer"]: vote for vote in decision.votes}
     rows = []

@@ -1,8 +1,9 @@
 """Collecting the ballots on one proposal. The shell around `Collector`.
 
 Every elector is asked directly, again and again until it has answered or the log has ended it. What
-decides becomes a certificate and is handed to the log; whoever is seen to contradict itself is
-reported with both ballots, also after the decision.
+decides becomes a certificate and is handed to the log; ballots after which nothing can be approved
+are handed to it when the others had a moment to make it a rejection, which can be proved. Whoever
+is seen to contradict itself is reported with both ballots, also after the decision.
 
 What this module does not know: how electors are reached, who leads, what the log makes of it.
 """
@@ -12,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from agents.deciding.signing import SCHEME
-from agents.deciding.wire import CLOSED, EVIDENCE
+from agents.deciding.wire import BLOCKED, CLOSED, EVIDENCE
 from consensus.ballots import (
+    ApprovalImpossible,
     AskVoter,
     BallotReceived,
     BallotRefused,
@@ -31,6 +33,8 @@ from consensus.ballots import (
 )
 
 log = logging.getLogger("conclave.agents.collecting")
+
+BLOCK_AFTER_S: Final = 1.0  # agents that judge have answered by then
 
 Ask = Callable[[str, bytes], Awaitable[bytes | None]]
 Record = Callable[[str, bytes], Awaitable[None]]
@@ -54,6 +58,7 @@ class Collecting:
         self._core = Collector(SCHEME)
         self._woken = asyncio.Event()
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._blocking: asyncio.Task[None] | None = None
         self._recording: set[asyncio.Task[None]] = set()
         self._is_over = False
 
@@ -93,6 +98,8 @@ class Collecting:
 
     async def _stop_asking(self) -> None:
         tasks = list(self._asking.values())
+        if self._blocking is not None:
+            tasks.append(self._blocking)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -110,6 +117,8 @@ class Collecting:
             case Decided(_, certificate):
                 assert certificate is not None, "nobody but the log ends it without one"
                 self._keep(CLOSED, certificate.to_bytes())
+            case ApprovalImpossible():
+                self._begin_blocking()
             case EvidenceFound(evidence):
                 who = SCHEME.peer_id_of(evidence.voter)
                 log.warning(
@@ -119,6 +128,17 @@ class Collecting:
                 self._keep(EVIDENCE, evidence.encode())
             case BallotRefused(sender, fault):
                 log.info("a ballot of %s is not counted: %s", sender, fault.value)
+
+    def _begin_blocking(self) -> None:
+        """Others may make it a rejection yet, or a veto, of which there is a proof."""
+        self._blocking = self._begin(self._block_later())
+
+    async def _block_later(self) -> None:
+        await asyncio.sleep(BLOCK_AFTER_S)
+        blocking = self._core.blocking()
+        if blocking is not None and not self._is_over:
+            log.info("nobody can approve %s any more", blocking.proposal_id[:12])
+            self._keep(BLOCKED, blocking.to_bytes())
 
     async def _ask_one(self, peer_id: str, raw: bytes) -> None:
         try:

@@ -9,8 +9,9 @@ Requests to the leader are answered `[tag, value]` as those about tasks; all may
     decide.ask      to an elector    the proposal             -> [ballot or nil, why not or nil]
     decide.ballot   to who asked     [id, ballot], a notice
 
-What is recorded is a certificate ("closed") or two ballots that contradict ("evidence"). A view is
-a map of plain data; in a list it is without the proposal's and the certificate's bytes.
+What is recorded is a certificate ("closed"), ballots after which nothing can be approved any more
+("blocked"), or two ballots that contradict each other ("evidence"). A view is a map of plain data;
+in a list it is without the proposal's and the certificate's bytes.
 
 What this module does not know: who leads, who votes.
 """
@@ -21,7 +22,14 @@ from typing import Any, Final
 
 from agents.deciding.signing import SCHEME
 from consensus import ballots
-from consensus.ballots import CertificateInvalid, Decision, Register, Status
+from consensus.ballots import (
+    CertificateInvalid,
+    Choice,
+    Decision,
+    Elector,
+    Register,
+    Status,
+)
 
 OPEN: Final = "decide.open"
 RECORD: Final = "decide.record"
@@ -31,6 +39,7 @@ ASK: Final = "decide.ask"
 BALLOT: Final = "decide.ballot"
 
 CLOSED: Final = "closed"
+BLOCKED: Final = "blocked"
 EVIDENCE: Final = "evidence"
 
 MAX_LISTED_SUBJECT: Final = 256
@@ -72,27 +81,33 @@ def view_of(register: Register, proposal_id: str, *, is_full: bool = True) -> di
         "certificate": decision.certificate,
         "evidence": [found.encode() for found in register.evidence(proposal.proposal_id)],
         "votes": votes_in(decision),
+        "why": ballots.in_words(decision) if decision.status in _NOT_APPROVED else "",
     }
 
 
+_NOT_APPROVED: Final = (Status.REJECTED, Status.VETOED, Status.EXPIRED, Status.BLOCKED)
+
+
 def votes_in(decision: Decision) -> list[dict[str, Any]]:
-    """Who said what, as its certificate proves; nothing of one that is open or expired."""
+    """Who said what, as its certificate proves, or as the log saw when it was blocked; nothing of
+    one that is open or expired."""
     if decision.certificate is None:
-        return []
+        return [_vote(*each) for each in ballots.said_in(decision)]
     try:
         verified = ballots.verify(decision.certificate, SCHEME, decision.proposal.electors)
     except CertificateInvalid:  # cannot be: every replica has verified it
         return []
-    return [
-        {
-            "peer": each.elector.peer_id,
-            "name": each.elector.name,
-            "weight": each.elector.weight,
-            "choice": each.choice.name.lower() if each.choice is not None else "two ballots",
-            "reason": each.reason,
-        }
-        for each in verified.signers
-    ]
+    return [_vote(each.elector, each.choice, each.reason) for each in verified.signers]
+
+
+def _vote(elector: Elector, choice: Choice | None, reason: str) -> dict[str, Any]:
+    return {
+        "peer": elector.peer_id,
+        "name": elector.name,
+        "weight": elector.weight,
+        "choice": choice.name.lower() if choice is not None else "two ballots",
+        "reason": reason,
+    }
 
 
 def is_open(view: dict[str, Any]) -> bool:

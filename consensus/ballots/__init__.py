@@ -5,6 +5,7 @@ and what is guaranteed, are in DESIGN.md beside this file.
 """
 
 from consensus.ballots.ballot import Ballot, CheckedBallot, Choice, Evidence
+from consensus.ballots.blocking import Blocking
 from consensus.ballots.box import BallotBox, MemoryBox
 from consensus.ballots.certificate import MAX_CERTIFICATE_BYTES, QuorumCertificate
 from consensus.ballots.certificate_json import from_json, to_json
@@ -23,6 +24,7 @@ from consensus.ballots.collector import (
 from consensus.ballots.collector import Effect as CollectorEffect
 from consensus.ballots.collector import Event as CollectorEvent
 from consensus.ballots.collector import Refused as BallotRefused
+from consensus.ballots.endings import in_words, said_in
 from consensus.ballots.errors import (
     AlreadyVoted,
     BallotFault,
@@ -43,6 +45,7 @@ from consensus.ballots.explaining import explain, is_valid
 from consensus.ballots.proposal import Elector, Proposal, byzantine_faults, electorate_digest
 from consensus.ballots.register import Register
 from consensus.ballots.register_commands import Reply, ReplyCode
+from consensus.ballots.register_commands import blocked as blocked_command
 from consensus.ballots.register_commands import closed as closed_command
 from consensus.ballots.register_commands import evidence as evidence_command
 from consensus.ballots.register_commands import expired as expired_command
@@ -87,6 +90,7 @@ __all__ = [
     "BallotReceived",
     "BallotRefused",
     "BallotsError",
+    "Blocking",
     "BoxDamaged",
     "BoxExposed",
     "CertificateFault",
@@ -140,6 +144,7 @@ __all__ = [
     "Voter",
     "VoterEffect",
     "VoterEvent",
+    "blocked_command",
     "byzantine_faults",
     "closed_command",
     "conflict",
@@ -149,8 +154,10 @@ __all__ = [
     "explain",
     "forgotten_command",
     "from_json",
+    "in_words",
     "is_valid",
     "opened_command",
+    "said_in",
     "to_json",
     "verify",
 ]

@@ -12,7 +12,7 @@ somebody proposes the expiry to the log; only `ExpiryDecided`, which comes back 
 Until then a ballot that decides still decides, and the log says which of the two came first.
 
 Nor does it decide anything that yes can no longer pass. `ApprovalImpossible` says so to people; a
-quorum of noes or a veto may still follow, or else the expiry does.
+quorum of noes or a veto may still follow; else the log ends it, with the ballots in `blocking`.
 
 What this module does not know: the network, the log, clocks: time comes in with every step.
 
@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consensus.ballots.ballot import Ballot, Evidence, contradict
+from consensus.ballots.blocking import Blocking
 from consensus.ballots.certificate import QuorumCertificate
 from consensus.ballots.errors import BallotFault, BallotInvalid, Malformed
 from consensus.ballots.proposal import Proposal
@@ -89,7 +90,7 @@ class Decided:
 class ApprovalImpossible:
     """Whatever the others say it will not be approved, and it is not rejected: nothing is decided.
 
-    Tell people, and have it expire at its deadline unless a `Decided` comes before.
+    Tell people, and have the log end it with `Collector.blocking` unless a `Decided` comes before.
     """
 
     proposal_id: str
@@ -138,6 +139,10 @@ class Collector:
     def can_pass(self) -> bool:
         """Whether it was approved or still can be, as far as it is known here."""
         return self._tally is None or self._tally.can_pass
+
+    def blocking(self) -> Blocking | None:
+        """What shows the log that it cannot be approved any more, if it is so and not decided."""
+        return Blocking.of(self._tally) if self._tally else None
 
     @property
     def deadline_ms(self) -> int | None:

@@ -7,6 +7,8 @@ certificate and all evidence itself before it accepts them.
     opened     an id is free, or its last round expired and this is a later one
     closed     the certificate holds and is for exactly the text that was opened; the first one wins
     expired    the round is open and ledger time has reached its deadline (V7)
+    blocked    the round is open, and ballots that hold leave no way to an approval: an early end,
+               as final as an expiry, and as little a proof
     evidence   verified, of an elector of a known proposal; kept once a voter and proposal
     forgotten  exactly the oldest closed ones, so that replicas never choose
 
@@ -30,9 +32,10 @@ from itertools import islice
 from typing import Final
 
 from consensus.ballots import register_commands as commands
-from consensus.ballots.ballot import Evidence
+from consensus.ballots.ballot import Ballot, Evidence, contradict
+from consensus.ballots.blocking import Blocking
 from consensus.ballots.certificate import QuorumCertificate
-from consensus.ballots.errors import CertificateInvalid, EvidenceInvalid, Malformed
+from consensus.ballots.errors import BallotInvalid, CertificateInvalid, EvidenceInvalid, Malformed
 from consensus.ballots.proposal import Proposal
 from consensus.ballots.register_commands import Reply, ReplyCode
 from consensus.ballots.register_snapshot import MAX_EVIDENCE, Decision, RegisterState, read, write
@@ -90,6 +93,8 @@ class Register:
                 return self._on_closed(index, decoded.certificate)
             case commands.ExpireProposal():
                 return self._on_expired(index, decoded)
+            case commands.BlockProposal():
+                return self._on_blocked(index, decoded.blocking)
             case commands.KeepEvidence():
                 return self._on_evidence(decoded.raw)
             case commands.ForgetProposals():
@@ -139,6 +144,8 @@ class Register:
             return Reply(ReplyCode.CERTIFICATE_INVALID, key, str(error))
         if known.certificate is not None:
             return self._compare(key, known.certificate, data)
+        if known.blocking is not None:
+            return self._compare_blocked(key, known.blocking, data)
         if known.proposal.digest != proposal.digest:
             return Reply(ReplyCode.OTHER_TEXT, key)
         if known.status is not Status.OPEN:
@@ -172,6 +179,44 @@ class Register:
         self._close(known, Status.EXPIRED, index, None)
         return Reply(ReplyCode.DONE, key)
 
+    def _on_blocked(self, index: int, data: bytes) -> Reply:
+        try:
+            blocking = Blocking.from_bytes(data)
+        except Malformed as error:
+            return Reply(ReplyCode.BLOCKING_INVALID, why=str(error))
+        key = blocking.proposal_id
+        known = self.get(key)
+        if known is None:
+            return Reply(ReplyCode.UNKNOWN, key)
+        if known.blocking == data:
+            return Reply(ReplyCode.REPEATED, key)
+        if known.proposal.round != blocking.round:
+            return Reply(ReplyCode.OTHER_ROUND, key)
+        if known.status is not Status.OPEN:
+            return Reply(ReplyCode.CLOSED, key)
+        try:
+            blocking.check(known.proposal, self._scheme)
+        except (BallotInvalid, Malformed) as error:
+            return Reply(ReplyCode.BLOCKING_INVALID, key, str(error))
+        self._close(known, Status.BLOCKED, index, data)
+        return Reply(ReplyCode.DONE, key)
+
+    def _compare_blocked(self, key: str, blocking: bytes, certificate: bytes) -> Reply:
+        """A certificate that holds, for what was blocked: whoever's ballots stand in both lied."""
+        first: dict[bytes, list[Ballot]] = {}
+        for ballot in Blocking.from_bytes(blocking).ballots:
+            first.setdefault(ballot.voter, []).append(ballot)
+        accused: dict[str, None] = {}
+        for ballot in QuorumCertificate.from_bytes(certificate).ballots:
+            for before in first.get(ballot.voter, ()):
+                if contradict(before, ballot):
+                    found = Evidence.of(before, ballot)
+                    self._keep(key, found.voter, found.encode())
+                    accused[self._scheme.peer_id_of(found.voter)] = None
+        if not accused:
+            return Reply(ReplyCode.CLOSED, key)
+        return Reply(ReplyCode.CONFLICT, key, accused=tuple(accused))
+
     def _on_evidence(self, raw: bytes) -> Reply:
         try:
             found = Evidence.decode(raw)
@@ -201,11 +246,9 @@ class Register:
         self._evidence = {at: raw for at, raw in self._evidence.items() if at[0] not in gone}
         return Reply(ReplyCode.DONE)
 
-    def _close(
-        self, decision: Decision, status: Status, index: int, certificate: bytes | None
-    ) -> None:
+    def _close(self, decision: Decision, status: Status, index: int, proof: bytes | None) -> None:
         key = decision.proposal.proposal_id
-        closed = decision.closed(status, index, self._time_ms, certificate)
+        closed = decision.closed(status, index, self._time_ms, proof)
         del self._open[key]
         del self._due[bisect_left(self._due, (decision.due_ms, key))]
         self._closed[key] = closed

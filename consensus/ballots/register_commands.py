@@ -6,6 +6,7 @@
     expired   proposal id | round u32
     evidence  the evidence
     forgotten count u32 | proposal ids
+    blocked   the blocking: ballots after which nothing can be approved
 
 What this module does not know: which command is accepted when.
 """
@@ -44,6 +45,7 @@ class ReplyCode(StrEnum):
     CERTIFICATE_INVALID = "the certificate proves nothing"
     CONFLICT = "two certificates: somebody signed both"
     NOT_DUE = "its time is not over"
+    BLOCKING_INVALID = "these ballots do not block it"
     EVIDENCE_INVALID = "the evidence proves nothing"
     FOREIGN_VOTER = "the accused is no elector of it"
     NOT_OLDEST = "these are not the oldest closed ones"
@@ -85,7 +87,14 @@ class ForgetProposals:
     proposal_ids: tuple[str, ...]
 
 
-Command = OpenProposal | CloseProposal | ExpireProposal | KeepEvidence | ForgetProposals
+@dataclass(frozen=True, slots=True)
+class BlockProposal:
+    blocking: bytes
+
+
+Command = (
+    OpenProposal | CloseProposal | ExpireProposal | KeepEvidence | ForgetProposals | BlockProposal
+)
 
 
 def opened(proposal: Proposal) -> bytes:
@@ -111,6 +120,10 @@ def forgotten(proposal_ids: Sequence[str]) -> bytes:
     return writer.take()
 
 
+def blocked(blocking: bytes) -> bytes:
+    return _begin(6).blob(blocking).take()
+
+
 def decode(data: bytes) -> Command:
     """
     Raises:
@@ -131,6 +144,8 @@ def decode(data: bytes) -> Command:
     elif kind == 5:
         count = reader.u32(MAX_FORGOTTEN)
         command = ForgetProposals(tuple(reader.fixed(ID_BYTES).hex() for _ in range(count)))
+    elif kind == 6:
+        command = BlockProposal(reader.blob(MAX_CERTIFICATE_BYTES))
     else:
         raise reader.fault(f"of an unknown kind, {kind}")
     reader.finish()

@@ -2,7 +2,8 @@
 
     head      magic | cluster | ledger time | limits | how many of each kind follow
     open      one chunk each, in the order of ids
-    closed    one chunk each, in the order in which they were closed
+    closed    one chunk each, in the order in which they were closed; with the certificate, or the
+              ballots that blocked it
     evidence  one chunk each, in the order of (proposal id, voter)
 
 What this module does not know: commands, signatures. `read` is total: whatever the chunks are, it
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from consensus.ballots.ballot import MAX_BALLOT_BYTES, MAX_EVIDENCE_BYTES, Evidence
+from consensus.ballots.blocking import Blocking
 from consensus.ballots.certificate import MAX_CERTIFICATE_BYTES, QuorumCertificate
 from consensus.ballots.errors import BallotsError
 from consensus.ballots.proposal import MAX_NAME_BYTES, MAX_PROPOSAL_BYTES, Proposal
@@ -27,7 +29,13 @@ MAGIC: Final = b"CNBS\x01"
 MAX_EVIDENCE: Final = 1_000  # in the whole register
 MAX_CHUNK_BYTES: Final = MAX_PROPOSAL_BYTES + MAX_CERTIFICATE_BYTES + 256
 
-_CLOSED: Final = (Status.APPROVED, Status.REJECTED, Status.VETOED, Status.EXPIRED)
+_CLOSED: Final = (
+    Status.APPROVED,
+    Status.REJECTED,
+    Status.VETOED,
+    Status.EXPIRED,
+    Status.BLOCKED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +49,19 @@ class Decision:
     due_ms: int
     closed_index: int = 0
     closed_ms: int = 0
-    certificate: bytes | None = None  # of a decision that is neither open nor expired
+    certificate: bytes | None = None  # of one that is approved, rejected or vetoed
+    blocking: bytes | None = None  # of one that is blocked
 
-    def closed(
-        self, status: Status, index: int, time_ms: int, certificate: bytes | None
-    ) -> Decision:
+    def closed(self, status: Status, index: int, time_ms: int, proof: bytes | None) -> Decision:
+        """`proof` is the certificate, or what blocked it, or None of one that expired."""
+        is_blocked = status is Status.BLOCKED
         return replace(
-            self, status=status, closed_index=index, closed_ms=time_ms, certificate=certificate
+            self,
+            status=status,
+            closed_index=index,
+            closed_ms=time_ms,
+            certificate=None if is_blocked else proof,
+            blocking=proof if is_blocked else None,
         )
 
     @property
@@ -56,7 +70,7 @@ class Decision:
         size = len(self.proposal.raw)
         if self.status is Status.OPEN:
             return 2 * size + 2 * len(self.proposal.electors) * (MAX_BALLOT_BYTES + 4) + 64
-        return size + len(self.certificate or b"")
+        return size + len(self.certificate or self.blocking or b"")
 
     @property
     def order(self) -> tuple[int, str]:
@@ -85,7 +99,7 @@ def write(state: RegisterState, cluster_id: str, limits: tuple[int, int]) -> Ite
     for decision in state.closed.values():
         writer = _opened(decision).u8(_CLOSED.index(decision.status))
         writer.u64(decision.closed_index).u64(decision.closed_ms)
-        yield writer.blob(decision.certificate or b"").take()
+        yield writer.blob(decision.certificate or decision.blocking or b"").take()
     for _, raw in sorted(state.evidence.items()):
         yield raw
 
@@ -154,20 +168,24 @@ def _read_closed(state: RegisterState, chunk: bytes) -> None:
     decision = _read_opened(reader, state)
     status = _CLOSED[reader.u8(len(_CLOSED) - 1)]
     closed_index, closed_ms = reader.u64(), reader.u64()
-    certificate = reader.blob(MAX_CERTIFICATE_BYTES) or None
+    proof = reader.blob(MAX_CERTIFICATE_BYTES) or None
     reader.finish()
     if not decision.opened_ms <= closed_ms <= state.time_ms:
         raise reader.fault("closed before it was opened, or later than now")
     if state.closed and next(reversed(state.closed.values())).closed_ms > closed_ms:
         raise reader.fault("out of order")
-    if (certificate is None) != (status is Status.EXPIRED):
+    if (proof is None) != (status is Status.EXPIRED):
         raise reader.fault("an outcome without its certificate, or the other way round")
-    if certificate is not None:
-        claim = QuorumCertificate.from_bytes(certificate)
+    if proof is not None and status is Status.BLOCKED:
+        blocking = Blocking.from_bytes(proof)
+        if blocking.proposal_id != decision.proposal.proposal_id:
+            raise reader.fault("ballots on something else")
+    elif proof is not None:
+        claim = QuorumCertificate.from_bytes(proof)
         if (claim.proposal, claim.outcome) != (decision.proposal, status):
             raise reader.fault("a certificate of something else")
     key = decision.proposal.proposal_id
-    state.closed[key] = decision.closed(status, closed_index, closed_ms, certificate)
+    state.closed[key] = decision.closed(status, closed_index, closed_ms, proof)
 
 
 def _read_evidence(state: RegisterState, chunk: bytes) -> None:

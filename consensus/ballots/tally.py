@@ -6,10 +6,11 @@
               been counted with something else
     REJECTED  `denominator * (no + abstain) > numerator * total`
     EXPIRED   somebody said so by a decided event (V7); counting alone never gets here
+    BLOCKED   likewise, before the deadline: the log saw ballots after which yes cannot pass
 
 A rejection needs as much as an approval, so that the two share more weight than may lie (V8).
 Abstaining is not yes, so it counts towards rejecting (V2). When yes can merely not pass any more,
-nothing is decided: `can_pass` says it, and the expiry ends it.
+nothing is decided: `can_pass` says it, and the log ends it, as blocked or at its deadline.
 
 The first ballot of a key counts. When a second, different one comes while the tally is open, the
 two are evidence, and that key's weight is neither yes nor silent from then on: it counts for
@@ -40,6 +41,7 @@ class Status(StrEnum):
     REJECTED = "rejected"
     VETOED = "vetoed"
     EXPIRED = "expired"
+    BLOCKED = "blocked"
 
 
 class Added(Enum):
@@ -102,6 +104,13 @@ class Tally:
             Evidence.of(self._first[voter].ballot, self._second[voter])
             for voter in sorted(self._second)
         )
+
+    @property
+    def ballots(self) -> tuple[Ballot, ...]:
+        """All that are known, both of each equivocator, in the order of (voter, bytes)."""
+        ballots = [checked.ballot for checked in self._first.values()]
+        ballots += self._second.values()
+        return tuple(sorted(ballots, key=lambda each: (each.voter, each.raw)))
 
     def silent(self) -> tuple[Elector, ...]:
         """Those who have not voted, in the electorate's order."""
@@ -170,9 +179,7 @@ class Tally:
     def _decide(self) -> None:
         self._status = self._outcome()
         if self._status is not Status.OPEN:
-            ballots = [checked.ballot for checked in self._first.values()]
-            ballots += self._second.values()
-            self._deciding = tuple(sorted(ballots, key=lambda each: (each.voter, each.raw)))
+            self._deciding = self.ballots
 
     def _outcome(self) -> Status:
         count = self.count()

@@ -171,6 +171,9 @@ def test_an_approval_that_became_impossible_is_said_once_and_decides_nothing() -
     impossible = ApprovalImpossible(ON.proposal_id)
     assert collector.step(ballot(1, Choice.ABSTAIN), now_ms=200) == [impossible]
     assert not collector.can_pass
+    blocking = collector.blocking()
+    assert blocking is not None
+    blocking.check(ON, SCHEME)
     assert collector.step(ballot(1, Choice.ABSTAIN), now_ms=200) == []
     assert collector.step(ballot(2), now_ms=200) == []
     assert collector.status is Status.OPEN
@@ -178,6 +181,7 @@ def test_an_approval_that_became_impossible_is_said_once_and_decides_nothing() -
     (decided,) = collector.step(ballot(3, Choice.REJECT), now_ms=5_200)
     assert isinstance(decided, Decided)
     assert decided.status is Status.REJECTED
+    assert collector.blocking() is None
     other = begun()
     for voter in (0, 1):
         other.step(ballot(voter, Choice.REJECT), now_ms=200)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from consensus.ballots import register_commands as commands
 from consensus.ballots.ballot import Ballot, Choice, Evidence, sealed
+from consensus.ballots.blocking import Blocking
 from consensus.ballots.certificate import QuorumCertificate
 from consensus.ballots.proposal import Proposal
 from consensus.ballots.register import Register
@@ -37,6 +38,14 @@ def certificate(on: Proposal = ON, choice: Choice = YES, first: int = 0) -> byte
     made = QuorumCertificate.of(tally)
     assert made is not None
     return made.to_bytes()
+
+
+@cache
+def blocking(on: Proposal = ON, *choices: Choice) -> bytes:
+    tally = Tally(on)
+    for voter, choice in enumerate(choices or (NO, NO)):
+        tally.add(Ballot.sign(identity(voter), on, choice).check(on, SCHEME))
+    return Blocking(on.proposal_id, on.round, tally.ballots).to_bytes()
 
 
 @cache
@@ -273,6 +282,8 @@ def vocabulary() -> tuple[bytes, ...]:
                     commands.closed(certificate(on)),
                     commands.closed(certificate(on, NO, 2)),
                     commands.expired(on.proposal_id, round),
+                    commands.blocked(blocking(on)),
+                    commands.blocked(blocking(on, NO, YES)),
                     commands.evidence(evidence(number, on)),
                     commands.forgotten([on.proposal_id]),
                 ]
