@@ -28,6 +28,7 @@ from keys.errors import (
     NotTheIssuer,
     PassphraseNeeded,
     PassphraseWrong,
+    PolicyInvalid,
     RecordRefused,
     Refused,
     RosterConflict,
@@ -41,6 +42,7 @@ from keys.errors import (
     TicketWrongSecret,
 )
 from keys.genesis import Genesis
+from keys.guard import POLICY_KEY, RESERVED, Guard, OnDenied, Source, Verdict
 from keys.identity import (
     Identity,
     NetworkId,
@@ -54,7 +56,9 @@ from keys.issue import make_issuer, make_peer, make_root
 from keys.issuer import Issuer
 from keys.join import JoinedNetwork, accept_grant, make_join_request
 from keys.keystore import Keystore
-from keys.names import host_problem, name_problem
+from keys.names import host_problem, name_problem, namespace_in
+from keys.policy import NEEDS, Action, Effect, Policy, built_in_text
+from keys.policy_file import MAX_POLICY_BYTES, parse_policy
 from keys.record import TransportRecord, decode_record, verify_record
 from keys.refusals import (
     BadRoot,
@@ -85,13 +89,18 @@ from keys.refusals import (
     WrongIssuer,
     WrongNetwork,
 )
-from keys.roles import ALL_ROLES, Permission, Role, permissions_of
+from keys.roles import ALL_ROLES, Permission, Role, lacking, permissions_of, roles_with
 from keys.roster import Roster
 from keys.ticket import DoorAddress, Ticket
 from keys.trust import Chain, Principal, Trust, verify, verify_issuer
 
 __all__ = [
     "ALL_ROLES",
+    "MAX_POLICY_BYTES",
+    "NEEDS",
+    "POLICY_KEY",
+    "RESERVED",
+    "Action",
     "BadRoot",
     "Certificate",
     "CertificateBadSignature",
@@ -105,10 +114,12 @@ __all__ = [
     "Chain",
     "ChainLength",
     "DoorAddress",
+    "Effect",
     "ForeignDirectory",
     "Genesis",
     "GenesisRefused",
     "GrantRefused",
+    "Guard",
     "HomeDamaged",
     "HomeExists",
     "HomeInUse",
@@ -138,11 +149,14 @@ __all__ = [
     "NoNetworkYet",
     "NotAPeer",
     "NotTheIssuer",
+    "OnDenied",
     "PassphraseNeeded",
     "PassphraseWrong",
     "PathTooLong",
     "PeerId",
     "Permission",
+    "Policy",
+    "PolicyInvalid",
     "Principal",
     "RecordBadSignature",
     "RecordExpired",
@@ -160,6 +174,7 @@ __all__ = [
     "RosterConflict",
     "RosterRefused",
     "SecretUnreadable",
+    "Source",
     "Ticket",
     "TicketExpired",
     "TicketMalformed",
@@ -173,19 +188,25 @@ __all__ = [
     "UnknownCritical",
     "UnknownVersion",
     "ValidityTooWide",
+    "Verdict",
     "WrongIssuer",
     "WrongNetwork",
     "accept_grant",
+    "built_in_text",
     "decode_record",
     "host_problem",
+    "lacking",
     "make_issuer",
     "make_join_request",
     "make_peer",
     "make_root",
     "name_problem",
+    "namespace_in",
     "network_id_of",
+    "parse_policy",
     "peer_id_of",
     "permissions_of",
+    "roles_with",
     "verify",
     "verify_issuer",
     "verify_record",

@@ -4,6 +4,7 @@
     |-- MisuseError                      you called us wrongly
     |   |-- InvalidName
     |   |-- InvalidValue
+    |   |-- PolicyInvalid
     |   `-- NotTheIssuer
     |-- Refused                          the other side showed something that we do not accept
     |   |-- CertificateRefused           one class per check, in `keys.refusals`
@@ -57,6 +58,30 @@ class InvalidValue(MisuseError):
         super().__init__(f"{what}: {problem}")
         self.what = what
         self.problem = problem
+
+
+class PolicyInvalid(MisuseError):
+    """A policy that is not understood as a whole; nothing of it is in force."""
+
+    def __init__(
+        self,
+        where: str,
+        problem: str,
+        rule: str | None = None,
+        field: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        place = where if line is None else f"{where}, line {line}"
+        if rule is not None:
+            place += f": rule {rule[:80]!r}"
+        if field is not None:
+            place += f", {field[:80]}"
+        super().__init__(f"{place}: {problem}")
+        self.where = where
+        self.problem = problem
+        self.rule = rule
+        self.field = field
+        self.line = line
 
 
 class NotTheIssuer(MisuseError):

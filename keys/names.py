@@ -60,3 +60,12 @@ def within(namespace: str, namespaces: tuple[str, ...]) -> bool:
         outer == EVERYWHERE or namespace == outer or namespace.startswith(outer + ".")
         for outer in namespaces
     )
+
+
+def namespace_in(name: str) -> str:
+    """The namespace that a capability, a topic, a key, a lock or a kind is in; empty for none.
+
+    It stands before the last colon of the first level: `shop` in `shop:cart.add`,
+    `shop:news/today` and `shop:news/a:b`, none in `news/a:b`.
+    """
+    return name.partition("/")[0].rpartition(":")[0]

@@ -2,9 +2,10 @@
 
 A certificate carries role bits; a principal gets the union of their permissions when it is
 admitted, so that a check is one `&` per message. What a permission guards is checked where the
-request is served, never by the sender.
+request is served, never by the sender. A node reads its own logs and metrics without asking, so
+a service needs no permission for those.
 
-What this module does not know: who has which role, namespaces, certificates.
+What this module does not know: who has which role, namespaces, certificates, policies.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class Permission(IntFlag):
     TASK_WORK = auto()
     TASK_READ = auto()
     TASK_CONTROL = auto()  # cancel or retry what others submitted
+    STORE_READ = auto()  # keys of the replicated store, and its locks
+    STORE_WRITE = auto()
+    DECIDE = auto()  # put questions to a vote
     CONSENSUS = auto()  # be a voter or learner
     STATUS_READ = auto()
     CONFIG_READ = auto()
@@ -69,9 +73,10 @@ PERMISSIONS: Final[dict[Role, Permission]] = {
         | Permission.TASK_SUBMIT
         | Permission.TASK_WORK
         | Permission.TASK_READ
+        | Permission.STORE_READ
+        | Permission.STORE_WRITE
+        | Permission.DECIDE
         | Permission.CONSENSUS
-        | Permission.CONFIG_READ
-        | Permission.METRICS_READ
     ),
     Role.OBSERVER: (
         Permission.SUBSCRIBE_METADATA
@@ -91,6 +96,9 @@ PERMISSIONS: Final[dict[Role, Permission]] = {
         | Permission.TASK_SUBMIT
         | Permission.TASK_READ
         | Permission.TASK_CONTROL
+        | Permission.STORE_READ
+        | Permission.STORE_WRITE
+        | Permission.DECIDE
         | Permission.CONFIG_READ
         | Permission.CONFIG_CHANGE
         | Permission.LOG_READ
@@ -111,6 +119,9 @@ PERMISSIONS: Final[dict[Role, Permission]] = {
         | Permission.TASK_SUBMIT
         | Permission.TASK_READ
         | Permission.TASK_CONTROL
+        | Permission.STORE_READ
+        | Permission.STORE_WRITE
+        | Permission.DECIDE
         | Permission.CONFIG_READ
         | Permission.CONFIG_CHANGE
         | Permission.LOG_READ
@@ -128,3 +139,23 @@ PERMISSIONS: Final[dict[Role, Permission]] = {
 def permissions_of(roles: Role) -> Permission:
     """The union over the roles. A member without any role may still be met."""
     return reduce(or_, (PERMISSIONS[role] for role in PERMISSIONS if role in roles), EVERY_MEMBER)
+
+
+def roles_with(permission: Permission) -> tuple[str, ...]:
+    """The names of the roles that include all of this by themselves."""
+    return tuple(
+        str(role.name).lower() for role, given in PERMISSIONS.items() if permission in given
+    )
+
+
+def lacking(who: str, missing: Permission) -> str:
+    """Say what somebody may not do, who may, and how to become one of them."""
+    words = " and ".join(str(each.name) for each in missing)
+    roles = roles_with(missing)
+    if not roles:
+        return f"{who} lacks the permission {words}, which no single role gives"
+    named = " or ".join(roles)
+    return (
+        f"{who} lacks the permission {words}, which the role {named} gives: "
+        "do it on a node that has it, or have a node join with a ticket of that role"
+    )

@@ -1,0 +1,218 @@
+"""Whether somebody may do something, quickly: roles, then namespaces, then each policy in force.
+
+    role        the certificate's roles give the permission that the action needs
+    namespace   what is acted on lies in one of the certificate's namespaces, or in none
+    file        the policy of this node's own file allows it
+    replicated  the policy that the network has decided on allows it
+
+All of them must agree, so a policy only narrows. Where there is no policy, it does not stand in the
+way. What was allowed is remembered per certificate, action and name until a policy changes, so
+that a message costs one look into a set; what was denied is judged each time, and told.
+
+What belongs to the network itself stands below `conclave/`. Such topics are about the network and
+not about its contents, and may be read with SUBSCRIBE_METADATA; such keys need CONFIG_READ, except
+the policy, which all who obey it may read; and nobody writes them as keys.
+
+What this module does not know: where policies come from, what is done with a denial.
+
+Invariants: nothing is remembered that was not allowed by the policies in force; memory is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from keys.names import namespace_in, within
+from keys.policy import FOR_ALL_OF_IT, NEEDS, Action, Effect, Policy
+from keys.roles import Permission, lacking
+from keys.trust import Principal
+
+RESERVED: Final = "conclave/"  # topics and keys of the network itself
+POLICY_KEY: Final = "conclave/policy"
+MAX_REMEMBERED: Final = 16_384
+
+MAX_TOLD: Final = 1024
+TOLD_AGAIN_MS: Final = 60_000  # the same denial is told so seldom
+WINDOW_MS: Final = 10_000
+TOLD_IN_A_WINDOW: Final = 20  # of one certificate
+
+OnDenied = Callable[[Principal, str, str, str], None]  # who, action, what, rule
+
+
+class Source(StrEnum):
+    """What decided."""
+
+    ROLE = "role"
+    NAMESPACE = "namespace"
+    FILE = "file"
+    REPLICATED = "replicated"
+    BUILT_IN = "built-in"
+
+
+class Verdict(NamedTuple):
+    """
+    Attributes:
+        rule: the name of the rule that decided; empty where no rule matched, or none was asked.
+        why: in words, for whoever was refused.
+    """
+
+    is_allowed: bool
+    source: Source
+    rule: str
+    why: str
+
+    @property
+    def cause(self) -> str:
+        """For logs: `replicated:no-billing`, `file:nothing matches`, `role`."""
+        if self.source in (Source.FILE, Source.REPLICATED):
+            return f"{self.source.value}:{self.rule or 'nothing matches'}"
+        return self.source.value
+
+
+class Guard:
+    """The judge of one node.
+
+    Args:
+        now_ms: a monotonic clock; it only limits how often a denial is told again.
+
+    Attributes:
+        listeners: told whenever a policy has changed, after it is in force.
+        on_denied: told of denials, repeats of them seldom; must neither block nor raise.
+    """
+
+    def __init__(self, now_ms: Callable[[], int] = lambda: 0) -> None:
+        self.file: Policy | None = None
+        self.replicated: Policy | None = None
+        self.listeners: list[Callable[[], None]] = []
+        self.on_denied: list[OnDenied] = []
+        self.counts: Counter[str] = Counter()
+        self._allowed: set[tuple[bytes, Action, str]] = set()
+        self._told = _Told(now_ms)
+
+    def set_file(self, policy: Policy | None) -> None:
+        """Put this policy in force for this node."""
+        self.file = policy
+        self._changed()
+
+    def set_replicated(self, policy: Policy | None) -> None:
+        """Put the network's policy in force."""
+        self.replicated = policy
+        self._changed()
+
+    def _changed(self) -> None:
+        self._allowed.clear()
+        for listener in self.listeners:
+            listener()
+
+    # -- judging -------------------------------------------------------------------------------
+
+    def may(self, who: Principal, action: Action, what: str) -> bool:
+        """Whether it is allowed; a denial is nobody's fault here, and is told to nobody."""
+        return (who.certificate_digest, action, what) in self._allowed or self._judge_anew(
+            who, action, what
+        ).is_allowed
+
+    def refusal(self, who: Principal, action: Action, what: str) -> str | None:
+        """Why this must not be done, in words; None where it may. A denial is told."""
+        if (who.certificate_digest, action, what) in self._allowed:
+            return None
+        verdict = self._judge_anew(who, action, what)
+        if verdict.is_allowed:
+            return None
+        self.deny(who, action, what, verdict.cause)
+        return verdict.why
+
+    def judge(self, who: Principal, action: Action, what: str) -> Verdict:
+        """What is decided, and by what; nothing is remembered or told."""
+        return judge(who, action, what, self.file, self.replicated)
+
+    def _judge_anew(self, who: Principal, action: Action, what: str) -> Verdict:
+        verdict = judge(who, action, what, self.file, self.replicated)
+        if verdict.is_allowed:
+            if len(self._allowed) >= MAX_REMEMBERED:
+                self._allowed.clear()
+            self._allowed.add((who.certificate_digest, action, what))
+        return verdict
+
+    def deny(self, who: Principal, action: str, what: str, cause: str) -> None:
+        """Count a denial, and tell of it unless that was done just now."""
+        self.counts[f"denied_{cause.partition(':')[0]}"] += 1
+        if self._told.is_news(who.certificate_digest, action, what):
+            for told in self.on_denied:
+                told(who, action, what, cause)
+        else:
+            self.counts["denied_untold"] += 1
+
+
+def judge(
+    who: Principal, action: Action, what: str, file: Policy | None, replicated: Policy | None
+) -> Verdict:
+    """Decide anew; the first of roles, namespaces, file and replicated policy that says no."""
+    needed = needed_for(action, what)
+    missing = needed & ~who.permissions
+    if missing:
+        return Verdict(False, Source.ROLE, "", lacking(who.name, missing))
+    namespace = namespace_in(what)
+    if (namespace or action in FOR_ALL_OF_IT) and not within(namespace, who.namespaces):
+        where = f"{what!r} is in the namespace {namespace!r}"
+        if not namespace:
+            where = f"to {action} {what!r} concerns the whole network"
+        own = ", ".join(who.namespaces) or "none"
+        why = f"{where}, and the certificate of {who.name} has the namespaces: {own}"
+        return Verdict(False, Source.NAMESPACE, "", why)
+    if action is Action.READ and what == POLICY_KEY:  # whoever obeys it must be able to know it
+        return Verdict(True, Source.BUILT_IN, "", "every member may read the policy")
+    last = Verdict(True, Source.BUILT_IN, "", f"the roles of {who.name} allow it")
+    for source, policy in ((Source.FILE, file), (Source.REPLICATED, replicated)):
+        if policy is None:
+            continue
+        rule = policy.decisive(who, action, what)
+        if rule is None:
+            why = f"no rule of the {source.value} policy allows {who.name} to {action} {what!r}"
+            return Verdict(False, source, "", why)
+        if rule.effect is Effect.DENY:
+            why = f"rule {rule.name!r} of the {source.value} policy denies {who.name} this"
+            return Verdict(False, source, rule.name, f"{why}: to {action} {what!r}")
+        last = Verdict(True, source, rule.name, f"rule {rule.name!r} allows it")
+    return last
+
+
+def needed_for(action: Action, what: str) -> Permission:
+    """The permission that an action needs by itself."""
+    if what.startswith(RESERVED):
+        if action is Action.SUBSCRIBE:
+            return Permission.SUBSCRIBE_METADATA
+        if action is Action.READ:
+            return Permission.MEMBERSHIP if what == POLICY_KEY else Permission.CONFIG_READ
+        if action in (Action.WRITE, Action.LOCK):
+            return Permission.CONFIG_CHANGE
+    return NEEDS[action]
+
+
+class _Told:
+    """Which denials were told lately."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._same: dict[tuple[bytes, str, str], int] = {}
+        self._windows: dict[bytes, tuple[int, int]] = {}  # when it began, how many were told
+
+    def is_news(self, digest: bytes, action: str, what: str) -> bool:
+        now_ms, key = self._now_ms(), (digest, action, what)
+        last_ms = self._same.get(key)
+        if last_ms is not None and now_ms - last_ms < TOLD_AGAIN_MS:
+            return False
+        began_ms, told = self._windows.get(digest, (now_ms, 0))
+        if now_ms - began_ms >= WINDOW_MS:
+            began_ms, told = now_ms, 0
+        if told >= TOLD_IN_A_WINDOW:
+            return False
+        for memory in (self._same, self._windows):
+            if len(memory) >= MAX_TOLD:
+                memory.clear()
+        self._windows[digest] = (began_ms, told + 1)
+        self._same[key] = now_ms
+        return True
