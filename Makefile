@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SEEDS ?= 1000
+N ?= 1000000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench sim mutants clean
+.PHONY: help demo test check format bench sim mutants fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -36,6 +37,9 @@ sim: $(VENV)/.installed-dev  ## run the consensus simulator (SEEDS=1000 START=0)
 
 mutants: $(VENV)/.installed-dev  ## break each rule of Raft in turn and see that a test notices (MUTANTS="R3 R15")
 	$(BIN)/python tests/mutants --rules $(MUTANTS) $(ARGS)
+
+fuzz: $(VENV)/.installed-dev  ## feed every decoder N=1000000 mutated inputs (ARGS="--only frame --guided 100000")
+	nice -n 19 $(BIN)/python tests/fuzz --inputs $(N) --workers 2 $(ARGS)
 
 clean:  ## remove the environment, caches and results
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/results.json

@@ -98,7 +98,9 @@ def fault_of(task: Task, state: LedgerState) -> str | None:
         "no error": task.error is not None or task.state is not State.FAILED,
         "attempts": task.attempts <= min(spec.max_attempts, task.executions),
         "a token from the future": task.token <= state.index,
-        "times from the future": max(task.submitted_ms, task.finished_ms) <= state.time_ms,
+        "times from the future": max(task.submitted_ms, task.finished_ms) <= state.time_ms
+        and (task.lease is None or task.lease.assigned_ms <= state.time_ms)
+        and task.deadline_ms <= state.time_ms + spec.lease_ms,
         "an end without its state": is_final or task.finished_ms == 0,
         "its history": tokens == sorted(set(tokens))
         and all(token <= task.token for token in tokens)

@@ -111,7 +111,8 @@ def rebuild_error(described: Any) -> Exception:
     fields = described.get("fields")
     if isinstance(fields, dict):
         for name, value in fields.items():
-            setattr(error, str(name), tuple(value) if isinstance(value, list) else value)
+            # Beside what the class has, never in place of it: `__class__` is a name like any other.
+            vars(error)[str(name)] = tuple(value) if isinstance(value, list) else value
     return error
 
 

@@ -1,0 +1,318 @@
+"""Harnesses for what strangers show us first: papers, tickets, the door, discovery, settings."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz_lab import Harness
+
+from agents.errors import BadSettings
+from agents.settings import load_settings
+from keys import (
+    Certificate,
+    CertificateRefused,
+    Chain,
+    Genesis,
+    Identity,
+    KeysError,
+    RecordRefused,
+    Role,
+    Roster,
+    Ticket,
+    TransportRecord,
+    Trust,
+    canonical,
+    decode_record,
+    make_issuer,
+    make_join_request,
+    make_peer,
+    make_root,
+    network_id_of,
+    sealed,
+    verify,
+    verify_record,
+)
+from keys.identity import decode_id, encode_id
+from keys.join import JoinRequest, accept_grant, encode_grant, mac_key_of
+from keys.ticketbook import TicketBook, TicketNote, UsedMark
+from p2p.admission import messages as door
+from p2p.admission.frames import FrameReader, frame_of
+from p2p.admission.refusals import Objection, RefusalCode
+from p2p.discovery import advert, seeds
+from p2p.discovery.addresses import as_ip
+from p2p.discovery.errors import BadSeed
+from p2p.discovery.lastgood import LastGoodPeers
+
+NOW_MS = 1_700_000_000_000
+PORTS = {"door": 4747, "control": 4748, "data": 4749, "topics": 4750}
+
+
+@dataclass(frozen=True)
+class Papers:
+    """A network with fixed keys: root 1, issuer 2, peer 3."""
+
+    root: Identity
+    issuer: Identity
+    peer: Identity
+    chain: Chain
+    record: TransportRecord
+    genesis: Genesis
+    roster: Roster
+    ticket: Ticket
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(network_id_of(self.root.public_key))
+
+
+def papers() -> Papers:
+    root, issuer, peer = (Identity.from_secret(bytes([n]) * 32) for n in (1, 2, 3))
+    top = make_root(root, "lan", NOW_MS, serial=b"1" * 16)
+    middle = make_issuer(root, top, issuer.public_key, "issuer", NOW_MS, serial=b"2" * 16)
+    roles = Role.SERVICE | Role.ADMIN
+    leaf = make_peer(issuer, middle, peer.public_key, "alpha", roles, NOW_MS, serial=b"3" * 16)
+    chain = Chain((leaf, middle, top))
+    record = TransportRecord.make(
+        peer,
+        chain,
+        sequence=7,
+        curve_public=bytes(range(32)),
+        hosts=["192.0.2.7", "fe80::7"],
+        ports=PORTS,
+        now_ms=NOW_MS,
+    )
+    genesis = Genesis.make(root, issuer.public_key, "lan", 3, NOW_MS)
+    others = [Identity.from_secret(bytes([n]) * 32).peer_id for n in (4, 5)]
+    roster = Roster.make(issuer, genesis, [peer.peer_id, *others], NOW_MS)
+    addresses = [("192.0.2.1", 4747), ("fe80::1", 4747), ("alpha.local", 4747)]
+    expires_s = NOW_MS // 1000 + 900
+    ticket = Ticket.make(
+        genesis.network_id, b"ticket01", bytes(range(16)), expires_s, Role.SERVICE, addresses
+    )
+    return Papers(root, issuer, peer, chain, record, genesis, roster, ticket)
+
+
+P = papers()
+REQUEST = make_join_request(P.ticket, P.peer, "alpha", bytes(32), NOW_MS, nonce=bytes(16))
+SEALED = [
+    sealed.seal("identity", bytes(32), None),
+    sealed.seal(
+        "identity",
+        bytes(32),
+        "correct horse",
+        cost=sealed.Cost(1, 8 << 10),
+        salt=bytes(16),
+        nonce=bytes(24),
+    ),
+]
+HINT = door.Hint(P.peer.peer_id, ("192.0.2.7", "fe80::1%eth0"), 4747)
+NETWORK = P.trust.network_id
+
+
+def _believe(data: bytes) -> None:
+    chain = Chain.decode(data)
+    principal = verify(chain, P.trust, NOW_MS)
+    verify_record(P.record, principal, NOW_MS)
+
+
+def _unseal(data: bytes) -> None:
+    path = Path("identity.key")
+    header = sealed._read  # what a hostile file can demand is bounded there; deriving is not fuzzed
+    try:
+        header(data)
+    except canonical.NotCanonical as error:
+        raise sealed.SecretUnreadable(path, str(error)) from error
+
+
+_FRAMES = [
+    door.encode(message)
+    for message in (
+        door.Hello(NETWORK, bytes(32)),
+        door.JoinHello(NETWORK, bytes(32)),
+        door.DoorHello(NETWORK, bytes(32), P.record.raw, P.chain.encode()),
+        door.Introduction(P.record.raw, P.chain.encode(), bytes(64)),
+        door.Welcome((HINT, HINT), bytes(64)),
+        door.Refusing(RefusalCode.BUSY, "come back", (HINT,)),
+        door.JoinRequest(REQUEST),
+        door.JoinGrant(encode_grant(P.chain, P.genesis)),
+    )
+]
+
+
+def _frames(data: bytes) -> None:
+    reader = FrameReader()
+    for start in range(0, len(data), 7):
+        reader.feed(data[start : start + 7])
+        while (body := reader.next_body()) is not None:
+            door.decode(body)
+
+
+_KEPT = tempfile.TemporaryDirectory(prefix="fuzz-home-")
+_HOME = Path(_KEPT.name)
+
+
+def _settings(data: bytes) -> None:
+    (_HOME / "conclave.toml").write_bytes(data)
+    load_settings(_HOME, {})
+
+
+def _lastgood(data: bytes) -> None:
+    path = _HOME / "peers"
+    path.write_bytes(data)
+    LastGoodPeers(path).load()
+
+
+_BOOK = TicketBook(_HOME / "tickets")
+(_HOME / "tickets").mkdir(mode=0o700)
+_NOTE = TicketNote(b"ticket01", mac_key_of(bytes(16)), NOW_MS, Role.SERVICE, ("shop",))
+_BOOK.add(_NOTE)
+_BOOK.claim(b"ticket01", UsedMark(bytes(32), "alpha", bytes(16), NOW_MS))
+_PLACES = (_HOME / "tickets" / f"{b'ticket01'.hex()}.ticket",)
+_MARK = _PLACES[0].with_suffix(".used")
+
+
+def _note(data: bytes) -> None:
+    _PLACES[0].write_bytes(data)
+    _BOOK.find(b"ticket01")
+
+
+def _mark(data: bytes) -> None:
+    _MARK.write_bytes(data)
+    _BOOK.used_by(b"ticket01")
+
+
+def _advert(data: bytes) -> None:
+    """Instance, port, TXT and hosts from one run of bytes, as mDNS would give them."""
+    name, _, rest = data.partition(b"|")
+    port, _, rest = rest.partition(b"|")
+    text, _, hosts = rest.partition(b"|")
+    pairs: dict[bytes, bytes | None] = {}
+    for pair in text.split(b","):
+        key, equals, value = pair.partition(b"=")
+        pairs[key] = value if equals else None
+    number = int.from_bytes(port[:4], "big") if port else None
+    advert.read_advert(
+        name.decode("utf-8", "replace"),
+        number,
+        pairs,
+        [host.decode("utf-8", "replace") for host in hosts.split(b",")],
+        own=P.issuer.peer_id,
+        tag="0123abcd",
+    )
+    advert.peer_id_in(name.decode("utf-8", "replace"))
+
+
+_ADVERT = (
+    advert.instance_name(P.peer.peer_id).encode()
+    + b"|\x12\x8b|v=1,n=0123abcd|192.0.2.1,fe80::1%eth0,::1"
+)
+_PEERS_FILE = (
+    b'{"format": "conclave-peers 1", "peers": [{"peer_id": "%s", "hosts": ["192.0.2.1"],'
+    b' "port": 4747, "met_ms": 1700000000000}]}' % P.peer.peer_id.encode()
+)
+_TOML = (
+    b'host = "127.0.0.1"\nport = 4747\nmdns = false\nlog_level = "info"\n'
+    b'seeds = ["192.0.2.1:4747", "[fe80::1]:4747"]\n'
+)
+
+HARNESSES = [
+    Harness(
+        "canonical",
+        lambda data: canonical.decode(data, 4096),
+        [canonical.encode({1: [1, "a", b"b", {"k": 2**53}], 2: -5}), canonical.encode([b"x"] * 5)],
+        (canonical.NotCanonical,),
+        ("keys.canonical:decode",),
+    ),
+    Harness(
+        "certificate",
+        Certificate.decode,
+        [each.raw for each in P.chain.certificates],
+        (CertificateRefused,),
+        ("keys.certificate:Certificate.decode",),
+    ),
+    Harness(
+        "chain",
+        _believe,
+        [P.chain.encode()],
+        (CertificateRefused, RecordRefused),
+        ("keys.trust:Chain.decode",),
+    ),
+    Harness(
+        "record", decode_record, [P.record.raw], (RecordRefused,), ("keys.record:decode_record",)
+    ),
+    Harness(
+        "genesis", Genesis.decode, [P.genesis.raw], (KeysError,), ("keys.genesis:Genesis.decode",)
+    ),
+    Harness("roster", Roster.decode, [P.roster.raw], (KeysError,), ("keys.roster:Roster.decode",)),
+    Harness(
+        "ticket",
+        lambda data: Ticket.parse(data.decode("utf-8", "replace")),
+        [P.ticket.export_secret().encode()],
+        (KeysError,),
+        ("keys.ticket:Ticket.parse",),
+        mend=lambda data: _checked_ticket(data),
+        is_text=True,
+    ),
+    Harness(
+        "peer-id",
+        lambda data: decode_id(data.decode("utf-8", "replace")),
+        [P.peer.peer_id.encode(), encode_id(bytes(32)).encode()],
+        (KeysError,),
+        ("keys.identity:decode_id",),
+        is_text=True,
+    ),
+    Harness(
+        "join-request",
+        JoinRequest.decode,
+        [REQUEST],
+        (KeysError,),
+        ("keys.join:JoinRequest.decode",),
+    ),
+    Harness(
+        "grant",
+        lambda data: accept_grant(P.ticket, P.peer, data, NOW_MS),
+        [encode_grant(P.chain, P.genesis)],
+        (KeysError,),
+    ),
+    Harness("secret-file", _unseal, SEALED, (KeysError,)),
+    Harness("ticket-note", _note, [_PLACES[0].read_bytes()], (KeysError,)),
+    Harness("ticket-mark", _mark, [_MARK.read_bytes()], (KeysError,)),
+    Harness("door-message", door.decode, _FRAMES, (Objection,), ("p2p.admission.messages:decode",)),
+    Harness("door-stream", _frames, [b"".join(map(frame_of, _FRAMES[:3]))], (Objection,)),
+    Harness(
+        "mdns-advert",
+        _advert,
+        [_ADVERT],
+        (),
+        ("p2p.discovery.advert:read_advert",),
+    ),
+    Harness(
+        "seeds",
+        lambda data: (
+            seeds.parse_seeds(data.decode("utf-8", "replace")),
+            as_ip(data.decode("utf-8", "replace")),
+        ),
+        [b"192.0.2.1:4747, [fe80::1%eth0]:4747 host.local # there\n::1"],
+        (BadSeed,),
+        ("p2p.discovery.seeds:parse_seed", "p2p.discovery.seeds:parse_seeds"),
+        is_text=True,
+    ),
+    Harness("peers-file", _lastgood, [_PEERS_FILE], is_text=True),
+    Harness("settings", _settings, [_TOML], (BadSettings,), is_text=True),
+]
+
+
+def _checked_ticket(data: bytes) -> bytes:
+    """Put a ticket's checksum right again."""
+    import base64
+    import hashlib
+
+    try:
+        raw = base64.urlsafe_b64decode(data[10:] + b"=" * (-len(data[10:]) % 4))
+    except ValueError:
+        return data
+    body = raw[:-4]
+    fresh = body + hashlib.blake2b(body, digest_size=4).digest()
+    return b"conclave1-" + base64.urlsafe_b64encode(fresh).rstrip(b"=")

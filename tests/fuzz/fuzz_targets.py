@@ -1,0 +1,19 @@
+"""All harnesses, by name."""
+
+from __future__ import annotations
+
+import fuzz_keys
+import fuzz_state
+import fuzz_wire
+from fuzz_lab import Harness, Outcome, run
+
+HARNESSES: dict[str, Harness] = {}
+for _module in (fuzz_keys, fuzz_wire, fuzz_state):
+    for _each in _module.HARNESSES:
+        assert _each.name not in HARNESSES, _each.name
+        HARNESSES[_each.name] = _each
+
+
+def one(name: str, inputs: int, seed: int) -> Outcome:
+    """A run by name, for another process."""
+    return run(HARNESSES[name], inputs, seed)
