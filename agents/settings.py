@@ -104,7 +104,7 @@ def _of_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also UTF-8, or a number of 5,000 digits
         raise BadSettings(f"{path} is not TOML: {error}") from None
     except OSError as error:
         raise BadSettings(f"{path} cannot be read: {error.strerror}") from None

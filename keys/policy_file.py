@@ -50,7 +50,7 @@ def parse_policy(text: str, where: str = "policy") -> Policy:
         raise PolicyInvalid(where, f"it is longer than {MAX_POLICY_BYTES:,} bytes")
     try:
         said = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
         raise PolicyInvalid(where, f"it is not TOML: {error}") from None
     for key in said:
         if key not in ("version", "rule"):

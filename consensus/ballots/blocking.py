@@ -27,7 +27,7 @@ from consensus.ballots.scheme import Scheme
 from consensus.ballots.tally import Status, Tally
 from consensus.ballots.wire import Reader, Writer
 
-MAGIC: Final = b"CNBB\x01"
+MAGIC: Final = b"CNBK\x01"  # CNBB is a ballot
 MAX_BLOCKING_BYTES: Final = MAX_BALLOTS * (MAX_BALLOT_BYTES + 4) + 64
 
 

@@ -36,6 +36,7 @@ from keys import (
 )
 from keys.identity import decode_id, encode_id
 from keys.join import JoinRequest, accept_grant, encode_grant, mac_key_of
+from keys.policy_file import parse_policy
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
 from p2p.admission import messages as door
 from p2p.admission.frames import FrameReader, frame_of
@@ -217,6 +218,15 @@ _TOML = (
     b'seeds = ["192.0.2.1:4747", "[fe80::1]:4747"]\n'
 )
 
+_POLICY = b"""version = 1
+[[rule]]
+name = "one"
+effect = "deny"
+who = ["role:service", "name:alpha", "namespace:shop"]
+actions = ["call"]
+what = ["math.*", "*"]
+"""
+
 HARNESSES = [
     Harness(
         "canonical",
@@ -297,6 +307,14 @@ HARNESSES = [
         [b"192.0.2.1:4747, [fe80::1%eth0]:4747 host.local # there\n::1"],
         (BadSeed,),
         ("p2p.discovery.seeds:parse_seed", "p2p.discovery.seeds:parse_seeds"),
+        is_text=True,
+    ),
+    Harness(
+        "policy",
+        lambda data: parse_policy(data.decode("utf-8", "replace")),
+        [_POLICY],
+        (KeysError,),
+        ("keys.policy_file:parse_policy",),
         is_text=True,
     ),
     Harness("peers-file", _lastgood, [_PEERS_FILE], is_text=True),

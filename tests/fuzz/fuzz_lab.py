@@ -220,6 +220,7 @@ class Mutator:
                     chr(rng.randrange(0x2FFF)),
                     text[at:end],
                     str(rng.choice(_NUMBERS + _LARGE)),
+                    rng.choice(("9" * 5000, "[" * 1200)) if rng.random() < 0.05 else "",
                     rng.choice("[]{}()\"'=:,#%@/\\ \n\t-._"),
                 )
             )

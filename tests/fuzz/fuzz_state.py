@@ -40,6 +40,7 @@ from agents.ledger import (
 )
 from agents.ledger import parsing as ledger_parsing
 from consensus import MembershipInvalid, MessageRefused, SnapshotInvalid
+from consensus.ballots.blocking import Blocking
 from consensus.ballots.proposal import Elector
 from consensus.codec import decode_message, decode_meta, encode_message, encode_meta
 from consensus.kv import snapshot_rows as kv_rows
@@ -277,13 +278,32 @@ CERTIFICATES = [
     certificate_of(_YES, _YES, _YES, liar=True).to_bytes(),
 ]
 _EVIDENCE = ballots.Evidence.of(ballot_of(1, _YES), ballot_of(1, _NO)).encode()
+
+
+def _blocking_of() -> bytes:
+    tally = ballots.Tally(PROPOSAL)
+    for number in (1, 2):
+        tally.add(ballot_of(number, ballots.Choice.ABSTAIN).check(PROPOSAL, SCHEME))
+    blocking = Blocking.of(tally)
+    assert blocking is not None
+    return blocking.to_bytes()
+
+
+BLOCKING = _blocking_of()
+
+
 _COMMANDS = [
     register_commands.opened(PROPOSAL),
     register_commands.closed(CERTIFICATES[0]),
     register_commands.expired(PROPOSAL.proposal_id, 0),
     register_commands.evidence(ballots.Evidence.decode(_EVIDENCE)),
     register_commands.forgotten([PROPOSAL.proposal_id]),
+    register_commands.blocked(_blocking_of()),
 ]
+
+
+def _blocking(data: bytes) -> None:
+    Blocking.from_bytes(data).check(PROPOSAL, SCHEME)
 
 
 def _register(data: bytes) -> None:
@@ -532,6 +552,13 @@ HARNESSES = [
         [_EVIDENCE],
         (ballots.BallotsError,),
         ("consensus.ballots.ballot:Evidence.decode",),
+    ),
+    Harness(
+        "blocking",
+        _blocking,
+        [BLOCKING],
+        (ballots.BallotsError,),
+        ("consensus.ballots.blocking:Blocking.from_bytes",),
     ),
     Harness(
         "certificate-of-a-quorum",
