@@ -1,7 +1,25 @@
 """Who someone is and what they may do: identities, certificates, trust, tickets, the keystore."""
 
+from keys.audit import (
+    AuditEntry,
+    AuditNote,
+    Checkpoint,
+    decode_audit_entry,
+    decode_checkpoint,
+)
+from keys.audit_heads import HeadNews, HeadStore, HeldHead
+from keys.audit_lines import (
+    audit_bytes_of,
+    audit_fields,
+    audit_header,
+    audit_line,
+    read_audit_header,
+)
+from keys.audit_log import AuditLog, audit_files, read_audit, read_audit_file
+from keys.audit_verify import AuditProblem, AuditVerdict, verify_log
 from keys.certificate import Certificate, CertificateKind
 from keys.errors import (
+    AuditUnwritable,
     CertificateRefused,
     ForeignDirectory,
     GenesisRefused,
@@ -101,6 +119,12 @@ __all__ = [
     "POLICY_KEY",
     "RESERVED",
     "Action",
+    "AuditEntry",
+    "AuditLog",
+    "AuditNote",
+    "AuditProblem",
+    "AuditUnwritable",
+    "AuditVerdict",
     "BadRoot",
     "Certificate",
     "CertificateBadSignature",
@@ -113,6 +137,7 @@ __all__ = [
     "CertificateTooLarge",
     "Chain",
     "ChainLength",
+    "Checkpoint",
     "DoorAddress",
     "Effect",
     "ForeignDirectory",
@@ -120,6 +145,9 @@ __all__ = [
     "GenesisRefused",
     "GrantRefused",
     "Guard",
+    "HeadNews",
+    "HeadStore",
+    "HeldHead",
     "HomeDamaged",
     "HomeExists",
     "HomeInUse",
@@ -192,7 +220,14 @@ __all__ = [
     "WrongIssuer",
     "WrongNetwork",
     "accept_grant",
+    "audit_bytes_of",
+    "audit_fields",
+    "audit_files",
+    "audit_header",
+    "audit_line",
     "built_in_text",
+    "decode_audit_entry",
+    "decode_checkpoint",
     "decode_record",
     "host_problem",
     "lacking",
@@ -206,9 +241,13 @@ __all__ = [
     "parse_policy",
     "peer_id_of",
     "permissions_of",
+    "read_audit",
+    "read_audit_file",
+    "read_audit_header",
     "roles_with",
     "verify",
     "verify_issuer",
+    "verify_log",
     "verify_record",
     "verify_signature",
 ]

@@ -22,8 +22,8 @@
         |-- HomeInUse                    |-- SecretUnreadable
         |-- HomeIncomplete               |-- RosterConflict
         |-- ForeignDirectory             |-- IssuerKeyMissing
-        |-- NewerHome                    `-- HomeDamaged
-        |-- InsecurePermissions
+        |-- NewerHome                    |-- HomeDamaged
+        |-- InsecurePermissions          `-- AuditUnwritable
         `-- HomeUnreadable
 
 Every `Refused` has a stable `code` for counters and for the wire, and is *definite*: what was
@@ -320,6 +320,15 @@ class HomeUnreadable(KeystoreError):
         super().__init__(
             f"cannot {tried} {path}: {reason}; check the owner of the directory and the disk, "
             "or choose another directory with --home"
+        )
+        self.path = path
+        self.reason = reason
+
+
+class AuditUnwritable(KeystoreError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"the audit log in {path} cannot be written: {reason}; make room on that disk"
         )
         self.path = path
         self.reason = reason

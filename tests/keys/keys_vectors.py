@@ -10,6 +10,7 @@ from pathlib import Path
 from keys_lab import NOW_MS, key, lab
 
 from keys import Role, Roster, Ticket, make_join_request, network_id_of
+from keys.audit import START, AuditNote, link, sign_head
 from keys.identity import fingerprint
 from keys.join import encode_grant, mac_key_of
 from keys.sealed import Cost, seal
@@ -42,6 +43,9 @@ def vectors() -> dict[str, str]:
         salt=bytes(16),
         nonce=bytes(24),
     )
+    detail: dict[str, str | int] = {"port": 4747, "why": "wrong_network"}
+    refused = AuditNote("peer.refused", NOW_MS, 1000, "192.0.2.9", "", "refused", detail, times=3)
+    entry = link(START, refused)
     return {
         "public key of seed 03": made.peer.public_key.hex(),
         "fingerprint": fingerprint(made.peer.public_key).hex(),
@@ -62,6 +66,8 @@ def vectors() -> dict[str, str]:
         "grant": encode_grant(made.chain, genesis).hex(),
         "secret file, open": seal("identity", made.peer.export_secret(), None).hex(),
         "secret file, sealed": sealed.hex(),
+        "audit entry": entry.raw.hex(),
+        "audit checkpoint": sign_head(made.peer, entry.head, NOW_MS).raw.hex(),
     }
 
 
