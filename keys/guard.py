@@ -6,8 +6,8 @@
     replicated  the policy that the network has decided on allows it
 
 All of them must agree, so a policy only narrows. Where there is no policy, it does not stand in the
-way. What was allowed is remembered per certificate, action and name until a policy changes, so
-that a message costs one look into a set; what was denied is judged each time, and told.
+way. What was decided is remembered per certificate, action and name until a policy changes, so
+that a message costs one look into a set. Denials are counted, and told to whoever listens.
 
 What belongs to the network itself stands below `conclave/`. Such topics are about the network and
 not about its contents, and may be read with SUBSCRIBE_METADATA; such keys need CONFIG_READ, except
@@ -15,7 +15,7 @@ the policy, which all who obey it may read; and nobody writes them as keys.
 
 What this module does not know: where policies come from, what is done with a denial.
 
-Invariants: nothing is remembered that was not allowed by the policies in force; memory is bounded.
+Invariants: nothing is remembered but what the policies in force decide; memory is bounded.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from keys.trust import Principal
 RESERVED: Final = "conclave/"  # topics and keys of the network itself
 POLICY_KEY: Final = "conclave/policy"
 MAX_REMEMBERED: Final = 16_384
+MAX_DENIED: Final = 4096
+MAX_NAME_CHARS: Final = 256  # longer ones are nobody's, and are judged each time
 
 MAX_TOLD: Final = 1024
 TOLD_AGAIN_MS: Final = 60_000  # the same denial is told so seldom
@@ -90,6 +92,7 @@ class Guard:
         self.on_denied: list[OnDenied] = []
         self.counts: Counter[str] = Counter()
         self._allowed: set[tuple[bytes, Action, str]] = set()
+        self._denied: dict[tuple[bytes, Action, str], Verdict] = {}
         self._told = _Told(now_ms)
 
     def set_file(self, policy: Policy | None) -> None:
@@ -104,6 +107,7 @@ class Guard:
 
     def _changed(self) -> None:
         self._allowed.clear()
+        self._denied.clear()
         for listener in self.listeners:
             listener()
 
@@ -130,16 +134,24 @@ class Guard:
         return judge(who, action, what, self.file, self.replicated)
 
     def _judge_anew(self, who: Principal, action: Action, what: str) -> Verdict:
-        verdict = judge(who, action, what, self.file, self.replicated)
+        key = (who.certificate_digest, action, what)
+        verdict = self._denied.get(key) or judge(who, action, what, self.file, self.replicated)
+        if len(what) > MAX_NAME_CHARS:
+            return verdict
         if verdict.is_allowed:
             if len(self._allowed) >= MAX_REMEMBERED:
                 self._allowed.clear()
-            self._allowed.add((who.certificate_digest, action, what))
+            self._allowed.add(key)
+        else:
+            if len(self._denied) >= MAX_DENIED:
+                self._denied.clear()
+            self._denied[key] = verdict
         return verdict
 
     def deny(self, who: Principal, action: str, what: str, cause: str) -> None:
         """Count a denial, and tell of it unless that was done just now."""
         self.counts[f"denied_{cause.partition(':')[0]}"] += 1
+        what = what[:MAX_NAME_CHARS]
         if self._told.is_news(who.certificate_digest, action, what):
             for told in self.on_denied:
                 told(who, action, what, cause)
@@ -155,11 +167,11 @@ def judge(
     missing = needed & ~who.permissions
     if missing:
         return Verdict(False, Source.ROLE, "", lacking(who.name, missing))
-    namespace = namespace_in(what)
+    namespace, shown = namespace_in(what), repr(what[:MAX_NAME_CHARS])
     if (namespace or action in FOR_ALL_OF_IT) and not within(namespace, who.namespaces):
-        where = f"{what!r} is in the namespace {namespace!r}"
+        where = f"{shown} is in the namespace {namespace[:64]!r}"
         if not namespace:
-            where = f"to {action} {what!r} concerns the whole network"
+            where = f"to {action} {shown} concerns the whole network"
         own = ", ".join(who.namespaces) or "none"
         why = f"{where}, and the certificate of {who.name} has the namespaces: {own}"
         return Verdict(False, Source.NAMESPACE, "", why)
@@ -171,11 +183,11 @@ def judge(
             continue
         rule = policy.decisive(who, action, what)
         if rule is None:
-            why = f"no rule of the {source.value} policy allows {who.name} to {action} {what!r}"
+            why = f"no rule of the {source.value} policy allows {who.name} to {action} {shown}"
             return Verdict(False, source, "", why)
         if rule.effect is Effect.DENY:
             why = f"rule {rule.name!r} of the {source.value} policy denies {who.name} this"
-            return Verdict(False, source, rule.name, f"{why}: to {action} {what!r}")
+            return Verdict(False, source, rule.name, f"{why}: to {action} {shown}")
         last = Verdict(True, source, rule.name, f"rule {rule.name!r} allows it")
     return last
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from keys import Issuer, PeerId
+from keys import Issuer, PeerId, Principal
 from p2p.admission import Admitted, Credentials, Hint, RefusalCode, Session, SessionTable
 from p2p.alarm import Alarm
 from p2p.discovery import (
@@ -91,6 +91,8 @@ class Gathering:
         self._alarm = Alarm(world.clock, lambda: self._step(Tick()))
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
+        self._unproven: list[Session] = []  # whose key is let in, and who has proved nothing yet
+        self.changes = 0  # of who is let in
         self._is_open = False
 
     async def open_door(self) -> int:
@@ -163,8 +165,13 @@ class Gathering:
     def expel(self, peer_id: PeerId) -> None:
         """End a session and cut its connections."""
         self.sessions.remove(peer_id)
+        self.changes += 1
         self._transport.expel(peer_id)
         self._step(PeerGone(peer_id))
+
+    def let_in(self) -> Iterator[Principal]:
+        """Whose connections are let in: those who have proved who they are, or are about to."""
+        return (session.principal for session in (*self.sessions, *self._unproven))
 
     def expired(self) -> list[PeerId]:
         """Return whose papers are over."""
@@ -226,6 +233,8 @@ class Gathering:
             known = self.sessions.get(session.peer_id)
             if known is None or known.curve_public != session.curve_public:
                 let_in.append(session)
+                self._unproven.append(session)
+                self.changes += 1
                 self._transport.admit(session.contact())
 
         calls = DialCalls(verified, self._take, self._learn)
@@ -237,6 +246,10 @@ class Gathering:
             for session in let_in:
                 self._take_back(session)
             raise
+        finally:
+            for session in let_in:
+                self._unproven.remove(session)
+            self.changes += 1
 
     def _take_back(self, shown: Session) -> None:
         """Papers were good, the proof did not come: back to what was known before."""
@@ -256,6 +269,7 @@ class Gathering:
 
     def _take(self, session: Session) -> None:
         admission = self.sessions.admit(session)
+        self.changes += 1
         self._transport.admit(session.contact())
         self.counts["admitted"] += 1
         door = session.ports.get("door", 0)

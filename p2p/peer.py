@@ -15,14 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from keys import Chain, PeerId, Permission, Principal
+from keys import Chain, Guard, PeerId, Permission, Principal
 from p2p.admission import Admitted, Session
 from p2p.gathering import Gathering
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.own_papers import SEQUENCES_PER_START, OwnPapers, Papers
 from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
-from p2p.pubsub import Topics
+from p2p.pubsub import Audience, Topics
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
 from p2p.streams import Stream, StreamHandler, Streams
 from p2p.wire import BadFrame, decode_frame
@@ -39,6 +39,9 @@ class Peer:
 
     Args:
         settings: paces of membership.
+
+    Attributes:
+        guard: judges whoever asks; without policies by roles and namespaces alone.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Peer:
         self._clock = world.clock
         self._own = OwnPapers(papers, world.clock, world.hosts)
         self.peer_id: PeerId = papers.identity.peer_id
+        self.guard = Guard(world.clock.now_ms)
         self.name = papers.name
         self._key = world.new_key()
         self._transport = world.transport(self._key)
@@ -70,6 +74,7 @@ class Peer:
             world.rng,
             self._principal_of,
             self.label,
+            guard=self.guard,
         )
         self._streams = Streams(
             self.principal,
@@ -79,6 +84,7 @@ class Peer:
             self._principal_of,
             self.label,
             self.incarnation,
+            guard=self.guard,
         )
         self._topics = Topics(
             self.principal,
@@ -86,6 +92,8 @@ class Peer:
             self._transport,
             self._exchange,
             self._principal_of,
+            self.guard,
+            Audience(self.guard, lambda: self._gathering.changes, self._gathering.let_in),
         )
         self.request = self._exchange.request
         self.notify = self._exchange.notify

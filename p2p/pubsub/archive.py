@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from keys import PeerId, Permission, Principal
-from p2p.errors import BadRequest, P2PError
+from p2p.errors import BadRequest, P2PError, PermissionDenied
 from p2p.links import Transport
+from p2p.pubsub.audience import Audience
 from p2p.pubsub.line import Items
 from p2p.pubsub.messages import (
     MAX_HEADS,
@@ -48,6 +49,7 @@ class Archive:
     """
     Args:
         principal_of: says who an admitted peer is.
+        audience: says who may read a topic.
         settle: closes the runs that are being filled.
     """
 
@@ -58,6 +60,7 @@ class Archive:
         transport: Transport,
         exchange: Exchange,
         principal_of: Callable[[PeerId], Principal | None],
+        audience: Audience,
         settle: Callable[[], None],
         counts: Counter[str],
     ) -> None:
@@ -66,11 +69,12 @@ class Archive:
         self._transport = transport
         self._exchange = exchange
         self._principal_of = principal_of
+        self._audience = audience
         self._settle = settle
         self._counts = counts
         self._fresh: dict[str, int] = {}  # topics by the number of quiet ticks
         self._tick_due: asyncio.TimerHandle | None = None
-        exchange.serve(HISTORY, self._history, Permission.SUBSCRIBE)
+        exchange.serve(HISTORY, self._history, Permission.SUBSCRIBE_METADATA)
 
     def published(self, topic: str) -> None:
         """Something was published just now."""
@@ -92,7 +96,7 @@ class Archive:
         room_bytes, room = MAX_PAGE_BYTES, MAX_ITEMS_OF_A_PAGE
         for topic in self._topics(ask):
             epoch, last_one = self._publisher.head(topic)
-            if not epoch:
+            if not epoch or not self._audience.may_read(reader, topic):
                 continue
             if len(entries) >= _MAX_ENTRIES or room <= 0 or room_bytes <= 0:
                 return Page(entries, entries[-1].head.topic)
@@ -129,6 +133,9 @@ class Archive:
         ask = decode_ask(payload)
         if ask is None:
             raise BadRequest(self._own.name, HISTORY, "that is no question about a history")
+        if not ask.name.endswith("/") and not self._audience.may_read(incoming.caller, ask.name):
+            said = f"{incoming.caller.name} may not read it"
+            raise PermissionDenied(self._own.name, f"the history of {ask.name!r}", said)
         return encode_page(self.read(ask, incoming.caller))
 
     def _tick(self) -> None:
@@ -155,7 +162,7 @@ class Archive:
                 continue
             for peer_id in self._transport.subscribers(topic):
                 reader = self._principal_of(peer_id)
-                if reader is not None:
+                if reader is not None and self._audience.may_read(reader, topic):
                     by_peer.setdefault(peer_id, []).append(self._head(topic, reader))
         for peer_id, heads in by_peer.items():
             for at in range(0, len(heads), MAX_HEADS):

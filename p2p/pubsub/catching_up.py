@@ -36,13 +36,19 @@ class CatchingUp:
     """
     Args:
         is_holding: whether publications are not read just now.
+        may_hear: whether a publisher may publish on a topic, and we may read it.
     """
 
     def __init__(
-        self, exchange: Exchange, is_holding: Callable[[], bool], counts: Counter[str]
+        self,
+        exchange: Exchange,
+        is_holding: Callable[[], bool],
+        may_hear: Callable[[PeerId, str], bool],
+        counts: Counter[str],
     ) -> None:
         self._exchange = exchange
         self._is_holding = is_holding
+        self._may_hear = may_hear
         self._counts = counts
         self._jobs: dict[PeerId, deque[Job]] = {}
         self._workers: dict[PeerId, asyncio.Task[None]] = {}
@@ -75,6 +81,8 @@ class CatchingUp:
 
     def heard(self, feed: Feed, sender: PeerId, head: Head) -> None:
         """Take a publisher's word of how far it has come."""
+        if not self._may_hear(sender, head.topic):
+            return
         line = feed.incoming.heads(sender, *head)
         if line is not None:
             self._watch_tail(feed, sender, line)
@@ -191,7 +199,7 @@ class CatchingUp:
                 if page is None:
                     break
                 for head, first, items in page.entries:
-                    if is_below(head.topic, name):
+                    if is_below(head.topic, name) and self._may_hear(sender, head.topic):
                         line = incoming.line(sender, head.topic)
                         found = incoming.replayed(line, head.epoch, first, items)
                         feed.deliver(sender, head.topic, found)

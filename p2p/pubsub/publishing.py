@@ -3,7 +3,8 @@
     publish -> a run is filled -> once per turn of the loop, or when it is full: kept, sent
 
 A restricted message never goes where everybody reads: those who may read it get it on the data
-lane, and all others see nothing of it but that a number is not theirs.
+lane, and all others see nothing of it but that a number is not theirs. A message on a topic that
+somebody here may not read is restricted too.
 
 What this module does not know: sockets, what a message holds, who subscribes here.
 """
@@ -14,10 +15,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from keys import PeerId, Permission, Principal
+from keys import Action, Guard, PeerId, Principal
 from p2p.errors import MisuseError, NotRunning, P2PError, PayloadTooLarge, PermissionDenied
 from p2p.links import Transport
 from p2p.pubsub.archive import Archive
+from p2p.pubsub.audience import Audience
 from p2p.pubsub.messages import MAX_PAGE_BYTES, MAX_RUN, Alone, encode_alone, encode_run
 from p2p.pubsub.names import check_topic
 from p2p.pubsub.pacing import Pacing
@@ -39,6 +41,8 @@ class Publishing:
     Args:
         epoch: of this start, greater than that of any start before.
         principal_of: says who an admitted peer is.
+        guard: says whether we may publish on a topic.
+        audience: says who may read one.
         hear: gets what was published, for subscriptions of our own.
         is_own_reader_full: whether one of those does not keep up.
     """
@@ -50,6 +54,8 @@ class Publishing:
         transport: Transport,
         exchange: Exchange,
         principal_of: Callable[[PeerId], Principal | None],
+        guard: Guard,
+        audience: Audience,
         hear: HearOwn,
         is_own_reader_full: Callable[[], bool],
         counts: Counter[str],
@@ -58,6 +64,8 @@ class Publishing:
         self._transport = transport
         self._exchange = exchange
         self._principal_of = principal_of
+        self._guard = guard
+        self._audience = audience
         self._hear = hear
         self._counts = counts
         self._open: dict[str, Run] = {}
@@ -65,7 +73,7 @@ class Publishing:
         self._is_closed = False
         self.history = Publisher(epoch, counts=counts)
         self.archive = Archive(
-            own, self.history, transport, exchange, principal_of, self.flush, counts
+            own, self.history, transport, exchange, principal_of, audience, self.flush, counts
         )
         self.pacing = Pacing(transport, self.flush, is_own_reader_full, counts)
 
@@ -82,7 +90,7 @@ class Publishing:
         Raises:
             BadTopic: no topic can have that name.
             PayloadTooLarge: it is over `MAX_PUBLICATION_BYTES`.
-            PermissionDenied: our own roles do not include publishing.
+            PermissionDenied: our roles, namespaces or a policy keep us from it.
         """
         run = self._open.get(topic)
         if run is None or only is not None or type(payload) is not bytes:
@@ -131,6 +139,9 @@ class Publishing:
             only(self._own)  # one that raises shall raise here
         trace = running_trace.get()
         run = self._open.get(topic)
+        if run is None:
+            self._check_right(topic)
+        only = self._audience.narrowed(topic, only)
         if run is not None and (
             run.size_bytes + len(payload) > RUN_BYTES or run.trace is not trace
         ):
@@ -148,9 +159,12 @@ class Publishing:
             self._close(run)
         return sequence
 
+    def _check_right(self, topic: str) -> None:
+        why = self._guard.refusal(self._own, Action.PUBLISH, topic)
+        if why is not None:
+            raise PermissionDenied(self._own.name, f"publish on {topic!r}", why)
+
     def _begin(self, topic: str, trace: bytes) -> Run:
-        if not self._own.permissions & Permission.PUBLISH:
-            raise PermissionDenied(self._own.name, "publish", "our roles do not include publishing")
         if len(self._open) >= _MAX_OPEN:
             self.flush()
         if not self.history.head(topic)[0]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from keys import PeerId
-from p2p.errors import MisuseError
+from p2p.errors import MisuseError, P2PError
 from p2p.pubsub.errors import SubscriberTooSlow
 
 Policy = Literal["drop_oldest", "drop_newest", "block", "error"]
@@ -113,7 +113,7 @@ class Subscription:
         self._runs: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._eased = asyncio.Event()
-        self._failure: SubscriberTooSlow | None = None
+        self._failure: P2PError | None = None
         self._lost_before: dict[tuple[PeerId, str], int] = {}  # of the next that is taken
         self._lost_behind: dict[tuple[PeerId, str], int] = {}  # of the next that is offered
 
@@ -203,6 +203,11 @@ class Subscription:
         if self.is_pressed:
             self._press(False)
         self._on_close(self)
+
+    def fail(self, error: P2PError) -> None:
+        """End it; the reader hears of the error behind what is buffered."""
+        self._failure = error
+        self.close()
 
     def check_invariants(self) -> None:
         assert self.waiting == sum(len(run.payloads) - run.at for run in self._runs)

@@ -6,6 +6,10 @@ Delivery is at most once, in order for each publisher and topic, and what is mis
 while the publisher keeps it; what stays missing is counted in the `gap` of the next message.
 Restricted messages come in their own order, in none with the others.
 
+Who may publish is asked at the publisher, who hears of it, and at each subscriber, who drops what
+should not have come; who may read is asked at the publisher. All is asked again when a policy
+changes: subscriptions that are no longer allowed end with `PermissionDenied`.
+
 What this module does not know: sockets, what a message holds, how history is asked for.
 """
 
@@ -16,10 +20,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keys import PeerId, Permission, Principal
+from keys import Action, Guard, PeerId, Permission, Principal
 from p2p.errors import MisuseError, PermissionDenied
 from p2p.links import Transport
 from p2p.pubsub.archive import HEADS
+from p2p.pubsub.audience import Audience
 from p2p.pubsub.catching_up import CatchingUp
 from p2p.pubsub.feed import Feed
 from p2p.pubsub.line import Items
@@ -42,6 +47,8 @@ class Topics:
     Args:
         epoch: of this start, greater than that of any start before.
         principal_of: says who an admitted peer is.
+        guard: judges them and us.
+        audience: says who may read a topic.
     """
 
     def __init__(
@@ -51,14 +58,17 @@ class Topics:
         transport: Transport,
         exchange: Exchange,
         principal_of: Callable[[PeerId], Principal | None],
+        guard: Guard,
+        audience: Audience,
     ) -> None:
         self._own = own
+        self._guard = guard
+        self._audience = audience
         self._transport = transport
         self._principal_of = principal_of
         self.counts: Counter[str] = Counter()
         self._feeds: dict[str, list[Feed]] = {}
         self._by_topic: dict[str, tuple[Feed, ...]] = {}  # who hears what, as it comes up
-        self._may_publish: dict[PeerId, tuple[Principal, bool]] = {}
         self._met: dict[PeerId, int] = {}  # the incarnation of each publisher
         self._present: set[PeerId] = set()
         self._pressed: set[Subscription] = set()
@@ -69,6 +79,8 @@ class Topics:
             transport,
             exchange,
             principal_of,
+            guard,
+            audience,
             self._hear_own,
             self._is_own_reader_full,
             self.counts,
@@ -77,14 +89,30 @@ class Topics:
         self.keep_history = publishing.keep_history
         self.room_to_publish = publishing.pacing.room_to_publish
         self.wait_subscribers = publishing.pacing.wait_subscribers
-        self._catching_up = CatchingUp(exchange, lambda: bool(self._pressed), self.counts)
+        self._catching_up = CatchingUp(
+            exchange, lambda: bool(self._pressed), self._may_hear, self.counts
+        )
         exchange.serve_notice(HEADS, self._on_heads, Permission.PUBLISH)
         exchange.serve_notice(RESTRICTED, self._on_restricted, Permission.PUBLISH)
+        guard.listeners.append(self._rights_changed)
 
     def become(self, own: Principal) -> None:
         """Our own papers have changed."""
         self._own = own
         self._publishing.become(own)
+        self._rights_changed()
+
+    def _rights_changed(self) -> None:
+        """What was open may be no longer, and who was heard or read may not any more."""
+        self._publishing.flush()
+        self._audience.changed()
+        self._by_topic.clear()
+        for topic, feeds in list(self._feeds.items()):
+            why = self._guard.refusal(self._own, Action.SUBSCRIBE, topic)
+            if why is not None:
+                for feed in list(feeds):
+                    error = PermissionDenied(self._own.name, f"subscribe to {topic!r}", why)
+                    feed.subscription.fail(error)
 
     def subscribe(
         self,
@@ -104,15 +132,14 @@ class Topics:
         Raises:
             BadTopic: no topic can have that name.
             MisuseError: no such policy, the buffer holds nothing, or a negative replay.
-            PermissionDenied: our own roles do not include subscribing.
+            PermissionDenied: our roles, namespaces or a policy keep us from it.
         """
         check_subscription(topic)
         if replay < 0:
             raise MisuseError(f"a replay of {replay} messages is less than 0")
-        if not self._own.permissions & Permission.SUBSCRIBE:
-            raise PermissionDenied(
-                self._own.name, "subscribe", "our roles do not include subscribing"
-            )
+        why = self._guard.refusal(self._own, Action.SUBSCRIBE, topic)
+        if why is not None:
+            raise PermissionDenied(self._own.name, f"subscribe to {topic!r}", why)
         self._publishing.flush()  # what was published before is history to this one
         subscription = Subscription(topic, buffer, policy, self._closed, self._press)
         feed = Feed(subscription, replay, repair)
@@ -142,7 +169,7 @@ class Topics:
         if not is_ours or not epoch or not first or items is None:
             self.counts["publications_malformed"] += 1
             return
-        if not self._is_publisher(sender):
+        if not self._is_publisher(sender, topic):
             self.counts["publications_not_permitted"] += len(items)
             return
         for feed in feeds:
@@ -227,7 +254,7 @@ class Topics:
     def _replay_own(self, feed: Feed) -> None:
         history, name = self._publishing.history, feed.subscription.topic
         topics = history.below(name) if name.endswith("/") else iter((name,))
-        for topic in topics:
+        for topic in filter(self._may_read, topics):
             epoch, head = history.head(topic)
             kept, first = history.read(topic, max(1, head - feed.replay + 1), head)
             if kept:
@@ -237,7 +264,7 @@ class Topics:
     def _feeds_of(self, topic: str) -> tuple[Feed, ...]:
         """Find who hears a topic, once for many messages; nobody hears what is none."""
         names = [topic, *(name.decode() for name in subtrees_above(topic.encode()))]
-        if not is_topic(topic):
+        if not is_topic(topic) or not self._may_read(topic):
             names = []
         found = tuple(feed for name in names for feed in self._feeds.get(name, ()))
         if len(self._by_topic) >= _MAX_HEARD:
@@ -245,18 +272,17 @@ class Topics:
         self._by_topic[topic] = found
         return found
 
-    def _is_publisher(self, sender: PeerId) -> bool:
+    def _may_read(self, topic: str) -> bool:
+        return self._guard.may(self._own, Action.SUBSCRIBE, topic)
+
+    def _may_hear(self, sender: PeerId, topic: str) -> bool:
+        return self._may_read(topic) and self._is_publisher(sender, topic)
+
+    def _is_publisher(self, sender: PeerId, topic: str) -> bool:
         principal = self._principal_of(sender)
-        known = self._may_publish.get(sender)
-        if known is not None and known[0] is principal:
-            return known[1]
         if principal is None:
             return False
-        may = bool(principal.permissions & Permission.PUBLISH)
-        if len(self._may_publish) >= _MAX_HEARD:
-            self._may_publish.clear()
-        self._may_publish[sender] = (principal, may)
-        return may
+        return self._guard.refusal(principal, Action.PUBLISH, topic) is None
 
     def _on_heads(self, sender: PeerId, payload: bytes) -> None:
         heads = decode_heads(payload)
@@ -272,7 +298,11 @@ class Topics:
         if alone is None:
             self.counts["publications_malformed"] += 1
             return
-        for feed in self._feeds_of(alone.topic):
+        feeds = self._feeds_of(alone.topic)
+        if feeds and not self._is_publisher(sender, alone.topic):
+            self.counts["publications_not_permitted"] += 1
+            return
+        for feed in feeds:
             if feed.take_restricted(sender, alone):
                 self._catching_up.repair(feed)
 

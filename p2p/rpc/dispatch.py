@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from keys import PeerId, Permission, Principal
+from keys import PeerId, Permission, Principal, lacking
 from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import (
@@ -161,12 +161,20 @@ class Dispatcher:
         clock: for deadlines.
         own_name: what errors call this peer.
         answer: gets every result.
+        denied: hears whose roles did not include what a method asks for.
     """
 
-    def __init__(self, clock: Clock, own_name: str, answer: Answer) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        own_name: str,
+        answer: Answer,
+        denied: Callable[[PeerId, str], None] = lambda peer, method: None,
+    ) -> None:
         self._clock = clock
         self._own_name = own_name
         self._answer = answer
+        self._denied = denied
         self._requests: dict[str, Served] = {}
         self._notices: dict[str, _ServedNotice] = {}
         self._running: dict[JobKey, Job] = {}
@@ -202,6 +210,7 @@ class Dispatcher:
             self.counts["notice_unknown"] += 1
         elif served.mask & ~mask:
             self.counts["notice_denied"] += 1
+            self._denied(peer, method)
         else:
             served.handler(peer, payload)
 
@@ -261,8 +270,9 @@ class Dispatcher:
         if served is None:
             return NoSuchMethod(name, method, "no such method is served here")
         if served.mask & ~mask:
-            lacks = f"{job.caller.name} lacks the permission {served.permission.name}"
-            return PermissionDenied(name, method, lacks)
+            self._denied(job.key[0], method)
+            missing = Permission(served.mask & ~mask)
+            return PermissionDenied(name, method, lacking(job.caller.name, missing))
         return Overloaded(
             name, method, f"{served.running} of {served.limit} places for it are taken"
         )

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from keys import PeerId, Permission, Principal
+from keys import Guard, PeerId, Permission, Principal
 from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import (
@@ -66,6 +66,7 @@ class Exchange:
         transport: carries the envelopes.
         principal_of: the session table's view of a peer, or None for a stranger.
         label: how errors and logs name a peer.
+        guard: hears who was denied a method.
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class Exchange:
         principal_of: Callable[[PeerId], Principal | None],
         label: Callable[[PeerId], str],
         settings: ExchangeSettings | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
         self._own = own
         self._own_id = own.peer_id
         self._own_mask = int(own.permissions)
@@ -87,7 +90,7 @@ class Exchange:
         self._principal_of = principal_of
         self._label = label
         self._settings = settings or ExchangeSettings()
-        self._dispatcher = Dispatcher(clock, own.name, self._answer)
+        self._dispatcher = Dispatcher(clock, own.name, self._answer, self._on_denied)
         self._new_future: Callable[[], asyncio.Future[bytes]] | None = None  # asked for once
         self._alarms = {lane: Alarm(clock, partial(self._expire, lane)) for lane in Lane}
         self._tables: dict[Lane, RequestTable[asyncio.Future[bytes]]] = {
@@ -257,6 +260,11 @@ class Exchange:
                 label = self._label(PeerId(pending.peer))
                 error = ConnectionLost(label, pending.what, "this peer is stopping")
                 self._fail(pending.token, error)
+
+    def _on_denied(self, peer: PeerId, method: str) -> None:
+        caller = self._own if peer == self._own_id else self._principal_of(peer)
+        if caller is not None and self._guard is not None:
+            self._guard.deny(caller, "use", method, "role")
 
     def _answer(self, job: Job, result: bytes | Exception, remote_traceback: str) -> None:
         """Send what came of a job, or hand it over where the caller is ourselves."""

@@ -12,7 +12,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 
-from keys import Permission, Principal
+from keys import Guard, Permission, Principal, lacking
 from p2p.clock import Clock
 from p2p.errors import (
     Cancelled,
@@ -46,9 +46,13 @@ class Desk:
 
     Args:
         handled: called with the stream when its handler has ended by itself, with what it raised.
+        guard: hears who was denied a method.
     """
 
-    def __init__(self, clock: Clock, own_name: str, handled: Handled) -> None:
+    def __init__(
+        self, clock: Clock, own_name: str, handled: Handled, guard: Guard | None = None
+    ) -> None:
+        self._guard = guard
         self._clock = clock
         self._own_name = own_name
         self._handled = handled
@@ -76,7 +80,9 @@ class Desk:
         if served is None:
             return NoSuchMethod(self._own_name, method, "no such stream is served here")
         if served.mask & ~int(caller.permissions):
-            lacks = f"{caller.name} lacks the permission {served.permission.name}"
+            if self._guard is not None:
+                self._guard.deny(caller, "use", method, "role")
+            lacks = lacking(caller.name, served.permission & ~caller.permissions)
             return PermissionDenied(self._own_name, method, lacks)
         if served.running >= served.limit:
             detail = f"all {served.limit} places for it are taken"

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from keys import PeerId, Permission, Principal
+from keys import Guard, PeerId, Permission, Principal
 from p2p.clock import Clock
 from p2p.errors import (
     ConnectionLost,
@@ -75,6 +75,7 @@ class Streams:
         label: Callable[[PeerId], str],
         first_number: int,
         settings: StreamSettings | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._own = own
         self._now_ms = clock.now_ms
@@ -83,7 +84,7 @@ class Streams:
         self._label = label
         self._last_number = first_number
         self._settings = settings or StreamSettings()
-        self._desk = Desk(clock, own.name, self._handled)
+        self._desk = Desk(clock, own.name, self._handled, guard)
         self._table = Table(own.name)
         self._ticking: asyncio.TimerHandle | None = None
         self.counts: Counter[str] = Counter()

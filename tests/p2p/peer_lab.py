@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from random import Random
 from typing import Any
 
@@ -31,9 +31,23 @@ class Authority:
     def _identity(self) -> Identity:
         return Identity.from_secret(self._rng.randbytes(32))
 
-    def papers(self, name: str, roles: Role = Role.SERVICE, incarnation: int = WALL_MS) -> Papers:
+    def papers(
+        self,
+        name: str,
+        roles: Role = Role.SERVICE,
+        incarnation: int = WALL_MS,
+        namespaces: Iterable[str] = ("*",),
+    ) -> Papers:
         own = self._identity()
-        leaf = make_peer(self._issuer, self._middle, own.public_key, name, roles, self._wall_ms)
+        leaf = make_peer(
+            self._issuer,
+            self._middle,
+            own.public_key,
+            name,
+            roles,
+            self._wall_ms,
+            namespaces=namespaces,
+        )
         chain = Chain((leaf, self._middle, self._top))
         return Papers(own, chain, Trust(network_id_of(self._root.public_key)), name, incarnation)
 
