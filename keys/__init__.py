@@ -1,12 +1,6 @@
 """Who someone is and what they may do: identities, certificates, trust, tickets, the keystore."""
 
-from keys.audit import (
-    AuditEntry,
-    AuditNote,
-    Checkpoint,
-    decode_audit_entry,
-    decode_checkpoint,
-)
+from keys.audit import AuditEntry, AuditNote, Checkpoint, decode_audit_entry, decode_checkpoint
 from keys.audit_heads import HeadNews, HeadStore, HeldHead
 from keys.audit_lines import (
     audit_bytes_of,
@@ -17,7 +11,7 @@ from keys.audit_lines import (
 )
 from keys.audit_log import AuditLog, audit_files, read_audit, read_audit_file
 from keys.audit_verify import AuditProblem, AuditVerdict, verify_log
-from keys.certificate import Certificate, CertificateKind
+from keys.certificate import Certificate, CertificateKind, Rotation, Signer
 from keys.errors import (
     AuditUnwritable,
     CertificateRefused,
@@ -70,7 +64,7 @@ from keys.identity import (
     peer_id_of,
     verify_signature,
 )
-from keys.issue import make_issuer, make_peer, make_root
+from keys.issue import make_issuer, make_peer, make_root, make_successor
 from keys.issuer import Issuer
 from keys.join import JoinedNetwork, accept_grant, make_join_request
 from keys.keystore import Keystore
@@ -101,16 +95,30 @@ from keys.refusals import (
     RecordOfOtherPeer,
     RecordTooLarge,
     RolesTooWide,
+    RootSuperseded,
+    RotationConflict,
+    RotationRefused,
     UnknownCritical,
     UnknownVersion,
     ValidityTooWide,
     WrongIssuer,
     WrongNetwork,
 )
-from keys.roles import ALL_ROLES, Permission, Role, lacking, permissions_of, roles_with
+from keys.roles import (
+    ALL_ROLES,
+    Permission,
+    Role,
+    lacking,
+    permissions_of,
+    role_named,
+    role_words,
+    roles_with,
+)
+from keys.rootquorum import Authority, Custodians, RootQuorum, custodian_text, parse_custodian
 from keys.roster import Roster
+from keys.rotation import RootsSeen
 from keys.ticket import DoorAddress, Ticket
-from keys.trust import Chain, Principal, Trust, verify, verify_issuer
+from keys.trust import Chain, Principal, Trust, verify, verify_issuer, verify_line
 
 __all__ = [
     "ALL_ROLES",
@@ -125,6 +133,7 @@ __all__ = [
     "AuditProblem",
     "AuditUnwritable",
     "AuditVerdict",
+    "Authority",
     "BadRoot",
     "Certificate",
     "CertificateBadSignature",
@@ -138,6 +147,7 @@ __all__ = [
     "Chain",
     "ChainLength",
     "Checkpoint",
+    "Custodians",
     "DoorAddress",
     "Effect",
     "ForeignDirectory",
@@ -198,10 +208,17 @@ __all__ = [
     "Refused",
     "Role",
     "RolesTooWide",
+    "RootQuorum",
+    "RootSuperseded",
+    "RootsSeen",
     "Roster",
     "RosterConflict",
     "RosterRefused",
+    "Rotation",
+    "RotationConflict",
+    "RotationRefused",
     "SecretUnreadable",
+    "Signer",
     "Source",
     "Ticket",
     "TicketExpired",
@@ -226,6 +243,7 @@ __all__ = [
     "audit_header",
     "audit_line",
     "built_in_text",
+    "custodian_text",
     "decode_audit_entry",
     "decode_checkpoint",
     "decode_record",
@@ -235,18 +253,23 @@ __all__ = [
     "make_join_request",
     "make_peer",
     "make_root",
+    "make_successor",
     "name_problem",
     "namespace_in",
     "network_id_of",
+    "parse_custodian",
     "parse_policy",
     "peer_id_of",
     "permissions_of",
     "read_audit",
     "read_audit_file",
     "read_audit_header",
+    "role_named",
+    "role_words",
     "roles_with",
     "verify",
     "verify_issuer",
+    "verify_line",
     "verify_log",
     "verify_record",
     "verify_signature",

@@ -138,16 +138,20 @@ class Fields:
             raise NotCanonical(f"unknown field {next(iter(self._left))!r}"[:80])
 
 
-def pair(value: object, limit_bytes: int) -> tuple[bytes, bytes]:
-    """`[body, signature]`, the outer form of everything that is signed."""
+def pair(value: object, limit_bytes: int, *, longest: int = 64) -> tuple[bytes, bytes]:
+    """`[body, signature]`, the outer form of everything that is signed.
+
+    What a root may have signed has a signature of 64 bytes or more (`keys.rootquorum`), up to
+    `longest`.
+    """
     if (
         not isinstance(value, list)
         or len(value) != 2
         or not all(type(item) is bytes for item in value)
         or len(value[0]) > limit_bytes
-        or len(value[1]) != 64
+        or not 64 <= len(value[1]) <= longest
     ):
-        raise NotCanonical("not a body and a signature of 64 bytes")
+        raise NotCanonical(f"not a body and a signature of 64 to {longest} bytes")
     return value[0], value[1]
 
 

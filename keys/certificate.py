@@ -5,6 +5,10 @@ bytes are kept: the signature is checked over them, and `keys.canonical` makes s
 the only bytes which mean this. A certificate is named by (issuer, serial) or by its public key,
 and `digest` covers the body alone: never by a hash that covers the signature.
 
+Two critical extensions are known, both of roots only. `root-quorum` says which keys sign for the
+root (`keys.rootquorum`). `rotation` makes a root the successor of another: it names that one as its
+issuer, and both have signed it.
+
 What this module does not know: whether a certificate is to be believed (`keys.trust`), how one is
 made (`keys.issue`), time.
 
@@ -13,32 +17,35 @@ Invariant: what `decode` returns is well formed in itself; the signature is not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Final
+from typing import Final, Protocol
 
 from keys.canonical import Fields, NotCanonical, decode, encode, pair
 from keys.identity import (
     FINGERPRINT_BYTES,
     KEY_BYTES,
-    Identity,
     NetworkId,
     PeerId,
     encode_id,
     fingerprint,
     peer_id_of,
-    verify_signature,
 )
 from keys.names import MAX_NAMESPACES, name_problem, namespaces_problem
 from keys.refusals import CertificateMalformed, CertificateTooLarge, NameRefused, UnknownVersion
 from keys.roles import ALL_ROLES, Role
+from keys.rootquorum import MAX_SIGNATURE_BYTES, Authority, RootQuorum
 
 VERSION: Final = 1
 MAX_CERTIFICATE_BYTES: Final = 2048
 SERIAL_BYTES: Final = 16
 MAX_PATH_LENGTH: Final = 1
 DOMAIN: Final = "certificate"
+QUORUM: Final = "root-quorum"
+ROTATION: Final = "rotation"
+MAX_ROTATIONS: Final = 4
 
+_LONGEST_SIGNATURE: Final = 2 * (MAX_SIGNATURE_BYTES + 3) + 1  # by the old root and by the new
 _MAX_EXTENSIONS: Final = 8
 _MAX_EXTENSION_BYTES: Final = 512
 
@@ -47,6 +54,28 @@ class CertificateKind(IntEnum):
     ROOT = 1  # kept offline; signs issuers
     ISSUER = 2  # signs peers
     PEER = 3  # takes part; signs no certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What makes a root the successor of the one that it names as its issuer."""
+
+    number: int  # 1 for the first successor, and so on
+    old_until_ms: int  # so long chains of the old root are still accepted
+
+    def encode(self) -> bytes:
+        return encode({1: self.number, 2: self.old_until_ms})
+
+    @classmethod
+    def decode(cls, data: bytes) -> Rotation:
+        """
+        Raises:
+            NotCanonical
+        """
+        fields = Fields(decode(data, _MAX_EXTENSION_BYTES))
+        rotation = cls(fields.integer(1, 1, MAX_ROTATIONS), fields.integer(2))
+        fields.finish()
+        return rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +98,8 @@ class Certificate:
     path_length: int  # how many issuers may stand between it and a peer
     critical: tuple[tuple[str, bytes], ...]  # who does not know one must refuse
     extensions: tuple[tuple[str, bytes], ...]  # who does not know one ignores it
+    quorum: RootQuorum | None  # a root's keys, if it has several
+    rotation: Rotation | None  # a root's place behind the first one
     body: bytes = field(repr=False)
     signature: bytes = field(repr=False)
     raw: bytes = field(repr=False)
@@ -84,8 +115,21 @@ class Certificate:
         """What certificates issued by this key carry as `issuer_key_id`."""
         return fingerprint(self.public_key)
 
-    def is_signed_by(self, public_key: bytes) -> bool:
-        return verify_signature(public_key, DOMAIN, self.body, self.signature)
+    @property
+    def authority(self) -> Authority:
+        """Whose signature the certificates below it need."""
+        return Authority(self.public_key, self.quorum)
+
+    def is_signed_by(self, issuer: Authority) -> bool:
+        """Whether the issuer signed it; a successor of a root must have signed itself as well."""
+        if self.rotation is None:
+            return issuer.has_signed(DOMAIN, self.body, self.signature)
+        try:
+            by_old, by_new = _two(decode(self.signature, _LONGEST_SIGNATURE))
+        except NotCanonical:
+            return False
+        old_signed = issuer.has_signed(DOMAIN, self.body, by_old)
+        return old_signed and self.authority.has_signed(DOMAIN, self.body, by_new)
 
     @classmethod
     def decode(cls, raw: bytes) -> Certificate:
@@ -96,7 +140,11 @@ class Certificate:
         if len(raw) > MAX_CERTIFICATE_BYTES:
             raise CertificateTooLarge(len(raw), MAX_CERTIFICATE_BYTES)
         try:
-            body, signature = pair(decode(raw, MAX_CERTIFICATE_BYTES), MAX_CERTIFICATE_BYTES)
+            body, signature = pair(
+                decode(raw, MAX_CERTIFICATE_BYTES),
+                MAX_CERTIFICATE_BYTES,
+                longest=_LONGEST_SIGNATURE,
+            )
             fields = Fields(decode(body, MAX_CERTIFICATE_BYTES))
             version = fields.integer(1)
             if version != VERSION:
@@ -109,15 +157,39 @@ class Certificate:
         return certificate
 
 
-def sign_certificate(issuer: Identity, fields: dict[int, object]) -> Certificate:
+class Signer(Protocol):
+    """An `Identity`, or the custodians of a root quorum."""
+
+    @property
+    def public_key(self) -> bytes: ...
+
+    def sign(self, domain: str, body: bytes) -> bytes: ...
+
+
+def certificate_body(fields: dict[int, object]) -> bytes:
+    """What is to be signed, of the fields 2 to 17 of FORMAT.md. Checks no rights."""
+    return encode({1: VERSION, **fields})
+
+
+def assemble_certificate(body: bytes, signature: bytes) -> Certificate:
+    """A body and its issuer's signature; of a root's successor, see `both_signed`."""
+    return Certificate.decode(encode([body, signature]))
+
+
+def both_signed(by_old: bytes, by_new: bytes) -> bytes:
+    """The signature of a root's successor."""
+    return encode([by_old, by_new])
+
+
+def sign_certificate(issuer: Signer, fields: dict[int, object]) -> Certificate:
     """Sign the fields 2 to 17 of FORMAT.md. For `keys.issue` and tests; checks no rights."""
-    body = encode({1: VERSION, **fields})
-    return Certificate.decode(encode([body, issuer.sign(DOMAIN, body)]))
+    body = certificate_body(fields)
+    return assemble_certificate(body, issuer.sign(DOMAIN, body))
 
 
 def _read(fields: Fields, raw: bytes, body: bytes, signature: bytes) -> Certificate:
     kind = fields.integer(2, 1, 3)
-    return Certificate(
+    certificate = Certificate(
         kind=CertificateKind(kind),
         serial=fields.binary(3, SERIAL_BYTES),
         network_id=NetworkId(encode_id(fields.binary(4, FINGERPRINT_BYTES))),
@@ -134,10 +206,31 @@ def _read(fields: Fields, raw: bytes, body: bytes, signature: bytes) -> Certific
         path_length=fields.integer(15, 0, MAX_PATH_LENGTH),
         critical=_extensions(fields, 16),
         extensions=_extensions(fields, 17),
+        quorum=None,
+        rotation=None,
         body=body,
         signature=signature,
         raw=raw,
     )
+    critical = dict(certificate.critical)
+    quorum, rotation = critical.get(QUORUM), critical.get(ROTATION)
+    if quorum is None and rotation is None:
+        return certificate
+    return replace(
+        certificate,
+        quorum=RootQuorum.decode(quorum) if quorum is not None else None,
+        rotation=Rotation.decode(rotation) if rotation is not None else None,
+    )
+
+
+def _two(value: object) -> tuple[bytes, bytes]:
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(type(each) is bytes for each in value)
+    ):
+        raise NotCanonical("not two signatures")
+    return value[0], value[1]
 
 
 def _extensions(fields: Fields, key: int) -> tuple[tuple[str, bytes], ...]:
@@ -163,8 +256,23 @@ def _check_alone(certificate: Certificate) -> None:
         raise CertificateMalformed("its peer id is not the fingerprint of its key")
     if certificate.not_before_ms >= certificate.not_after_ms:
         raise CertificateMalformed("it ends before it begins")
+    _check_root_only(certificate)
     is_peer = certificate.kind is CertificateKind.PEER
     if is_peer and (certificate.max_roles or certificate.path_length):
         raise CertificateMalformed("a peer's certificate claims that it may issue others")
     if not is_peer and certificate.roles:
         raise CertificateMalformed("a certificate that signs others claims roles for itself")
+
+
+def _check_root_only(certificate: Certificate) -> None:
+    is_root = certificate.kind is CertificateKind.ROOT
+    if certificate.quorum is not None:
+        if not is_root:
+            raise CertificateMalformed("it names a root quorum and is not a root's")
+        if certificate.public_key != certificate.quorum.commitment:
+            raise CertificateMalformed("its key is not the fingerprint of its quorum")
+    if certificate.rotation is not None:
+        if not is_root:
+            raise CertificateMalformed("it follows a root and is not a root's")
+        if certificate.issuer_key_id == certificate.key_id:
+            raise CertificateMalformed("it follows itself")

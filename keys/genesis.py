@@ -1,6 +1,6 @@
 """What the network was made as: its name, how many voters to wait for, who names the first ones.
 
-Genesis is signed by the root key itself, once, when the network is made; the root then goes
+Genesis is signed by the root itself, once, when the network is made; the root then goes
 offline. So nobody who came later, not even another issuer, can make a second one. It names the key
 of the first issuer, and only that key signs the first voter roster (`keys.roster`).
 
@@ -13,22 +13,23 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keys.canonical import Fields, NotCanonical, decode, encode, pair
+from keys.certificate import Signer
 from keys.errors import GenesisRefused, InvalidValue
 from keys.identity import (
     KEY_BYTES,
-    Identity,
     NetworkId,
     fingerprint,
     network_id_of,
-    verify_signature,
 )
 from keys.issue import check_name
 from keys.names import MAX_NAME_CHARS, name_problem
+from keys.rootquorum import MAX_QUORUM_BYTES, MAX_SIGNATURE_BYTES, Authority, RootQuorum
 from keys.trust import Trust
 
 VERSION: Final = 1
+VERSION_OF_QUORUM: Final = 2
 DOMAIN: Final = "genesis"
-MAX_GENESIS_BYTES: Final = 512
+MAX_GENESIS_BYTES: Final = 1024
 VOTER_COUNTS: Final = (1, 3, 5, 7)
 
 
@@ -41,7 +42,7 @@ class Genesis:
     expected_voters: int
     created_ms: int
     issuer_public_key: bytes  # whoever holds it signs the first roster
-    root_public_key: bytes
+    root: Authority
     body: bytes = field(repr=False)
     signature: bytes = field(repr=False)
     raw: bytes = field(repr=False)
@@ -54,30 +55,31 @@ class Genesis:
     @classmethod
     def make(
         cls,
-        root: Identity,
+        root: Signer,
         issuer_public_key: bytes,
         network_name: str,
         expected_voters: int,
         now_ms: int,
+        *,
+        authority: Authority | None = None,
     ) -> Genesis:
-        """
+        """A quorum says with `authority` who it is.
+
         Raises:
             InvalidName, InvalidValue.
         """
-        check_name("network name", network_name)
-        if expected_voters not in VOTER_COUNTS:
-            raise InvalidValue("expected_voters", f"is {expected_voters}, must be 1, 3, 5 or 7")
-        body = encode(
-            {
-                1: VERSION,
-                2: root.public_key,
-                3: network_name,
-                4: expected_voters,
-                5: now_ms,
-                6: issuer_public_key,
-            }
-        )
-        return cls.decode(encode([body, root.sign(DOMAIN, body)]))
+        root_is = authority or Authority(root.public_key)
+        body = genesis_body(root_is, issuer_public_key, network_name, expected_voters, now_ms)
+        return cls.assemble(body, root.sign(DOMAIN, body))
+
+    @classmethod
+    def assemble(cls, body: bytes, signature: bytes) -> Genesis:
+        """A body and the root's signature.
+
+        Raises:
+            GenesisRefused
+        """
+        return cls.decode(encode([body, signature]))
 
     def encode(self) -> bytes:
         return self.raw
@@ -89,13 +91,14 @@ class Genesis:
             GenesisRefused: these bytes are not one.
         """
         try:
-            body, signature = pair(decode(raw, MAX_GENESIS_BYTES), MAX_GENESIS_BYTES)
+            body, signature = pair(
+                decode(raw, MAX_GENESIS_BYTES), MAX_GENESIS_BYTES, longest=MAX_SIGNATURE_BYTES
+            )
             fields = Fields(decode(body, MAX_GENESIS_BYTES))
-            fields.integer(1, VERSION, VERSION)
-            root_public_key = fields.binary(2, KEY_BYTES)
+            root = _read_root(fields)
             genesis = cls(
-                network_id=network_id_of(root_public_key),
-                root_public_key=root_public_key,
+                network_id=network_id_of(root.public_key),
+                root=root,
                 network_name=fields.text(3, MAX_NAME_CHARS),
                 expected_voters=fields.integer(4),
                 created_ms=fields.integer(5),
@@ -121,5 +124,44 @@ class Genesis:
         """
         if self.network_id != trust.network_id:
             raise GenesisRefused(f"it is of network {self.network_id}, not {trust.network_id}")
-        if not verify_signature(self.root_public_key, DOMAIN, self.body, self.signature):
+        if not self.root.has_signed(DOMAIN, self.body, self.signature):
             raise GenesisRefused("it is not signed by the root of the network")
+
+
+def genesis_body(
+    root: Authority,
+    issuer_public_key: bytes,
+    network_name: str,
+    expected_voters: int,
+    now_ms: int,
+) -> bytes:
+    """What the root has to sign.
+
+    Raises:
+        InvalidName, InvalidValue.
+    """
+    check_name("network name", network_name)
+    if expected_voters not in VOTER_COUNTS:
+        raise InvalidValue("expected_voters", f"is {expected_voters}, must be 1, 3, 5 or 7")
+    fields: dict[int, object] = {
+        1: VERSION,
+        2: root.public_key,
+        3: network_name,
+        4: expected_voters,
+        5: now_ms,
+        6: issuer_public_key,
+    }
+    if root.quorum is not None:
+        fields |= {1: VERSION_OF_QUORUM, 7: root.quorum.encode()}
+    return encode(fields)
+
+
+def _read_root(fields: Fields) -> Authority:
+    version = fields.integer(1, VERSION, VERSION_OF_QUORUM)
+    public_key = fields.binary(2, KEY_BYTES)
+    if version == VERSION:
+        return Authority(public_key)
+    quorum = RootQuorum.decode(fields.blob(7, MAX_QUORUM_BYTES))
+    if quorum.commitment != public_key:
+        raise NotCanonical("its root is not the fingerprint of its quorum")
+    return Authority(public_key, quorum)

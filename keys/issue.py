@@ -1,4 +1,7 @@
-"""Making certificates: the root's own, an issuer's, a peer's.
+"""Making certificates: the root's own, its successor's, an issuer's, a peer's.
+
+`*_fields` says what one contains, for whoever collects signatures (`keys.ceremony`); `make_*` signs
+at once, with keys that are at hand.
 
 Each begins `BACKDATE_MS` before now, lives as `LIFETIME_MS` says, and is cut to what its issuer's
 certificate allows; asking for rights that the issuer does not have raises.
@@ -14,44 +17,81 @@ from collections.abc import Iterable
 from nacl.utils import random as random_bytes
 
 from keys.certificate import (
+    DOMAIN,
     MAX_PATH_LENGTH,
+    MAX_ROTATIONS,
+    QUORUM,
+    ROTATION,
     SERIAL_BYTES,
     Certificate,
     CertificateKind,
+    Rotation,
+    Signer,
+    assemble_certificate,
+    both_signed,
+    certificate_body,
     sign_certificate,
 )
 from keys.errors import InvalidName, InvalidValue
 from keys.identity import Identity, decode_id, fingerprint
 from keys.names import EVERYWHERE, name_problem, namespaces_problem, within
-from keys.roles import ALL_ROLES, Role
-from keys.trust import BACKDATE_MS, LIFETIME_MS
+from keys.roles import ALL_ROLES, Role, role_words
+from keys.rootquorum import Authority
+from keys.trust import BACKDATE_MS, DAY_MS, LIFETIME_MS
 
 
-def make_root(
-    root: Identity, network_name: str, now_ms: int, *, serial: bytes | None = None
-) -> Certificate:
-    """The root's certificate of itself. Its key's fingerprint is the network id."""
+def root_fields(
+    root: Authority, network_name: str, now_ms: int, *, serial: bytes | None = None
+) -> dict[int, object]:
+    """What the root's certificate of itself says. Its key's fingerprint is the network id."""
     check_name("network name", network_name)
-    return sign_certificate(
-        root,
-        {
-            **_subject(root.public_key, network_name, serial),
-            2: int(CertificateKind.ROOT),
-            4: fingerprint(root.public_key),
-            5: network_name,
-            9: 0,
-            10: [EVERYWHERE],
-            11: fingerprint(root.public_key),
-            12: max(0, now_ms - BACKDATE_MS),
-            13: now_ms + LIFETIME_MS[CertificateKind.ROOT],
-            14: int(ALL_ROLES),
-            15: MAX_PATH_LENGTH,
-        },
-    )
+    return {
+        **_subject(root.public_key, network_name, serial),
+        2: int(CertificateKind.ROOT),
+        4: root.key_id,
+        5: network_name,
+        9: 0,
+        10: [EVERYWHERE],
+        11: root.key_id,
+        12: max(0, now_ms - BACKDATE_MS),
+        13: now_ms + LIFETIME_MS[CertificateKind.ROOT],
+        14: int(ALL_ROLES),
+        15: MAX_PATH_LENGTH,
+        16: _quorum_of(root),
+    }
 
 
-def make_issuer(
-    root: Identity,
+def successor_fields(
+    old: Certificate,
+    new: Authority,
+    old_until_ms: int,
+    now_ms: int,
+    *,
+    serial: bytes | None = None,
+) -> dict[int, object]:
+    """What the certificate of the root behind `old` says; both have to sign it.
+
+    Raises:
+        InvalidValue: there were as many rotations as there may be, or the old root has ended.
+    """
+    number = 1 + (old.rotation.number if old.rotation is not None else 0)
+    if number > MAX_ROTATIONS:
+        raise InvalidValue(
+            "the root", f"was rotated {MAX_ROTATIONS} times, which is the most; make a new network"
+        )
+    if new.public_key == old.public_key:
+        raise InvalidValue("the new root", "is the old one")
+    if not old.not_before_ms <= now_ms - BACKDATE_MS <= old.not_after_ms:
+        raise InvalidValue("the time", "is not within the validity of the old root's certificate")
+    return {
+        **root_fields(new, old.network_name, now_ms, serial=serial),
+        4: decode_id(old.network_id),
+        11: old.key_id,
+        16: {**_quorum_of(new), ROTATION: Rotation(number, old_until_ms).encode()},
+    }
+
+
+def issuer_fields(
     root_certificate: Certificate,
     public_key: bytes,
     name: str,
@@ -59,22 +99,86 @@ def make_issuer(
     *,
     max_roles: Role = ALL_ROLES,
     namespaces: Iterable[str] = (EVERYWHERE,),
+    days: int | None = None,
+    serial: bytes | None = None,
+) -> dict[int, object]:
+    """What the certificate of an issuer says; its root has to sign it.
+
+    Raises:
+        InvalidName, InvalidValue.
+    """
+    allowed = tuple(sorted(namespaces))
+    check_gift(root_certificate, max_roles, allowed)
+    fields = {
+        **_subject(public_key, name, serial),
+        **_below(root_certificate, CertificateKind.ISSUER, now_ms),
+        9: 0,
+        10: list(allowed),
+        14: int(max_roles),
+        15: 0,
+    }
+    if days is not None:
+        most = LIFETIME_MS[CertificateKind.ISSUER] // DAY_MS
+        if not 1 <= days <= most:
+            raise InvalidValue("days", f"{days} is not from 1 to {most}")
+        fields[13] = min(now_ms + days * DAY_MS, root_certificate.not_after_ms)
+    return fields
+
+
+def make_root(
+    root: Signer,
+    network_name: str,
+    now_ms: int,
+    *,
+    authority: Authority | None = None,
+    serial: bytes | None = None,
+) -> Certificate:
+    """The root's certificate of itself. A quorum says with `authority` who it is."""
+    authority = authority or Authority(root.public_key)
+    return sign_certificate(root, root_fields(authority, network_name, now_ms, serial=serial))
+
+
+def make_successor(
+    old: Signer,
+    old_certificate: Certificate,
+    new: Signer,
+    authority: Authority,
+    old_until_ms: int,
+    now_ms: int,
+    *,
+    serial: bytes | None = None,
+) -> Certificate:
+    """The certificate of the root that follows `old`, signed by both."""
+    fields = successor_fields(old_certificate, authority, old_until_ms, now_ms, serial=serial)
+    body = certificate_body(fields)
+    return assemble_certificate(body, both_signed(old.sign(DOMAIN, body), new.sign(DOMAIN, body)))
+
+
+def make_issuer(
+    root: Signer,
+    root_certificate: Certificate,
+    public_key: bytes,
+    name: str,
+    now_ms: int,
+    *,
+    max_roles: Role = ALL_ROLES,
+    namespaces: Iterable[str] = (EVERYWHERE,),
+    days: int | None = None,
     serial: bytes | None = None,
 ) -> Certificate:
     """The certificate of a key that may issue to peers, and to nobody else."""
-    allowed = tuple(sorted(namespaces))
-    check_rights(root, root_certificate, max_roles, allowed)
-    return sign_certificate(
-        root,
-        {
-            **_subject(public_key, name, serial),
-            **_below(root_certificate, CertificateKind.ISSUER, now_ms),
-            9: 0,
-            10: list(allowed),
-            14: int(max_roles),
-            15: 0,
-        },
+    check_key(root, root_certificate)
+    fields = issuer_fields(
+        root_certificate,
+        public_key,
+        name,
+        now_ms,
+        max_roles=max_roles,
+        namespaces=namespaces,
+        days=days,
+        serial=serial,
     )
+    return sign_certificate(root, fields)
 
 
 def make_peer(
@@ -114,6 +218,15 @@ def check_name(what: str, name: str) -> None:
         raise InvalidName(what, name, problem)
 
 
+def check_key(issuer: Signer, certificate: Certificate) -> None:
+    """
+    Raises:
+        InvalidValue
+    """
+    if issuer.public_key != certificate.public_key:
+        raise InvalidValue("the issuer's key", "is not the key of the issuer's certificate")
+
+
 def check_rights(
     issuer: Identity, certificate: Certificate, roles: Role, namespaces: tuple[str, ...]
 ) -> None:
@@ -121,15 +234,29 @@ def check_rights(
     Raises:
         InvalidValue: this key with this certificate may not give these roles and namespaces.
     """
-    if issuer.public_key != certificate.public_key:
-        raise InvalidValue("the issuer's key", "is not the key of the issuer's certificate")
+    check_key(issuer, certificate)
+    check_gift(certificate, roles, namespaces)
+
+
+def check_gift(certificate: Certificate, roles: Role, namespaces: tuple[str, ...]) -> None:
+    """
+    Raises:
+        InvalidValue: whoever has this certificate may not give these roles and namespaces.
+    """
     if roles & ~certificate.max_roles:
-        raise InvalidValue("roles", f"{certificate.name!r} may give {certificate.max_roles!r} only")
+        raise InvalidValue(
+            "roles", f"{certificate.name!r} may give only {role_words(certificate.max_roles)}"
+        )
     problem = namespaces_problem(namespaces)
     if problem:
         raise InvalidValue("namespaces", problem)
     if not all(within(each, certificate.namespaces) for each in namespaces):
-        raise InvalidValue("namespaces", f"{certificate.name!r} may give {certificate.namespaces}")
+        allowed = ", ".join(certificate.namespaces)
+        raise InvalidValue("namespaces", f"{certificate.name!r} may give only {allowed}")
+
+
+def _quorum_of(root: Authority) -> dict[str, bytes]:
+    return {QUORUM: root.quorum.encode()} if root.quorum is not None else {}
 
 
 def _subject(public_key: bytes, name: str, serial: bytes | None) -> dict[int, object]:

@@ -8,6 +8,21 @@ from __future__ import annotations
 
 from keys.errors import CertificateRefused, RecordRefused
 
+_SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
+
+
+def duration(span_ms: int) -> str:
+    """A span of time in one or two units: `40 s`, `3 min 20 s`, `25 d 4 h`."""
+    for unit_ms, unit, smaller_ms, smaller in (
+        (_DAY, "d", _HOUR, "h"),
+        (_HOUR, "h", _MINUTE, "min"),
+        (_MINUTE, "min", _SECOND, "s"),
+    ):
+        if span_ms >= unit_ms:
+            rest = span_ms % unit_ms // smaller_ms
+            return f"{span_ms // unit_ms} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{max(0, span_ms) // _SECOND} s"
+
 
 class CertificateMalformed(CertificateRefused):
     code = "malformed"
@@ -82,6 +97,44 @@ class BadRoot(CertificateRefused):
         self.problem = problem
 
 
+class RotationRefused(CertificateRefused):
+    code = "rotation"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the roots of the chain do not follow each other: {problem}")
+        self.problem = problem
+
+
+class RotationConflict(CertificateRefused):
+    """Two roots claim the same place. Somebody else than its owners may hold the old root's key."""
+
+    code = "rotation-conflict"
+
+    def __init__(self, number: int, ours: str, theirs: str) -> None:
+        super().__init__(
+            f"the chain shows another root number {number} ({theirs}) than the one that this node "
+            f"knows ({ours}); the first one seen counts: ask those who hold the root's keys at "
+            "once, for two of them means that an old key was misused or a rotation was made twice"
+        )
+        self.number = number
+        self.ours = ours
+        self.theirs = theirs
+
+
+class RootSuperseded(CertificateRefused):
+    code = "root-superseded"
+
+    def __init__(self, number: int, newest: int, late_ms: int) -> None:
+        super().__init__(
+            f"the chain is of root number {number}, the network's is number {newest}, and the time "
+            f"for chains of older ones ended {duration(late_ms)} ago; its node needs a certificate "
+            "from an issuer that the new root has signed"
+        )
+        self.number = number
+        self.newest = newest
+        self.late_ms = late_ms
+
+
 class WrongIssuer(CertificateRefused):
     code = "wrong-issuer"
 
@@ -148,8 +201,9 @@ class CertificateNotYetValid(CertificateRefused):
 
     def __init__(self, name: str, early_ms: int) -> None:
         super().__init__(
-            f"the certificate of {name!r} begins in {early_ms // 1000} s; check the clocks of both "
-            "machines"
+            f"the certificate of {name!r} begins in {duration(early_ms)}: either it was made on a "
+            "machine whose clock is ahead, or the clock of this one is behind; compare both with "
+            "the true time"
         )
         self.early_ms = early_ms
 
@@ -159,8 +213,8 @@ class CertificateExpired(CertificateRefused):
 
     def __init__(self, name: str, late_ms: int) -> None:
         super().__init__(
-            f"the certificate of {name!r} ended {late_ms // 1000} s ago; renew it, or check the "
-            "clocks of both machines"
+            f"the certificate of {name!r} ended {duration(late_ms)} ago: it must be renewed, "
+            "unless the clock of this machine is ahead; compare it with the true time"
         )
         self.late_ms = late_ms
 
@@ -234,7 +288,7 @@ class RecordNotYetValid(RecordRefused):
 
     def __init__(self, peer_id: str, early_ms: int) -> None:
         super().__init__(
-            f"the transport record of {peer_id} begins in {early_ms // 1000} s; check the clocks"
+            f"the transport record of {peer_id} begins in {duration(early_ms)}; check the clocks"
         )
 
 
@@ -243,6 +297,6 @@ class RecordExpired(RecordRefused):
 
     def __init__(self, peer_id: str, late_ms: int) -> None:
         super().__init__(
-            f"the transport record of {peer_id} ended {late_ms // 1000} s ago; it makes a new one "
+            f"the transport record of {peer_id} ended {duration(late_ms)} ago; it makes a new one "
             "well before that, so check the clocks"
         )

@@ -15,6 +15,8 @@ from functools import reduce
 from operator import or_
 from typing import Final
 
+from keys.errors import InvalidValue
+
 
 class Role(IntFlag):
     """Bits of a certificate. The numbers are part of its byte format."""
@@ -159,3 +161,21 @@ def lacking(who: str, missing: Permission) -> str:
         f"{who} lacks the permission {words}, which the role {named} gives: "
         "do it on a node that has it, or have a node join with a ticket of that role"
     )
+
+
+def role_words(roles: Role) -> str:
+    """Roles for people to read: `admin, service`."""
+    names = sorted(role.name.lower() for role in Role if role in roles and role.name)
+    return ", ".join(names) or "no role"
+
+
+def role_named(word: str) -> Role:
+    """
+    Raises:
+        InvalidValue: there is no role of this name.
+    """
+    try:
+        return Role[word.strip().upper()]
+    except KeyError:
+        known = role_words(ALL_ROLES)
+        raise InvalidValue(f"the role {word[:40]!r}", f"there are {known}") from None

@@ -4,6 +4,9 @@
 telling ones come first, signatures before anything that only the issuer can be blamed for. A child
 never exceeds its issuer (RFC 5280 section 6 has the idea; the format is our own).
 
+A chain ends with the network's first root, the one that its id names. Where that has successors
+they stand before it, newest first, and the newest signed the issuers (`keys.rotation`).
+
 What this module does not know: files, sockets, transport records, revocations, which clock says
 `now_ms` (Unix milliseconds).
 
@@ -13,11 +16,17 @@ Invariant: a `Principal` exists only for a chain that passed every check at that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from keys.canonical import NotCanonical, decode, encode
-from keys.certificate import MAX_CERTIFICATE_BYTES, Certificate, CertificateKind
+from keys.certificate import (
+    MAX_ROTATIONS,
+    QUORUM,
+    ROTATION,
+    Certificate,
+    CertificateKind,
+)
 from keys.identity import NetworkId, PeerId, network_id_of
 from keys.names import within
 from keys.refusals import (
@@ -34,16 +43,18 @@ from keys.refusals import (
     NotAPeer,
     PathTooLong,
     RolesTooWide,
+    RotationRefused,
     UnknownCritical,
     ValidityTooWide,
     WrongIssuer,
     WrongNetwork,
 )
 from keys.roles import Permission, Role, permissions_of
+from keys.rotation import RootsSeen
 
 SHORTEST_CHAIN: Final = 2
-LONGEST_CHAIN: Final = 3
-MAX_CHAIN_BYTES: Final = LONGEST_CHAIN * (MAX_CERTIFICATE_BYTES + 3) + 1
+LONGEST_CHAIN: Final = 3  # without the roots before the newest
+MAX_CHAIN_BYTES: Final = 6000  # with a record it fits one message of the door, of 8 KiB
 
 DAY_MS: Final = 86_400_000
 BACKDATE_MS: Final = 5 * 60_000  # so that a fresh certificate is valid on a clock that is behind
@@ -53,14 +64,18 @@ LIFETIME_MS: Final = {
     CertificateKind.ISSUER: 366 * DAY_MS,
     CertificateKind.PEER: 90 * DAY_MS,
 }
-KNOWN_CRITICAL: Final[frozenset[str]] = frozenset()
+KNOWN_CRITICAL: Final[frozenset[str]] = frozenset({QUORUM, ROTATION})
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What we believe before we hear anybody: the fingerprint of the network's root key."""
+    """What we believe before we hear anybody: the fingerprint of the network's first root key.
+
+    `seen` is what we have learned of its successors since; it grows while a node runs.
+    """
 
     network_id: NetworkId
+    seen: RootsSeen | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +89,24 @@ class Chain:
         return self.certificates[0]
 
     @property
+    def rotations(self) -> int:
+        """How many of its roots are successors of the first one."""
+        return sum(each.rotation is not None for each in self.certificates)
+
+    @property
+    def roots(self) -> tuple[Certificate, ...]:
+        """The newest root, and those before it down to the first."""
+        return self.certificates[-1 - self.rotations :]
+
+    @property
+    def current(self) -> tuple[Certificate, ...]:
+        """The certificates that must be valid now: all but the roots before the newest."""
+        return self.certificates[: len(self.certificates) - self.rotations]
+
+    @property
     def root(self) -> Certificate:
-        return self.certificates[-1]
+        """The root that its issuers are signed by."""
+        return self.roots[0]
 
     def encode(self) -> bytes:
         return encode([certificate.raw for certificate in self.certificates])
@@ -94,7 +125,7 @@ class Chain:
             raise CertificateMalformed(f"the chain is {error}") from error
         if not isinstance(items, list) or not all(type(item) is bytes for item in items):
             raise CertificateMalformed("the chain is not a list of certificates")
-        if not 1 <= len(items) <= LONGEST_CHAIN:
+        if not 1 <= len(items) <= LONGEST_CHAIN + MAX_ROTATIONS:
             raise ChainLength(len(items), SHORTEST_CHAIN, LONGEST_CHAIN)
         return cls(tuple(Certificate.decode(item) for item in items))
 
@@ -114,7 +145,8 @@ class Principal:
     serial: bytes
     issuer_key_id: bytes
     certificate_digest: bytes
-    not_after_ms: int  # the earliest end in its chain
+    not_after_ms: int  # the earliest end in its chain, and of the time that its root has left
+    roots: tuple[Certificate, ...] = ()  # of a chain whose root has successors: `RootsSeen.learn`
 
     def may(self, permission: Permission) -> bool:
         """Whether it holds all of these permissions."""
@@ -132,7 +164,10 @@ def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
     """
     for check in _CHECKS:
         check(chain, trust, now_ms)
-    leaf = chain.leaf
+    leaf, ends = chain.leaf, [each.not_after_ms for each in chain.current]
+    until_ms = trust.seen.judge(chain.roots, now_ms, SKEW_MS) if trust.seen is not None else None
+    if until_ms is not None:
+        ends.append(until_ms)
     return Principal(
         peer_id=leaf.peer_id,
         name=leaf.name,
@@ -145,7 +180,8 @@ def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
         serial=leaf.serial,
         issuer_key_id=leaf.issuer_key_id,
         certificate_digest=leaf.digest,
-        not_after_ms=min(each.not_after_ms for each in chain.certificates),
+        not_after_ms=min(ends),
+        roots=chain.roots if chain.rotations else (),
     )
 
 
@@ -163,8 +199,23 @@ def verify_issuer(chain: Chain, trust: Trust, now_ms: int) -> Certificate:
     return chain.leaf
 
 
+def verify_line(roots: tuple[Certificate, ...], trust: Trust) -> None:
+    """Whether these are roots of this network, newest first, whatever the time is now.
+
+    Raises:
+        CertificateRefused
+    """
+    if not roots:
+        raise ChainLength(0, 1, 1 + MAX_ROTATIONS)
+    line = Chain(roots)
+    if len(line.roots) != len(roots):
+        raise RotationRefused(f"there are {len(roots)} roots and {line.rotations} rotations")
+    for check in (_network, _critical, _rotations, _root, _signatures, _issuers, _validity):
+        check(line, trust, 0)
+
+
 def _length(chain: Chain, trust: Trust, now_ms: int) -> None:
-    count = len(chain.certificates)
+    count = len(chain.current)
     if not SHORTEST_CHAIN <= count <= LONGEST_CHAIN:
         raise ChainLength(count, SHORTEST_CHAIN, LONGEST_CHAIN)
 
@@ -173,8 +224,8 @@ def _network(chain: Chain, trust: Trust, now_ms: int) -> None:
     for each in chain.certificates:
         if each.network_id != trust.network_id:
             raise WrongNetwork(each.network_id, trust.network_id)
-        if each.network_name != chain.root.network_name:
-            raise WrongNetwork(repr(each.network_name), repr(chain.root.network_name))
+        if each.network_name != chain.certificates[-1].network_name:
+            raise WrongNetwork(repr(each.network_name), repr(chain.certificates[-1].network_name))
 
 
 def _critical(chain: Chain, trust: Trust, now_ms: int) -> None:
@@ -184,15 +235,23 @@ def _critical(chain: Chain, trust: Trust, now_ms: int) -> None:
                 raise UnknownCritical(name)
 
 
+def _rotations(chain: Chain, trust: Trust, now_ms: int) -> None:
+    """The first root stands last; before it the successors, numbered from it."""
+    for number, root in enumerate(reversed(chain.roots)):
+        said = root.rotation.number if root.rotation is not None else 0
+        if said != number:
+            raise RotationRefused(f"root {number} of it says that it is number {said}")
+
+
 def _root(chain: Chain, trust: Trust, now_ms: int) -> None:
-    root = chain.root
+    root = chain.certificates[-1]
     if network_id_of(root.public_key) != trust.network_id:
         raise BadRoot("its last key is not the one whose fingerprint names the network")
     if root.kind is not CertificateKind.ROOT:
         raise BadRoot(f"its last certificate is a {root.kind.name.lower()} certificate")
     if root.issuer_key_id != root.key_id:
         raise BadRoot("its root names another issuer than itself")
-    if not root.is_signed_by(root.public_key):
+    if not root.is_signed_by(root.authority):
         raise BadRoot("its root is not signed by itself")
 
 
@@ -200,7 +259,7 @@ def _signatures(chain: Chain, trust: Trust, now_ms: int) -> None:
     for child, issuer in _links(chain):
         if child.issuer_key_id != issuer.key_id:
             raise WrongIssuer(child.name)
-        if not child.is_signed_by(issuer.public_key):
+        if not child.is_signed_by(issuer.authority):
             raise CertificateBadSignature(child.name)
 
 
@@ -211,8 +270,8 @@ def _leaf_is_a_peer(chain: Chain, trust: Trust, now_ms: int) -> None:
 
 def _issuers(chain: Chain, trust: Trust, now_ms: int) -> None:
     for child, issuer in _links(chain):
-        may = issuer.kind is not CertificateKind.PEER and child.kind is not CertificateKind.ROOT
-        if not may:
+        is_another_root = child.kind is CertificateKind.ROOT and child.rotation is None
+        if issuer.kind is CertificateKind.PEER or is_another_root:
             raise IssuerMayNotIssue(issuer.name, issuer.kind.name.lower())
 
 
@@ -225,11 +284,10 @@ def _path(chain: Chain, trust: Trust, now_ms: int) -> None:
 
 def _validity(chain: Chain, trust: Trust, now_ms: int) -> None:
     for child, issuer in _links(chain):
-        inside = (
-            issuer.not_before_ms <= child.not_before_ms
-            and child.not_after_ms <= issuer.not_after_ms
-        )
-        if not inside:
+        begins_inside = issuer.not_before_ms <= child.not_before_ms <= issuer.not_after_ms
+        # A successor outlives the root that it follows: that is what it is for.
+        ends_inside = child.rotation is not None or child.not_after_ms <= issuer.not_after_ms
+        if not (begins_inside and ends_inside):
             raise ValidityTooWide(child.name, issuer.name)
     for each in chain.certificates:
         lifetime_ms = each.not_after_ms - each.not_before_ms
@@ -246,8 +304,13 @@ def _rights(chain: Chain, trust: Trust, now_ms: int) -> None:
             raise NamespacesTooWide(child.name, issuer.name)
 
 
+def _superseded(chain: Chain, trust: Trust, now_ms: int) -> None:
+    if trust.seen is not None:
+        trust.seen.judge(chain.roots, now_ms, SKEW_MS)
+
+
 def _now(chain: Chain, trust: Trust, now_ms: int) -> None:
-    for each in chain.certificates:
+    for each in chain.current:
         if now_ms < each.not_before_ms - SKEW_MS:
             raise CertificateNotYetValid(each.name, each.not_before_ms - now_ms)
         if now_ms > each.not_after_ms + SKEW_MS:
@@ -264,6 +327,7 @@ _CHECKS: Final[tuple[Callable[[Chain, Trust, int], None], ...]] = (
     _length,
     _network,
     _critical,
+    _rotations,
     _root,
     _signatures,
     _leaf_is_a_peer,
@@ -271,5 +335,6 @@ _CHECKS: Final[tuple[Callable[[Chain, Trust, int], None], ...]] = (
     _path,
     _validity,
     _rights,
+    _superseded,
     _now,
 )

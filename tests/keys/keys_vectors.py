@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from keys_lab import NOW_MS, key, lab
+from roots_lab import line_of, quorum, single
 
-from keys import Role, Roster, Ticket, make_join_request, network_id_of
+from keys import Role, Roster, Ticket, custodian_text, make_join_request, network_id_of
 from keys.audit import START, AuditNote, link, sign_head
 from keys.identity import fingerprint
 from keys.join import encode_grant, mac_key_of
@@ -46,6 +47,10 @@ def vectors() -> dict[str, str]:
     detail: dict[str, str | int] = {"port": 4747, "why": "wrong_network"}
     refused = AuditNote("peer.refused", NOW_MS, 1000, "192.0.2.9", "", "refused", detail, times=3)
     entry = link(START, refused)
+    several = quorum(2, 4, 5, 6)
+    rotated = line_of([single(1), several])
+    founded = line_of([several])
+    assert several.authority.quorum is not None
     return {
         "public key of seed 03": made.peer.public_key.hex(),
         "fingerprint": fingerprint(made.peer.public_key).hex(),
@@ -68,6 +73,13 @@ def vectors() -> dict[str, str]:
         "secret file, sealed": sealed.hex(),
         "audit entry": entry.raw.hex(),
         "audit checkpoint": sign_head(made.peer, entry.head, NOW_MS).raw.hex(),
+        "root quorum": several.authority.quorum.encode().hex(),
+        "key of the root quorum": several.authority.public_key.hex(),
+        "public key of seed 04, for people": custodian_text(key(4).public_key),
+        "root certificate of the quorum": founded.line[0].raw.hex(),
+        "genesis of the quorum": founded.genesis().raw.hex(),
+        "root certificate of the successor": rotated.line[0].raw.hex(),
+        "chain below the successor": rotated.chain.encode().hex(),
     }
 
 

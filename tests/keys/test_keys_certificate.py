@@ -37,7 +37,7 @@ def test_a_certificate_says_what_it_was_made_with() -> None:
 def test_the_digest_does_not_depend_on_the_signature() -> None:
     again = Certificate.decode(encode([LAB.leaf.body, bytes(64)]))
     assert again.digest == LAB.leaf.digest
-    assert not again.is_signed_by(LAB.issuer.public_key)
+    assert not again.is_signed_by(LAB.middle.authority)
 
 
 def test_a_certificate_that_is_too_large_is_refused_unread() -> None:

@@ -10,14 +10,19 @@ from keys_vectors import TRANSCRIPT, vectors, written
 
 import keys
 from keys import (
+    Certificate,
     Chain,
     Genesis,
+    RootQuorum,
     Roster,
     Ticket,
     Trust,
     accept_grant,
     decode_record,
+    network_id_of,
+    parse_custodian,
     verify,
+    verify_line,
     verify_record,
 )
 from keys.identity import NetworkId
@@ -43,7 +48,7 @@ def test_the_written_bytes_are_read_and_believed() -> None:
     raw = {
         name: bytes.fromhex(text)
         for name, text in WRITTEN.items()
-        if name not in ("ticket", "peer id", "network id")
+        if name not in ("ticket", "peer id", "network id", "public key of seed 04, for people")
     }
     trust = Trust(NetworkId(WRITTEN["network id"]))
     principal = verify(Chain.decode(raw["chain"]), trust, NOW_MS)
@@ -63,3 +68,14 @@ def test_the_written_bytes_are_read_and_believed() -> None:
     assert unseal(path, "identity", raw["secret file, open"], None) == bytes([3]) * 32
     sealed = raw["secret file, sealed"]
     assert unseal(path, "identity", sealed, "correct horse") == bytes([3]) * 32
+    later = verify(Chain.decode(raw["chain below the successor"]), trust, NOW_MS)
+    assert [each.raw for each in later.roots] == [
+        raw["root certificate of the successor"],
+        raw["root certificate"],
+    ]
+    quorum = RootQuorum.decode(raw["root quorum"])
+    assert quorum.commitment == raw["key of the root quorum"]
+    assert parse_custodian(WRITTEN["public key of seed 04, for people"]) in quorum.public_keys
+    founded = Trust(network_id_of(quorum.commitment))
+    verify_line((Certificate.decode(raw["root certificate of the quorum"]),), founded)
+    Genesis.decode(raw["genesis of the quorum"]).verify(founded)

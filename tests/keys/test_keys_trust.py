@@ -197,7 +197,7 @@ def test_a_chain_of_more_bytes_or_certificates_is_refused_unread() -> None:
     with pytest.raises(CertificateTooLarge):
         Chain.decode(bytes(MAX_CHAIN_BYTES + 1))
     with pytest.raises(ChainLength):
-        Chain.decode(encode([b""] * 4))
+        Chain.decode(encode([b""] * 8))
     with pytest.raises(ChainLength):
         Chain.decode(encode([]))
     for value in (1, [1], {1: b""}, ["text"]):
