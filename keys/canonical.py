@@ -126,6 +126,10 @@ class Fields:
             raise NotCanonical(f"field {key} is not a list of {length} bytes each")
         return tuple(item for item in items if isinstance(item, bytes))
 
+    def items(self, key: int, limit: int) -> list[object]:
+        """A list, its items still to be checked."""
+        return _bounded(self._take(key), key, limit)
+
     def table(self, key: int, limit: int) -> Mapping[str, object]:
         """A map with text keys, its values still to be checked."""
         value = self._take(key)

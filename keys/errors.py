@@ -5,10 +5,12 @@
     |   |-- InvalidName
     |   |-- InvalidValue
     |   |-- PolicyInvalid
-    |   `-- NotTheIssuer
+    |   |-- NotTheIssuer
+    |   `-- HybridUnavailable            in `keys.sealing`
     |-- Refused                          the other side showed something that we do not accept
     |   |-- CertificateRefused           one class per check, in `keys.refusals`
     |   |-- RecordRefused                one class per check, in `keys.refusals`
+    |   |-- SealedRefused, SealingKeyRefused   one class per check, in `keys.sealing`
     |   |-- GenesisRefused
     |   |-- RosterRefused
     |   |-- TicketRefused                TicketMalformed, TicketUnknown, TicketExpired,

@@ -58,6 +58,12 @@ class Identity:
         """64 bytes that `verify_signature` accepts for this domain and body only."""
         return self._key.sign(_message(domain, body)).signature
 
+    def derive_secret(self, purpose: str) -> bytes:
+        """32 bytes that only the holder of this key can make, another value for each purpose."""
+        label = purpose.encode()
+        assert len(label) <= hashlib.blake2b.PERSON_SIZE
+        return hashlib.blake2b(key=bytes(self._key), digest_size=32, person=label).digest()
+
     def export_secret(self) -> bytes:
         return bytes(self._key)
 

@@ -10,7 +10,20 @@ from pathlib import Path
 from keys_lab import NOW_MS, key, lab
 from roots_lab import line_of, quorum, single
 
-from keys import Role, Roster, Ticket, custodian_text, make_join_request, network_id_of
+from keys import (
+    Role,
+    Roster,
+    SealingSecret,
+    SealingStatement,
+    Stamp,
+    Suite,
+    Ticket,
+    custodian_text,
+    direction_key,
+    make_join_request,
+    network_id_of,
+    seal_message,
+)
 from keys.audit import START, AuditNote, link, sign_head
 from keys.identity import fingerprint
 from keys.join import encode_grant, mac_key_of
@@ -51,6 +64,17 @@ def vectors() -> dict[str, str]:
     rotated = line_of([single(1), several])
     founded = line_of([several])
     assert several.authority.quorum is not None
+    secret = SealingSecret(Suite.X25519, bytes([9]) * 32)
+    statement = SealingStatement.make(made.peer, secret.suite, secret.public, 7, NOW_MS)
+    message = seal_message(
+        made.peer,
+        [statement],
+        "test",
+        b"hello",
+        Stamp(b"epoch-01", 1, NOW_MS),
+        entropy=lambda length: bytes(range(length)),
+    )
+    session = direction_key(bytes(range(32)), made.peer.peer_id, key(2).peer_id)
     return {
         "public key of seed 03": made.peer.public_key.hex(),
         "fingerprint": fingerprint(made.peer.public_key).hex(),
@@ -80,6 +104,9 @@ def vectors() -> dict[str, str]:
         "genesis of the quorum": founded.genesis().raw.hex(),
         "root certificate of the successor": rotated.line[0].raw.hex(),
         "chain below the successor": rotated.chain.encode().hex(),
+        "sealing statement": statement.raw.hex(),
+        "sealed message": message.hex(),
+        "direction key of a sealed stream": session.hex(),
     }
 
 

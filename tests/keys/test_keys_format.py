@@ -15,11 +15,15 @@ from keys import (
     Genesis,
     RootQuorum,
     Roster,
+    SealingSecret,
+    SealingStatement,
+    Suite,
     Ticket,
     Trust,
     accept_grant,
     decode_record,
     network_id_of,
+    open_message,
     parse_custodian,
     verify,
     verify_line,
@@ -79,3 +83,15 @@ def test_the_written_bytes_are_read_and_believed() -> None:
     founded = Trust(network_id_of(quorum.commitment))
     verify_line((Certificate.decode(raw["root certificate of the quorum"]),), founded)
     Genesis.decode(raw["genesis of the quorum"]).verify(founded)
+    statement = SealingStatement.decode(raw["sealing statement"])
+    statement.verify(principal.peer_id, principal.public_key, NOW_MS)
+    secret = SealingSecret(Suite.X25519, bytes([9]) * 32)
+    assert statement.public == secret.public
+    message = open_message(
+        raw["sealed message"],
+        statement.peer_id,
+        "test",
+        lambda number: secret if number == statement.number else None,
+        lambda peer_id, chain: principal,
+    )
+    assert (message.sender, message.payload) == (principal.peer_id, b"hello")
