@@ -1,4 +1,4 @@
-"""Who someone is: an Ed25519 key that signs, and the CURVE key that a start travels under.
+"""Who someone is: an Ed25519 key that signs, and the CURVE key that it travels under.
 
 A peer id is the fingerprint of the signing key, so nobody can hold another's. A name is a label
 and proves nothing. Every signature covers a domain, so that a signature made for one purpose never
@@ -13,9 +13,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import re
 from typing import Final, NewType
 
+from nacl.bindings import crypto_box_beforenm
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey, VerifyKey
@@ -28,6 +30,7 @@ NetworkId = NewType("NetworkId", str)
 KEY_BYTES: Final = 32
 FINGERPRINT_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+TAG_BYTES: Final = 32
 ID_CHARS: Final = 52
 
 _DOMAIN = re.compile(r"[a-z][a-z0-9.-]{0,39}")
@@ -72,7 +75,10 @@ class Identity:
 
 
 class TransportKey:
-    """An X25519 pair for CURVE, made at each start; the transport record binds it to a peer."""
+    """An X25519 pair for CURVE, made at each start and at each rotation.
+
+    The transport record binds it to a peer, and a tag proves that the peer holds it.
+    """
 
     __slots__ = ("_key", "public")
 
@@ -89,6 +95,26 @@ class TransportKey:
         if len(secret) != KEY_BYTES:
             raise InvalidValue("the secret of a transport key", f"needs {KEY_BYTES} bytes")
         return cls(PrivateKey(secret))
+
+    def tag(self, other_public: bytes, domain: str, body: bytes) -> bytes | None:
+        """Proof for the holder of the other key, and for nobody else, that we hold this one.
+
+        BLAKE2b-256 over the domain and the body, under what the two keys share (crypto_box's
+        precomputed key). None for a key with which every key shares the same: it proves nothing.
+        """
+        if len(other_public) != KEY_BYTES:
+            return None
+        try:
+            shared = crypto_box_beforenm(other_public, bytes(self._key))
+        except CryptoError:  # of small order
+            return None
+        message = _message(domain, body)
+        return hashlib.blake2b(message, digest_size=TAG_BYTES, key=shared).digest()
+
+    def verify_tag(self, other_public: bytes, domain: str, body: bytes, tag: bytes) -> bool:
+        """Whether the holder of the other key made this tag for us. Never raises."""
+        wanted = self.tag(other_public, domain, body)
+        return wanted is not None and hmac.compare_digest(wanted, tag)
 
     def export_secret(self) -> bytes:
         return bytes(self._key)

@@ -39,12 +39,22 @@ class Lane(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """How to reach an admitted peer and by which CURVE key it is known."""
+    """How to reach an admitted peer and by which CURVE key it is known.
+
+    Attributes:
+        curve_public: 32 bytes.
+        hosts: best first.
+        ports: "control", "data", "bulk", "topics"; no port, no way there.
+        incarnation: which start of the peer this is: a new key under the same one is a rotation.
+        knows_key: our own CURVE key that the peer knows; empty for the one that is current.
+    """
 
     peer_id: PeerId
-    curve_public: bytes  # 32 bytes
-    hosts: tuple[str, ...]  # best first
-    ports: Mapping[str, int]  # "control", "data", "bulk", "topics"; no port, no way there
+    curve_public: bytes
+    hosts: tuple[str, ...]
+    ports: Mapping[str, int]
+    incarnation: int = 0
+    knows_key: bytes = b""
 
 
 class LinkState(StrEnum):

@@ -7,7 +7,8 @@ papers asks here each time, so that no conversation mixes the old with the new.
 What this module does not know: who hands out certificates, how news spreads, sockets, disks: what
 must outlast us is written down before it is adopted here.
 
-Invariant: the record names the certificate that is shown with it, and its sequence only grows.
+Invariants: the record names the certificate that is shown with it, and the first of our CURVE keys;
+its sequence only grows.
 """
 
 from __future__ import annotations
@@ -21,18 +22,16 @@ from keys import (
     Issuer,
     PeerId,
     Principal,
+    TransportKey,
     TransportRecord,
     Trust,
     verify,
 )
-from p2p.admission import Credentials
+from p2p.admission import SEQUENCES_PER_START, Credentials
 from p2p.clock import Clock
 from p2p.errors import MisuseError
 
 RECORD_EVERY_MS = 8 * 3_600_000
-# A start owns this many sequence numbers for its records, beginning with its incarnation, so the
-# incarnation can be read off any of them.
-SEQUENCES_PER_START = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,16 @@ class OwnPapers:
         self.principal: Principal = verify(papers.chain, papers.trust, clock.wall_ms())
         self.incarnation = -(-papers.incarnation // SEQUENCES_PER_START) * SEQUENCES_PER_START
         self._record: TransportRecord | None = None
+        self._keys: tuple[TransportKey, ...] = ()
         self._made_ms = 0
         self.credentials = Credentials(
-            papers.identity, papers.chain, papers.trust, papers.name, self.record, clock.wall_ms
+            papers.identity,
+            papers.chain,
+            papers.trust,
+            papers.name,
+            self.record,
+            self.keys,
+            clock.wall_ms,
         )
 
     @property
@@ -90,13 +96,21 @@ class OwnPapers:
         assert self._record is not None, "the door opened before the record was made"
         return self._record
 
+    def keys(self) -> tuple[TransportKey, ...]:
+        """Return our CURVE keys: the one in the record, and one that is being given up."""
+        return self._keys
+
+    def forget_old_key(self) -> None:
+        """Nobody reaches us under the former key any more."""
+        self._keys = self._keys[:1]
+
     @property
     def is_record_old(self) -> bool:
         """Whether it is time for a new one, long before the old one ends."""
         return self._clock.now_ms() - self._made_ms >= RECORD_EVERY_MS
 
     def make_record(
-        self, curve_public: bytes | None = None, ports: Mapping[str, int] | None = None
+        self, key: TransportKey | None = None, ports: Mapping[str, int] | None = None
     ) -> TransportRecord:
         """Sign where we are now, and under which key; what is not given stays as it was.
 
@@ -104,21 +118,22 @@ class OwnPapers:
             InvalidValue: a field is out of its bounds.
         """
         before = self._record
+        keys = self._keys if key is None else (key, *self._keys[:1])
         if before is not None:
-            curve_public = curve_public or before.curve_public
             ports = ports or before.ports
-        assert curve_public is not None, "the first record needs a key"
+        assert keys, "the first record needs a key"
         assert ports is not None, "the first record needs ports"
         self._made_ms = self._clock.now_ms()
         self._record = TransportRecord.make(
             self.credentials.identity,
             self.chain,
             sequence=self.incarnation if before is None else before.sequence + 1,
-            curve_public=curve_public,
+            curve_public=keys[0].public,
             hosts=self._hosts(),
             ports=ports,
             now_ms=self._clock.wall_ms(),
         )
+        self._keys = keys
         return self._record
 
     def adopt_chain(self, chain: Chain) -> Principal:

@@ -20,7 +20,7 @@ from p2p.admission import Admitted, Session
 from p2p.gathering import Gathering
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
-from p2p.own_papers import SEQUENCES_PER_START, OwnPapers, Papers
+from p2p.own_papers import OwnPapers, Papers
 from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Audience, Topics
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
@@ -130,7 +130,7 @@ class Peer:
         self.ports = dict(await self._transport.start())
         try:
             self.ports["door"] = await self._gathering.open_door()
-            self._own.make_record(self._key.public, self.ports)
+            self._own.make_record(self._key, self.ports)
             self._check_papers()
             log.info("this node listens", extra={f"{k}_port": v for k, v in self.ports.items()})
             await self._gathering.open_lan()
@@ -269,15 +269,24 @@ class Peer:
 
     def _check_papers(self) -> None:
         """Renew our own record in time; end the sessions whose papers are over."""
-        self._papers_check = asyncio.get_running_loop().call_later(
-            CHECK_PAPERS_EVERY_S, self._check_papers
-        )
         if self._own.is_record_old:
             self._own.make_record()
             self._show_papers()
         self._gathering.save_good()
         for peer_id in self._gathering.expired():
             self._expel(peer_id, "its papers have expired")
+        self._check_papers_soon()
+
+    def _check_papers_soon(self) -> None:
+        """At the moment when the next session ends; and now and then, since wall clocks jump."""
+        end_ms = self._gathering.sessions.next_end_ms()
+        delay_s = CHECK_PAPERS_EVERY_S
+        if end_ms is not None:
+            delay_s = min(delay_s, max(0, end_ms - self._clock.wall_ms()) / 1000)
+        if self._papers_check is not None:
+            self._papers_check.cancel()
+        loop = asyncio.get_running_loop()
+        self._papers_check = loop.call_later(delay_s, self._check_papers)
 
     def _expel(self, peer_id: PeerId, reason: str) -> None:
         log.warning("%s is cut off: %s", self.label(peer_id), reason)
@@ -294,11 +303,12 @@ class Peer:
         return session.principal if session is not None else None
 
     def _on_admitted(self, session: Session, outcome: Admitted) -> None:
-        incarnation = session.sequence - session.sequence % SEQUENCES_PER_START
         if outcome is Admitted.REPLACED:
             self._exchange.lose(session.peer_id, "it was started again")
             self._streams.lose(session.peer_id, "it was started again")
-        self._presence.admitted(session.peer_id, incarnation)
+        if self._papers_check is not None:
+            self._check_papers_soon()
+        self._presence.admitted(session.peer_id, session.incarnation)
 
     def _on_dial_failed(self, peer_id: PeerId) -> None:
         self._presence.door_failed(peer_id)

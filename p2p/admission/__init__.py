@@ -21,9 +21,16 @@ from p2p.admission.joiner import JoinerHandshake
 from p2p.admission.joining import join
 from p2p.admission.messages import Hint
 from p2p.admission.refusals import Refusal, RefusalCode
-from p2p.admission.sessions import Admission, Admitted, Session, SessionTable
+from p2p.admission.sessions import (
+    SEQUENCES_PER_START,
+    Admission,
+    Admitted,
+    Session,
+    SessionTable,
+)
 
 __all__ = [
+    "SEQUENCES_PER_START",
     "Admission",
     "Admit",
     "Admitted",

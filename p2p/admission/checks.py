@@ -9,8 +9,11 @@ One ordered list, the same for both sides; the first check that fails names the 
     5. it is whom we asked for                     OTHER_PEER (dialer only, when it asked)
     6. the session table has no objection          STALE_RECORD, CONFLICTING_RECORD, KEY_TAKEN
     7. it signed this very conversation            BAD_PROOF (a hello of the door: at its welcome)
+    8. it holds the CURVE key of its record        BAD_PROOF
 
-Papers are public: whoever met a peer has them. Only the proof makes them that peer's.
+Papers are public: whoever met a peer has them. Only the proofs make them that peer's: a signature
+by the key of the certificate, and a tag that only the holder of the CURVE key in the record and we
+can make. Without the tag a member could name another's CURVE key as its own.
 
 What this module does not know: frames, states, sockets, the order of messages.
 """
@@ -26,6 +29,7 @@ from keys import (
     PeerId,
     Principal,
     RecordRefused,
+    TransportKey,
     TransportRecord,
     Trust,
     decode_record,
@@ -159,8 +163,33 @@ def signed_by(session: Session, domain: str, digest: bytes, proof: bytes) -> Non
         )
 
 
+def tag_for(session_key: bytes, own: TransportKey, domain: str, digest: bytes) -> bytes:
+    """Our own proof of check 8, for the holder of that key.
+
+    Raises:
+        Objection: nothing can be proved to that key.
+    """
+    tag = own.tag(session_key, domain, digest)
+    if tag is None:
+        raise Objection(RefusalCode.BAD_PROOF, "the transport key in its record is no good key")
+    return tag
+
+
+def held_by(session: Session, own: TransportKey, domain: str, digest: bytes, tag: bytes) -> None:
+    """Check 8.
+
+    Raises:
+        Objection: BAD_PROOF.
+    """
+    if not own.verify_tag(session.curve_public, domain, digest, tag):
+        raise Objection(
+            RefusalCode.BAD_PROOF,
+            f"{session.peer_id} does not hold the transport key that its record names",
+        )
+
+
 def _ourselves(shown: TransportRecord, credentials: Credentials) -> Objection:
-    if shown.curve_public == credentials.record().curve_public:
+    if any(shown.curve_public == key.public for key in credentials.transport_keys()):
         return Objection(RefusalCode.OURSELVES, "this is our own door")
     return Objection(
         RefusalCode.TWIN,

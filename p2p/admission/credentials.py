@@ -6,10 +6,10 @@ what is done with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from keys import Chain, Identity, PeerId, TransportRecord, Trust
+from keys import Chain, Identity, PeerId, TransportKey, TransportRecord, Trust
 
 
 @dataclass(slots=True)
@@ -17,7 +17,8 @@ class Credentials:
     """Our side of every handshake. Whoever owns it may replace `chain` and `trust` at any time.
 
     `record` gives the transport record that is current now; it may be a new one at each call, with
-    a higher sequence number. `now_ms` is the wall clock, in Unix milliseconds.
+    a higher sequence number. `transport_keys` gives the CURVE key that this record names, and
+    after it one that is being given up. `now_ms` is the wall clock, in Unix milliseconds.
     """
 
     identity: Identity
@@ -25,6 +26,7 @@ class Credentials:
     trust: Trust
     name: str
     record: Callable[[], TransportRecord]
+    transport_keys: Callable[[], Sequence[TransportKey]]
     now_ms: Callable[[], int]
 
     @property

@@ -8,14 +8,18 @@ What this module does not know: sockets, deadlines, who else was dialled.
 
 from __future__ import annotations
 
-from keys import PeerId
+from dataclasses import replace
+
+from keys import PeerId, TransportKey
 from p2p.admission.checks import (
     DIALER_DOMAIN,
     DOOR_DOMAIN,
+    held_by,
     no_objection,
     same_network,
     session_of,
     signed_by,
+    tag_for,
 )
 from p2p.admission.credentials import Credentials
 from p2p.admission.handshake import Admit, Close, Effect, Handshake, Learn, State, Verified
@@ -50,6 +54,7 @@ class DialerHandshake(Handshake):
         self._dialled_host = dialled_host
         self._expected = expected
         self._session: Session | None = None
+        self._key: TransportKey | None = None  # of the record that we have shown
 
     def start(self) -> list[Effect]:
         self._move(Kind.HELLO)
@@ -74,19 +79,24 @@ class DialerHandshake(Handshake):
             expected=self._expected,
         )
         self._hear(body)
-        return [Verified(self._session), self._say(self._introduction())]
+        introduction = self._introduction(self._session)
+        return [Verified(self._session), self._say(introduction)]
 
-    def _introduction(self) -> Introduction:
-        record = self._credentials.record().raw
+    def _introduction(self, session: Session) -> Introduction:
+        record, self._key = self._credentials.record().raw, self._credentials.transport_keys()[0]
         chain = self._credentials.chain.encode()
         digest = self._transcript.digest_with(record, chain)
         proof = self._credentials.identity.sign(DIALER_DOMAIN, digest)
-        return Introduction(record, chain, proof)
+        tag = tag_for(session.curve_public, self._key, DIALER_DOMAIN, digest)
+        return Introduction(record, chain, proof, tag)
 
     def _on_welcome(self, message: Welcome) -> list[Effect]:
         assert self._session is not None, "papers come before the welcome"
+        assert self._key is not None, "and ours too"
         digest = self._transcript.digest_with(pack(hint_fields(message.hints)))
         signed_by(self._session, DOOR_DOMAIN, digest, message.proof)
+        held_by(self._session, self._key, DOOR_DOMAIN, digest, message.possession)
         # Another connection may have brought newer papers of this peer in the meantime.
         no_objection(self._session.record, self._sessions)
-        return [Admit(self._session), Learn(message.hints), Close(None)]
+        session = replace(self._session, knows_key=self._key.public)
+        return [Admit(session), Learn(message.hints), Close(None)]

@@ -9,9 +9,18 @@ What this module does not know: sockets, deadlines, rates, tickets (the issuer d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from keys import PeerId
-from p2p.admission.checks import DIALER_DOMAIN, DOOR_DOMAIN, same_network, session_of, signed_by
+from keys import PeerId, TransportKey
+from p2p.admission.checks import (
+    DIALER_DOMAIN,
+    DOOR_DOMAIN,
+    held_by,
+    same_network,
+    session_of,
+    signed_by,
+    tag_for,
+)
 from p2p.admission.credentials import Credentials
 from p2p.admission.frames import frame_of
 from p2p.admission.handshake import Admit, Close, Effect, Handshake, Redeem, Send, State
@@ -59,6 +68,7 @@ class DoorHandshake(Handshake):
         self._hints = hints
         self._issues = issues
         self._observed_host = observed_host
+        self._key: TransportKey | None = None  # of the record that we have shown
 
     def granted(self, grant: bytes) -> list[Effect]:
         """The issuer redeemed the ticket. Nothing comes out when the joiner is gone meanwhile."""
@@ -91,6 +101,7 @@ class DoorHandshake(Handshake):
         if isinstance(message, JoinHello) and not self._issues:
             raise Objection(RefusalCode.NOT_ISSUER, "this node holds no issuer key; ask another")
         self._hear(body)
+        self._key = self._credentials.transport_keys()[0]
         papers = DoorHello(
             self._credentials.trust.network_id,
             self._nonce,
@@ -111,12 +122,15 @@ class DoorHandshake(Handshake):
         )
         digest = self._transcript.digest_with(message.record, message.chain)
         signed_by(session, DIALER_DOMAIN, digest, message.proof)
+        assert self._key is not None, "our papers come first"
+        held_by(session, self._key, DIALER_DOMAIN, digest, message.possession)
         self._hear(body)
         hints = fitting(self._hints(session.peer_id))
         digest = self._transcript.digest_with(pack(hint_fields(hints)))
         proof = self._credentials.identity.sign(DOOR_DOMAIN, digest)
-        welcome = Send(frame_of(encode(Welcome(hints, proof))))
-        return [Admit(session), welcome, Close(None)]
+        tag = tag_for(session.curve_public, self._key, DOOR_DOMAIN, digest)
+        welcome = Send(frame_of(encode(Welcome(hints, proof, tag))))
+        return [Admit(replace(session, knows_key=self._key.public)), welcome, Close(None)]
 
     def _refuse(self, refusal: Refusal, hints: tuple[Hint, ...] = ()) -> list[Effect]:
         if refusal.code is RefusalCode.NOT_ISSUER:

@@ -22,9 +22,10 @@ from keys import PeerId
 from p2p.admission.frames import MAX_FRAME_BYTES
 from p2p.admission.refusals import MAX_TEXT_CHARS, Objection, RefusalCode, code_named, printable
 
-VERSION = 1
+VERSION = 2
 NONCE_BYTES = 32
 PROOF_BYTES = 64
+POSSESSION_BYTES = 32
 MAX_HINTS = 32
 MAX_HINT_HOSTS = 4
 MAX_HOST_CHARS = 64
@@ -85,19 +86,21 @@ class DoorHello:
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """The dialer shows its papers, and signs the conversation with the key they name."""
+    """The dialer shows its papers, and proves that it holds both keys that they name."""
 
     record: bytes
     chain: bytes
     proof: bytes
+    possession: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The door has let the dialer in, signs the conversation too, and says who else is there."""
+    """The door has let the dialer in, proves the same, and says who else is there."""
 
     hints: tuple[Hint, ...]
     proof: bytes
+    possession: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,9 @@ def encode(message: Message) -> bytes:
             fields = [kind, VERSION, message.network_id, message.nonce]
             fields += [message.record, message.chain]
         case Introduction():
-            fields = [kind, message.record, message.chain, message.proof]
+            fields = [kind, message.record, message.chain, message.proof, message.possession]
         case Welcome():
-            fields = [kind, hint_fields(message.hints), message.proof]
+            fields = [kind, hint_fields(message.hints), message.proof, message.possession]
         case Refusing():
             text = printable(message.text)
             fields = [kind, str(message.code), text, hint_fields(message.hints)]
@@ -297,17 +300,22 @@ def _door_hello(fields: list[object]) -> DoorHello:
 
 
 def _introduction(fields: list[object]) -> Introduction:
-    _count(fields, 3)
+    _count(fields, 4)
     return Introduction(
         _data(fields[0], "record"),
         _data(fields[1], "chain"),
         _data(fields[2], "proof", exactly=PROOF_BYTES),
+        _data(fields[3], "possession", exactly=POSSESSION_BYTES),
     )
 
 
 def _welcome(fields: list[object]) -> Welcome:
-    _count(fields, 2)
-    return Welcome(_hints(fields[0]), _data(fields[1], "proof", exactly=PROOF_BYTES))
+    _count(fields, 3)
+    return Welcome(
+        _hints(fields[0]),
+        _data(fields[1], "proof", exactly=PROOF_BYTES),
+        _data(fields[2], "possession", exactly=POSSESSION_BYTES),
+    )
 
 
 def _refusing(fields: list[object]) -> Refusing:

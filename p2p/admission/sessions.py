@@ -7,6 +7,7 @@ Promises of the table:
 - a peer has at most one session, and a CURVE key belongs to at most one peer, also for as long as
   the record that named it could be valid after the session ended: a peer that still speaks under
   its key can be unknown here, but never be taken for another that claimed the key meanwhile;
+- the key that a peer gave up by a rotation stays its own until the next one;
 - a record with a lower sequence number than one already seen never replaces it, not even after the
   session ended, for as long as the record that set the mark could have been valid;
 - two different records with the same number are a fault of their maker, and the first stays.
@@ -25,17 +26,26 @@ from p2p.admission.messages import MAX_HINT_HOSTS, MAX_HINTS, Hint, is_host
 from p2p.admission.refusals import RefusalCode
 from p2p.links import Contact
 
+# A start of a peer owns this many sequence numbers for its records, beginning with its incarnation,
+# so the incarnation can be read off any of them.
+SEQUENCES_PER_START = 1 << 20
 # How far apart two clocks may be, as for certificates.
 SKEW_MS = 120_000
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One admitted peer."""
+    """One admitted peer.
+
+    Attributes:
+        hosts: where it is, best first.
+        knows_key: our own CURVE key by which it knows us, as far as we know.
+    """
 
     principal: Principal
     record: TransportRecord
-    hosts: tuple[str, ...]  # best first
+    hosts: tuple[str, ...]
+    knows_key: bytes = b""
 
     @property
     def peer_id(self) -> PeerId:
@@ -54,6 +64,11 @@ class Session:
         return self.record.sequence
 
     @property
+    def incarnation(self) -> int:
+        """Which start of the peer this is."""
+        return self.sequence - self.sequence % SEQUENCES_PER_START
+
+    @property
     def not_after_ms(self) -> int:
         """When its papers end: the certificates' or the record's end, whichever is first."""
         return min(self.principal.not_after_ms, self.record.not_after_ms)
@@ -61,7 +76,9 @@ class Session:
     def contact(self) -> Contact:
         """What a transport needs to know of this peer."""
         ports = {name: port for name, port in self.ports.items() if name != "door"}
-        return Contact(self.peer_id, self.curve_public, self.hosts, ports)
+        return Contact(
+            self.peer_id, self.curve_public, self.hosts, ports, self.incarnation, self.knows_key
+        )
 
     def hint(self) -> Hint | None:
         """What others may be told of this peer, or None when it has no door to knock at."""
@@ -76,7 +93,8 @@ class Admitted(StrEnum):
     NEW = "new"  # had none
     SAME = "same"  # the very record that it had: nothing to do
     REFRESHED = "refreshed"  # a newer record with the same CURVE key: links stay up
-    REPLACED = "replaced"  # a newer record with another key: old links must be cut
+    ROTATED = "rotated"  # a newer record of the same start with another key: links move over
+    REPLACED = "replaced"  # a newer record of a later start: old links must be cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +111,7 @@ class SessionTable:
         # The newest record seen of each peer, and whose each key is: also of those that are gone.
         self._newest: dict[PeerId, TransportRecord] = {}
         self._by_key: dict[bytes, PeerId] = {}
+        self._given_up: dict[PeerId, bytes] = {}  # the key before the one in the newest record
 
     def __len__(self) -> int:
         return len(self._by_peer)
@@ -127,12 +146,18 @@ class SessionTable:
         """Take in a session to whose record there is no objection."""
         assert self.objection(session.record) is None, "ask `objection` first"
         assert session.peer_id == session.record.peer_id, "papers of two peers"
-        before = self._by_peer.get(session.peer_id)
-        self._forget(session.peer_id)
-        self._by_peer[session.peer_id] = session
-        self._by_key[session.curve_public] = session.peer_id
-        self._newest[session.peer_id] = session.record
-        return Admission(_outcome(before, session), before)
+        peer_id = session.peer_id
+        before = self._by_peer.get(peer_id)
+        outcome = _outcome(before, session)
+        key = self._kept_key(before, session, outcome)
+        self._forget(peer_id)
+        self._by_peer[peer_id] = session
+        self._by_key[session.curve_public] = peer_id
+        self._newest[peer_id] = session.record
+        if key is not None:
+            self._given_up[peer_id] = key
+            self._by_key[key] = peer_id
+        return Admission(outcome, before)
 
     def remove(self, peer_id: PeerId) -> Session | None:
         """End a session. What was its newest record stays known."""
@@ -156,8 +181,18 @@ class SessionTable:
                 found.append(hint)
         return tuple(found)
 
+    def next_end_ms(self) -> int | None:
+        """When the first of the sessions is over, as `expired` sees it."""
+        ends = (each.not_after_ms for each in self._by_peer.values())
+        first_ms = min(ends, default=None)
+        return None if first_ms is None else first_ms + SKEW_MS + 1
+
     def check_invariants(self) -> None:
-        assert len(self._by_key) == len(self._newest), "one key a peer"
+        keys = len(self._newest) + len(self._given_up)
+        assert len(self._by_key) == keys, "one key a peer, two while it changes them"
+        for peer_id, key in self._given_up.items():
+            assert self._by_key[key] == peer_id, "what was given up is nobody else's"
+            assert key != self._newest[peer_id].curve_public, "it was given up for another"
         for peer_id, record in self._newest.items():
             assert self._by_key[record.curve_public] == peer_id, "the key leads back"
         for peer_id, session in self._by_peer.items():
@@ -168,6 +203,17 @@ class SessionTable:
         record = self._newest.pop(peer_id, None)
         if record is not None:
             del self._by_key[record.curve_public]
+        key = self._given_up.pop(peer_id, None)
+        if key is not None:
+            del self._by_key[key]
+
+    def _kept_key(self, before: Session | None, after: Session, outcome: Admitted) -> bytes | None:
+        """The key, other than the one in its record, that stays this peer's."""
+        if before is None or outcome is Admitted.REPLACED:
+            return None
+        if outcome is Admitted.ROTATED:
+            return before.curve_public
+        return self._given_up.get(after.peer_id)
 
 
 def _outcome(before: Session | None, after: Session) -> Admitted:
@@ -177,4 +223,6 @@ def _outcome(before: Session | None, after: Session) -> Admitted:
         return Admitted.SAME
     if before.curve_public == after.curve_public:
         return Admitted.REFRESHED
+    if before.incarnation == after.incarnation:
+        return Admitted.ROTATED
     return Admitted.REPLACED

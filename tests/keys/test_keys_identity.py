@@ -112,3 +112,20 @@ def test_an_id_has_one_way_to_be_written() -> None:
     for other in (text.upper(), text[:-1], text + "a", text + "====", text[:-1] + "b", "ß" * 52):
         with pytest.raises(InvalidValue):
             decode_id(other)
+
+
+def test_a_tag_is_for_one_reader_one_domain_and_one_body() -> None:
+    one, two, three = (TransportKey.from_secret(bytes([each]) * 32) for each in (1, 2, 3))
+    tag = one.tag(two.public, "introduction", b"body")
+    assert tag is not None
+    assert two.verify_tag(one.public, "introduction", b"body", tag)
+    assert not two.verify_tag(one.public, "welcome", b"body", tag)
+    assert not two.verify_tag(one.public, "introduction", b"Body", tag)
+    assert not two.verify_tag(three.public, "introduction", b"body", tag)
+    assert not three.verify_tag(one.public, "introduction", b"body", tag)
+    assert not two.verify_tag(one.public, "introduction", b"body", tag[:-1])
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_keys_and_tags_of_any_length_are_answered_with_no(public: bytes, tag: bytes) -> None:
+    assert not TransportKey.from_secret(b"\x05" * 32).verify_tag(public, "welcome", b"b", tag)

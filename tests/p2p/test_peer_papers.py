@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from peer_lab import WALL_MS, Lab, in_lab, until
+from peer_lab import WALL_MS, Authority, Lab, in_lab, until
 
 from keys import Permission, Role
 from p2p import Incoming, MisuseError, PermissionDenied
@@ -67,5 +67,28 @@ def test_papers_of_another_peer_are_refused() -> None:
         a, b = await lab.up("a", "b")
         with pytest.raises(MisuseError):
             a.adopt_chain(b._own.chain)
+
+    in_lab(scenario)
+
+
+def test_a_peer_is_cut_off_at_the_moment_when_its_certificate_is_over() -> None:
+    """And not when somebody looks next."""
+
+    async def scenario(lab: Lab) -> None:
+        lived_ms = 90 * 86_400_000 - 47_300
+        issued_then = Authority(seed=7, wall_ms=WALL_MS - lived_ms)
+        issued_then.papers("another")
+        a, b = lab.peer("a"), lab.peer("b", papers=issued_then.papers("b"))
+        await lab.up("a", "b")
+        session = a.session_of(b.peer_id)
+        assert session is not None
+        over_ms = session.principal.not_after_ms + 120_000
+        left_ms = over_ms - a._clock.wall_ms()
+        assert 120_000 < left_ms < 170_000
+        assert left_ms % 30_000 > 1_000, "not by chance when it would look anyway"
+        await asyncio.sleep((left_ms - 5) / 1000)
+        assert a.session_of(b.peer_id) is not None
+        await asyncio.sleep(0.01)
+        assert a.session_of(b.peer_id) is None
 
     in_lab(scenario)

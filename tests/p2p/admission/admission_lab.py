@@ -89,8 +89,15 @@ class Network:
             ports=PORTS,
             now_ms=now_ms,
         )
+        keys = (curve_key(curve_seed if curve_seed is not None else seed),)
         return Credentials(
-            identity, chain, self.trust, f"node-{seed}", lambda: record, lambda: now_ms
+            identity,
+            chain,
+            self.trust,
+            f"node-{seed}",
+            lambda: record,
+            lambda: keys,
+            lambda: now_ms,
         )
 
 
@@ -101,8 +108,12 @@ def network(first_seed: int = 1) -> Network:
     return Network(root, issuer, top, middle)
 
 
+def curve_key(seed: int) -> TransportKey:
+    return TransportKey.from_secret(bytes([seed]) * 32)
+
+
 def curve(seed: int) -> bytes:
-    return TransportKey.from_secret(bytes([seed]) * 32).public
+    return curve_key(seed).public
 
 
 def nonce(seed: int) -> bytes:

@@ -30,10 +30,10 @@ from p2p.errors import IntroductionFailed, NotRunning, PortInUse
         b"\0\0\0\x03\x91\x91\xc1",
         b"\0" * 200_000,
         b"\0\0\x20\0" + b"\x91" * 8192,
-        framed(Introduction(b"r", b"c", b"p" * 64)),
+        framed(Introduction(b"r", b"c", b"p" * 64, b"t" * 32)),
         framed(Hello(NET.trust.network_id, nonce(1))) * 2,
         framed(Hello(NET.trust.network_id, nonce(1)))
-        + framed(Introduction(b"r" * 4000, b"c" * 4000, b"p" * 64)),
+        + framed(Introduction(b"r" * 4000, b"c" * 4000, b"p" * 64, b"t" * 32)),
     ],
     ids=range(14),
 )

@@ -9,6 +9,7 @@ from admission_lab import (
     DIALER_HOST,
     DOOR_HOST,
     NOW_MS,
+    PORTS,
     Heard,
     Network,
     curve,
@@ -215,6 +216,84 @@ def test_a_door_with_the_papers_of_another_is_refused_without_its_key() -> None:
     assert "Verified" in called.kinds, "the papers alone are good"
 
 
+def test_the_transport_key_of_another_is_refused_without_its_secret() -> None:
+    """Else a member could keep its owner out of this peer, by being first."""
+    thief = NET.member(12, curve_seed=11)
+    own = NET.member(12)
+    heard = talk_as(replace(thief, transport_keys=own.transport_keys))
+    assert heard.code is RefusalCode.BAD_PROOF
+    assert "does not hold the transport key" in heard.refusal_text
+    assert heard.sessions == []
+
+
+def test_a_door_with_the_transport_key_of_another_is_refused() -> None:
+    thief = replace(NET.member(10, curve_seed=13), transport_keys=NET.member(10).transport_keys)
+    called, _ = meet(dialer(NET.member(11)), door(thief))
+    assert called.code is RefusalCode.BAD_PROOF
+    assert called.sessions == []
+
+
+@pytest.mark.parametrize(
+    "small", [bytes(32), b"\x01" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"]
+)
+def test_a_key_that_shares_the_same_with_everybody_proves_nothing(small: bytes) -> None:
+    own = NET.member(12)
+    record = TransportRecord.make(
+        own.identity,
+        own.chain,
+        sequence=1,
+        curve_public=small,
+        hosts=["192.0.2.9"],
+        ports=PORTS,
+        now_ms=NOW_MS,
+    )
+    assert talk_as(replace(own, record=lambda: record)).code is RefusalCode.BAD_PROOF
+    called, _ = meet(dialer(NET.member(11)), door(replace(own, record=lambda: record)))
+    assert called.code is RefusalCode.BAD_PROOF
+
+
+def test_what_proves_a_key_at_one_knock_does_not_at_another() -> None:
+    caller, first, second = dialer(NET.member(11)), door(NET.member(10)), door(NET.member(13))
+    hello = written(caller.start())
+    effects = caller.receive(written(first.receive(hello, NOW_MS)), NOW_MS)
+    [introduction] = said(effects)
+    assert isinstance(introduction, Introduction)
+    second.receive(hello, NOW_MS)
+    assert Heard(second.receive(framed(introduction), NOW_MS)).code is RefusalCode.BAD_PROOF
+
+
+def test_a_rotation_in_the_middle_of_a_conversation_does_no_harm() -> None:
+    """The papers that were shown count, and the key that they name."""
+    before, after = NET.member(10), NET.member(10, sequence=2, curve_seed=77)
+    now = [before]
+    alpha = replace(
+        before,
+        record=lambda: now[0].record(),
+        transport_keys=lambda: (now[0].transport_keys()[0], before.transport_keys()[0]),
+    )
+    caller, callee = dialer(NET.member(11)), door(alpha)
+    to_caller = written(callee.receive(written(caller.start()), NOW_MS))
+    now[0] = after
+    effects = caller.receive(to_caller, NOW_MS)
+    heard = Heard(callee.receive(written(effects), NOW_MS))
+    assert heard.code is None
+    assert heard.sessions[0].knows_key == before.record().curve_public
+
+
+def test_both_ends_know_which_key_of_theirs_the_other_was_shown() -> None:
+    called, heard = meet(dialer(NET.member(11)), door(NET.member(10)))
+    assert called.sessions[0].knows_key == curve(11)
+    assert heard.sessions[0].knows_key == curve(10)
+
+
+def test_our_former_key_is_still_ourselves() -> None:
+    alpha = NET.member(10)
+    new = NET.member(10, sequence=2, curve_seed=77)
+    both = replace(new, transport_keys=lambda: (new.transport_keys()[0], alpha.transport_keys()[0]))
+    called, _ = meet(dialer(both), door(alpha))
+    assert called.code is RefusalCode.OURSELVES
+
+
 def test_an_introduction_cannot_be_replayed_at_another_knock() -> None:
     caller = dialer(NET.member(11))
     first = door(NET.member(10))
@@ -244,7 +323,7 @@ def test_what_a_dialer_signs_never_serves_as_a_welcome() -> None:
     to_caller = written(callee.receive(written(caller.start()), NOW_MS))
     caller.receive(to_caller, NOW_MS)
     proof = alpha.identity.sign(DIALER_DOMAIN, b"whatever")
-    heard = Heard(caller.receive(framed(Welcome((), proof)), NOW_MS))
+    heard = Heard(caller.receive(framed(Welcome((), proof, b"t" * 32)), NOW_MS))
     assert heard.code is RefusalCode.BAD_PROOF
 
 
@@ -299,8 +378,9 @@ def test_a_dialer_that_learns_newer_papers_meanwhile_does_not_go_back() -> None:
     assert heard.code is RefusalCode.STALE_RECORD
 
 
-def test_another_version_is_refused_as_a_version_whatever_else_it_says() -> None:
-    later = pack([1, 2, None, 3.5, ["of the future"]])
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_is_refused_as_a_version_whatever_else_it_says(version: int) -> None:
+    later = pack([1, version, None, 3.5, ["of the future"]])
     callee = door(NET.member(10))
     heard = Heard(callee.receive(len(later).to_bytes(4, "big") + later, NOW_MS))
     assert heard.code is RefusalCode.VERSION
@@ -310,8 +390,8 @@ def test_another_version_is_refused_as_a_version_whatever_else_it_says() -> None
 @pytest.mark.parametrize(
     "early",
     [
-        Introduction(b"r", b"c", b"p" * 64),
-        Welcome((), b"p" * 64),
+        Introduction(b"r", b"c", b"p" * 64, b"t" * 32),
+        Welcome((), b"p" * 64, b"t" * 32),
         JoinRequest(b"r"),
         JoinGrant(b"g"),
         DoorHello(NET.trust.network_id, nonce(1), b"r", b"c"),
@@ -377,9 +457,13 @@ def talk_as(caller: Credentials, *, now_ms: int = NOW_MS) -> Heard:
     transcript.add(hello, from_door=False)
     [answer] = said(callee.receive(framed(Hello(NET.trust.network_id, nonce(1))), now_ms))
     transcript.add(encode(answer), from_door=True)
+    assert isinstance(answer, DoorHello)
     record, chain = caller.record().raw, caller.chain.encode()
-    proof = caller.identity.sign(DIALER_DOMAIN, transcript.digest_with(record, chain))
-    return Heard(callee.receive(framed(Introduction(record, chain, proof)), now_ms))
+    digest = transcript.digest_with(record, chain)
+    proof = caller.identity.sign(DIALER_DOMAIN, digest)
+    tag = caller.transport_keys()[0].tag(curve(10), DIALER_DOMAIN, digest)
+    assert tag is not None
+    return Heard(callee.receive(framed(Introduction(record, chain, proof, tag)), now_ms))
 
 
 def _resigned(record: TransportRecord, thief: Credentials) -> bytes:

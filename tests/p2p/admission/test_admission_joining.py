@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from admission_lab import NOW_MS, Heard, converse, door, framed, nonce, said, seeded, written
 
-from keys import InvalidName, Issuer, Keystore, Ticket, TransportRecord
+from keys import InvalidName, Issuer, Keystore, Ticket, TransportKey, TransportRecord
 from p2p.admission import (
     Close,
     Credentials,
@@ -48,6 +48,7 @@ class Home:
             self.keystore.trust,
             "first",
             lambda: self.record,
+            lambda: (TransportKey.generate(),),
             lambda: NOW_MS,
         )
 

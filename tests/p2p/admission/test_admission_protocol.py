@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import p2p.admission
-from keys import Identity, PeerId
+from keys import Identity, PeerId, TransportKey
 from p2p.admission import Hint, RefusalCode
 from p2p.admission.checks import DIALER_DOMAIN, DOOR_DOMAIN, Transcript
 from p2p.admission.frames import frame_of
@@ -46,13 +46,19 @@ def test_an_introduction_has_the_documented_bytes() -> None:
     record, chain = b"dialer record", b"dialer chain"
     found["dialer digest"] = digest = transcript.digest_with(record, chain)
     proof = Identity.from_secret(b"\x0b" * 32).sign(DIALER_DOMAIN, digest)
-    introduction = encode(Introduction(record, chain, proof))
+    dialer_key, door_key = (TransportKey.from_secret(bytes([each]) * 32) for each in (0x0D, 0x0C))
+    tag = dialer_key.tag(door_key.public, DIALER_DOMAIN, digest)
+    assert tag is not None
+    assert door_key.verify_tag(dialer_key.public, DIALER_DOMAIN, digest, tag)
+    introduction = encode(Introduction(record, chain, proof, tag))
     found["introduction frame"] = frame_of(introduction)
 
     transcript.add(introduction, from_door=False)
     found["door digest"] = digest = transcript.digest_with(pack(hint_fields(HINTS)))
     proof = Identity.from_secret(b"\x0a" * 32).sign(DOOR_DOMAIN, digest)
-    found["welcome frame"] = frame_of(encode(Welcome(HINTS, proof)))
+    tag = door_key.tag(dialer_key.public, DOOR_DOMAIN, digest)
+    assert tag is not None
+    found["welcome frame"] = frame_of(encode(Welcome(HINTS, proof, tag)))
     assert {name: VECTORS[name] for name in found} == {k: v.hex() for k, v in found.items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from admission_lab import NOW_MS, curve, network, seeded
 
 from keys import verify
-from p2p.admission import Admitted, RefusalCode, Session, SessionTable
+from p2p.admission import SEQUENCES_PER_START, Admitted, RefusalCode, Session, SessionTable
 
 NET = network()
 DAY_MS = 86_400_000
@@ -21,12 +21,44 @@ def session(seed: int, *, sequence: int = 1, curve_seed: int | None = None) -> S
 
 
 def test_a_newer_record_with_a_new_key_replaces_and_says_what_it_replaced() -> None:
-    table, old, new = SessionTable(), session(11), session(11, sequence=2, curve_seed=12)
+    later = SEQUENCES_PER_START + 2
+    table, old, new = SessionTable(), session(11), session(11, sequence=later, curve_seed=12)
     assert table.admit(old).outcome is Admitted.NEW
     admission = table.admit(new)
     assert (admission.outcome, admission.before) == (Admitted.REPLACED, old)
     assert table.of_key(curve(11)) is None
     assert table.of_key(curve(12)) is new
+
+
+def test_a_new_key_under_the_same_start_is_a_rotation_and_both_keys_are_the_peers() -> None:
+    table, old, new = SessionTable(), session(11), session(11, sequence=2, curve_seed=12)
+    table.admit(old)
+    admission = table.admit(new)
+    assert (admission.outcome, admission.before) == (Admitted.ROTATED, old)
+    assert table.of_key(curve(11)) is table.of_key(curve(12)) is new
+    assert table.objection(session(13, curve_seed=11).record) is RefusalCode.KEY_TAKEN
+    table.admit(session(11, sequence=3, curve_seed=12))
+    assert table.objection(session(13, curve_seed=11).record) is RefusalCode.KEY_TAKEN
+    table.check_invariants()
+
+
+def test_of_the_keys_that_a_peer_gave_up_the_last_one_stays_its_own() -> None:
+    table = SessionTable()
+    for number, seed in enumerate((11, 12, 13), 1):
+        table.admit(session(11, sequence=number, curve_seed=seed))
+        table.check_invariants()
+    assert table.of_key(curve(11)) is None
+    assert table.of_key(curve(12)) is table.of_key(curve(13)) is not None
+
+
+def test_the_next_end_is_that_of_the_first_whose_papers_end() -> None:
+    table, one = SessionTable(), session(11)
+    assert table.next_end_ms() is None
+    table.admit(one)
+    end_ms = table.next_end_ms()
+    assert end_ms is not None
+    assert table.expired(end_ms - 1) == []
+    assert table.expired(end_ms) == [one]
 
 
 def test_a_newer_record_with_the_same_key_refreshes() -> None:
@@ -77,7 +109,7 @@ def test_a_key_stays_its_peers_when_the_session_ended() -> None:
 def test_a_key_that_its_peer_gave_up_is_free() -> None:
     table = SessionTable()
     table.admit(session(11))
-    table.admit(session(11, sequence=2, curve_seed=13))
+    table.admit(session(11, sequence=SEQUENCES_PER_START, curve_seed=13))
     assert table.objection(session(12, curve_seed=11).record) is None
 
 
