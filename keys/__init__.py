@@ -43,6 +43,7 @@ from keys.errors import (
     PolicyInvalid,
     RecordRefused,
     Refused,
+    RenewalRefused,
     RosterConflict,
     RosterRefused,
     SecretUnreadable,
@@ -65,6 +66,7 @@ from keys.identity import (
     verify_signature,
 )
 from keys.issue import make_issuer, make_peer, make_root, make_successor
+from keys.issuedbook import Issued, IssuedBook
 from keys.issuer import Issuer
 from keys.join import JoinedNetwork, accept_grant, make_join_request
 from keys.keystore import Keystore
@@ -104,6 +106,7 @@ from keys.refusals import (
     WrongIssuer,
     WrongNetwork,
 )
+from keys.renewal import accept_renewal, make_renewal_request, renew_at_ms
 from keys.roles import (
     ALL_ROLES,
     Permission,
@@ -210,6 +213,8 @@ __all__ = [
     "InsecurePermissions",
     "InvalidName",
     "InvalidValue",
+    "Issued",
+    "IssuedBook",
     "Issuer",
     "IssuerKeyMissing",
     "IssuerMayNotIssue",
@@ -249,6 +254,7 @@ __all__ = [
     "RecordRefused",
     "RecordTooLarge",
     "Refused",
+    "RenewalRefused",
     "Role",
     "RolesTooWide",
     "RootQuorum",
@@ -302,6 +308,7 @@ __all__ = [
     "WrongIssuer",
     "WrongNetwork",
     "accept_grant",
+    "accept_renewal",
     "audit_bytes_of",
     "audit_fields",
     "audit_files",
@@ -319,6 +326,7 @@ __all__ = [
     "make_issuer",
     "make_join_request",
     "make_peer",
+    "make_renewal_request",
     "make_root",
     "make_successor",
     "name_problem",
@@ -333,6 +341,7 @@ __all__ = [
     "read_audit",
     "read_audit_file",
     "read_audit_header",
+    "renew_at_ms",
     "role_named",
     "role_words",
     "roles_with",

@@ -130,6 +130,12 @@ class Fields:
         """A list, its items still to be checked."""
         return _bounded(self._take(key), key, limit)
 
+    def blobs(self, key: int, limit: int, limit_bytes: int) -> tuple[bytes, ...]:
+        items = _bounded(self._take(key), key, limit)
+        if not all(type(item) is bytes and len(item) <= limit_bytes for item in items):
+            raise NotCanonical(f"field {key} is not a list of at most {limit_bytes} bytes each")
+        return tuple(item for item in items if isinstance(item, bytes))
+
     def table(self, key: int, limit: int) -> Mapping[str, object]:
         """A map with text keys, its values still to be checked."""
         value = self._take(key)

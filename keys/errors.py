@@ -17,6 +17,8 @@
     |   |                                TicketUsed, TicketWrongSecret
     |   |-- JoinRefused                  JoinRequestMalformed, JoinWrongNetwork,
     |   |                                JoinBadSignature, IssuerUnable
+    |   |-- RenewalRefused               RenewalMalformed, RenewalNotSigned, RenewalClockOff,
+    |   |                                RenewalTooOften, RenewalBeyondIssuer
     |   `-- GrantRefused
     `-- KeystoreError                    the data directory is not as it must be
         |-- NoNetworkYet                 |-- PassphraseNeeded
@@ -230,6 +232,58 @@ class IssuerUnable(JoinRefused):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"this issuer cannot issue now: {problem}; its operator must look")
+        self.problem = problem
+
+
+class RenewalRefused(Refused):
+    """A certificate is not renewed; the member's papers are as they were."""
+
+    code = "renewal"
+
+
+class RenewalMalformed(RenewalRefused):
+    code = "renewal-malformed"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the request for renewal cannot be read: {problem}")
+        self.problem = problem
+
+
+class RenewalNotSigned(RenewalRefused):
+    code = "renewal-not-signed"
+
+    def __init__(self, peer_id: str) -> None:
+        super().__init__(f"the request for renewal is not signed by {peer_id}, whom it is about")
+        self.peer_id = peer_id
+
+
+class RenewalClockOff(RenewalRefused):
+    code = "renewal-clock"
+
+    def __init__(self, ahead_ms: int) -> None:
+        direction = "ahead of" if ahead_ms > 0 else "behind"
+        super().__init__(
+            f"the member's clock is {abs(ahead_ms) / 1000:,.0f} s {direction} the issuer's; "
+            "set the clock that is wrong"
+        )
+        self.ahead_ms = ahead_ms
+
+
+class RenewalTooOften(RenewalRefused):
+    code = "renewal-too-often"
+
+    def __init__(self, name: str, count: int) -> None:
+        super().__init__(f"{name!r} was given {count} certificates within the last minute")
+        self.count = count
+
+
+class RenewalBeyondIssuer(RenewalRefused):
+    """Another issuer may be able to; nothing is taken away silently."""
+
+    code = "renewal-beyond-issuer"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"this issuer may not give what the certificate holds: {problem}")
         self.problem = problem
 
 

@@ -111,7 +111,9 @@ def issuer_fields(
     check_gift(root_certificate, max_roles, allowed)
     fields = {
         **_subject(public_key, name, serial),
-        **_below(root_certificate, CertificateKind.ISSUER, now_ms),
+        **_below(
+            root_certificate, CertificateKind.ISSUER, now_ms, LIFETIME_MS[CertificateKind.ISSUER]
+        ),
         9: 0,
         10: list(allowed),
         14: int(max_roles),
@@ -191,6 +193,7 @@ def make_peer(
     *,
     namespaces: Iterable[str] = (EVERYWHERE,),
     serial: bytes | None = None,
+    lifetime_ms: int = LIFETIME_MS[CertificateKind.PEER],
 ) -> Certificate:
     """The certificate of a member. The same arguments with the same serial give the same bytes."""
     allowed = tuple(sorted(namespaces))
@@ -199,7 +202,7 @@ def make_peer(
         issuer,
         {
             **_subject(public_key, name, serial),
-            **_below(issuer_certificate, CertificateKind.PEER, now_ms),
+            **_below(issuer_certificate, CertificateKind.PEER, now_ms, lifetime_ms),
             9: int(roles),
             10: list(allowed),
             14: 0,
@@ -271,9 +274,11 @@ def _subject(public_key: bytes, name: str, serial: bytes | None) -> dict[int, ob
     }
 
 
-def _below(issuer: Certificate, kind: CertificateKind, now_ms: int) -> dict[int, object]:
+def _below(
+    issuer: Certificate, kind: CertificateKind, now_ms: int, lifetime_ms: int
+) -> dict[int, object]:
     not_before_ms = max(now_ms - BACKDATE_MS, issuer.not_before_ms)
-    not_after_ms = min(now_ms + LIFETIME_MS[kind], issuer.not_after_ms)
+    not_after_ms = min(now_ms + lifetime_ms, issuer.not_after_ms)
     if not_before_ms >= not_after_ms:
         raise InvalidValue("the time", f"the certificate of issuer {issuer.name!r} is over")
     return {

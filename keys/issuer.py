@@ -3,9 +3,10 @@
 What this module does not know: sockets, doors, how often somebody may try (the door limits that).
 The clock is the caller's `now_ms`; the disk is the ticket book's.
 
-Invariants: a ticket gives a certificate to one public key, ever; its used mark is durable before
-that certificate exists; the same key asking again gets the same grant, so that an answer lost on
-the way does not burn the ticket.
+Invariants: a ticket gives a certificate to one public key, ever; its used mark and the entry in the
+book of what was issued are durable before that certificate exists; the same key asking again gets
+the same certificate, so that an answer lost on the way does not burn the ticket. A renewal gives
+what the certificate had, or nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from keys.errors import (
     IssuerUnable,
     JoinBadSignature,
     JoinWrongNetwork,
+    RenewalBeyondIssuer,
+    RenewalClockOff,
+    RenewalNotSigned,
+    RenewalTooOften,
     TicketExpired,
     TicketUnknown,
     TicketUsed,
@@ -30,23 +35,38 @@ from keys.errors import (
 from keys.genesis import Genesis
 from keys.identity import Identity, NetworkId, decode_id, encode_id, peer_id_of
 from keys.issue import check_rights, make_peer
+from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
 from keys.join import JoinRequest, encode_grant, mac_key_of
 from keys.names import EVERYWHERE
+from keys.renewal import RenewalRequest
 from keys.roles import Role
 from keys.ticket import SECRET_BYTES, TICKET_ID_BYTES, Ticket
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
-from keys.trust import Chain, Trust, verify_issuer
+from keys.trust import DAY_MS, Chain, Trust, verify, verify_issuer
 
 DEFAULT_TTL_S: Final = 900
 MAX_TTL_S: Final = 30 * 86_400
+DEFAULT_CERTIFICATE_MS: Final = 90 * DAY_MS
+MAX_CLOCK_DIFFERENCE_MS: Final = 300_000
+MAX_A_MINUTE: Final = 8  # certificates for one key
 
 
 class Issuer:
     """Holds an issuer's key. `chain` is the issuer's own: its certificate, then the root's."""
 
-    def __init__(self, key: Identity, chain: Chain, genesis: Genesis, book: TicketBook) -> None:
+    def __init__(
+        self,
+        key: Identity,
+        chain: Chain,
+        genesis: Genesis,
+        book: TicketBook,
+        issued: IssuedBook,
+        certificate_ms: int = DEFAULT_CERTIFICATE_MS,
+    ) -> None:
         self._key = key
         self._book = book
+        self.issued = issued
+        self.certificate_ms = certificate_ms  # how long what it gives is good for
         self.chain = chain
         self.genesis = genesis
         self.trust = Trust(genesis.network_id)
@@ -103,7 +123,54 @@ class Issuer:
             mark = self._book.claim(asked.ticket_id, self._new_mark(asked, note, now_ms))
         if mark.public_key != asked.public_key:
             raise TicketUsed(asked.ticket_id.hex())
-        return self._grant(note, mark)
+        return self._grant(note, mark, now_ms)
+
+    def renew(self, request: bytes, now_ms: int) -> bytes:
+        """The chain with a new certificate for the member that asks, of the same name and rights.
+
+        Raises:
+            RenewalRefused: the request is not good, or asks for more than this issuer may give.
+            CertificateRefused: its present certificate is not good now.
+            IssuerUnable: this issuer's own certificate is not good now.
+            KeystoreError: the book cannot be read or written.
+        """
+        asked = RenewalRequest.decode(request)
+        principal = verify(asked.chain, self.trust, now_ms)
+        if not asked.is_signed:
+            raise RenewalNotSigned(principal.peer_id)
+        if abs(asked.asked_ms - now_ms) > MAX_CLOCK_DIFFERENCE_MS:
+            raise RenewalClockOff(asked.asked_ms - now_ms)
+        self._check_able(now_ms)
+        try:
+            check_rights(self._key, self.chain.leaf, principal.roles, principal.namespaces)
+        except InvalidValue as error:
+            raise RenewalBeyondIssuer(str(error)) from error
+        before = self.issued.of_key(principal.peer_id)
+        lately = [each for each in before if now_ms - 60_000 < each.issued_ms <= now_ms]
+        again = any(each.nonce == asked.nonce for each in before)
+        if len(lately) >= MAX_A_MINUTE and not again:
+            raise RenewalTooOften(principal.name, len(lately))
+        entry = Issued(
+            public_key=principal.public_key,
+            serial=random_bytes(SERIAL_BYTES),
+            name=principal.name,
+            roles=principal.roles,
+            namespaces=principal.namespaces,
+            issued_ms=now_ms,
+            not_after_ms=self._end_ms(now_ms),
+            nonce=asked.nonce,
+            issuer_key_id=self.chain.leaf.key_id,
+        )
+        return self._certify(self.issued.add(entry, now_ms)).encode()
+
+    def _end_ms(self, now_ms: int) -> int:
+        return min(now_ms + self.certificate_ms, self.chain.leaf.not_after_ms)
+
+    def _check_able(self, now_ms: int) -> None:
+        try:
+            verify_issuer(self.chain, self.trust, now_ms)
+        except CertificateRefused as error:
+            raise IssuerUnable(str(error)) from error
 
     def _check(self, asked: JoinRequest, door_transcript: bytes) -> TicketNote:
         """Who cannot prove the secret learns nothing of a ticket but that it exists."""
@@ -123,22 +190,38 @@ class Issuer:
     def _new_mark(self, asked: JoinRequest, note: TicketNote, now_ms: int) -> UsedMark:
         if now_ms > note.expires_ms:
             raise TicketExpired(note.ticket_id.hex(), now_ms - note.expires_ms)
+        self._check_able(now_ms)
         try:
-            verify_issuer(self.chain, self.trust, now_ms)
             check_rights(self._key, self.chain.leaf, note.roles, note.namespaces)
-        except (CertificateRefused, InvalidValue) as error:
+        except InvalidValue as error:
             raise IssuerUnable(str(error)) from error
         return UsedMark(asked.public_key, asked.name, random_bytes(SERIAL_BYTES), now_ms)
 
-    def _grant(self, note: TicketNote, mark: UsedMark) -> bytes:
+    def _grant(self, note: TicketNote, mark: UsedMark, now_ms: int) -> bytes:
+        entry = Issued(
+            public_key=mark.public_key,
+            serial=mark.serial,
+            name=mark.name,
+            roles=note.roles,
+            namespaces=note.namespaces,
+            issued_ms=mark.issued_ms,
+            not_after_ms=self._end_ms(mark.issued_ms),
+            nonce=note.ticket_id.ljust(NONCE_BYTES, b"\0"),
+            issuer_key_id=self.chain.leaf.key_id,
+        )
+        return encode_grant(self._certify(self.issued.add(entry, now_ms)), self.genesis)
+
+    def _certify(self, entry: Issued) -> Chain:
+        """Made of the entry alone: asked again, the same bytes."""
         certificate = make_peer(
             self._key,
             self.chain.leaf,
-            mark.public_key,
-            mark.name,
-            note.roles,
-            mark.issued_ms,
-            namespaces=note.namespaces,
-            serial=mark.serial,
+            entry.public_key,
+            entry.name,
+            entry.roles,
+            entry.issued_ms,
+            namespaces=entry.namespaces,
+            serial=entry.serial,
+            lifetime_ms=entry.not_after_ms - entry.issued_ms,
         )
-        return encode_grant(Chain((certificate, *self.chain.certificates)), self.genesis)
+        return Chain((certificate, *self.chain.certificates))

@@ -34,6 +34,7 @@ from keys.errors import (
     HomeExists,
     HomeIncomplete,
     IssuerKeyMissing,
+    MisuseError,
     NewerHome,
     NoNetworkYet,
     NotTheIssuer,
@@ -53,6 +54,7 @@ from keys.files import (
 from keys.genesis import MAX_GENESIS_BYTES, Genesis
 from keys.identity import Identity, PeerId
 from keys.issue import check_name, make_issuer, make_peer, make_root
+from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
 from keys.issuer import Issuer
 from keys.join import JoinedNetwork
 from keys.lock import hold_lock
@@ -67,10 +69,10 @@ INCARNATION_STRIDE: Final = 1 << 20
 
 _OURS: Final = frozenset(
     {"FORMAT", "identity.key", "issuer.key", "root.key", "chain", "genesis", "roster", "tickets"}
-    | {"incarnation"}
+    | {"incarnation", "issued"}
 )
 _PENDING: Final = "identity.key"  # alone: a join was begun
-_RESUMABLE: Final = frozenset({_PENDING, "chain", "genesis", "tickets", "incarnation"})
+_RESUMABLE: Final = frozenset({_PENDING, "chain", "genesis", "tickets", "incarnation", "issued"})
 # May be there before there is a network: a mount point, a node being configured or locked.
 _HARMLESS: Final = frozenset({"lock", "lost+found", "conclave.toml", "node.json", "node.sock"})
 _FORMAT = re.compile(rb"conclave-home ([0-9]{1,6})\n?")
@@ -97,7 +99,8 @@ class Keystore:
         self.issuer: Issuer | None = None
         if issuer_key is not None:
             above = Chain(chain.certificates[1:])
-            self.issuer = Issuer(issuer_key, above, genesis, TicketBook(home / "tickets"))
+            tickets, issued = TicketBook(home / "tickets"), IssuedBook(home / "issued")
+            self.issuer = Issuer(issuer_key, above, genesis, tickets, issued)
 
     def __repr__(self) -> str:
         return f"Keystore({str(self.home)!r}, {self.name!r}, {self.identity.peer_id})"
@@ -113,6 +116,19 @@ class Keystore:
             CertificateRefused: they would refuse us, usually because our certificate ended.
         """
         return verify(self.chain, self.trust, now_ms)
+
+    def replace_chain(self, chain: Chain) -> None:
+        """Keep a renewed certificate, durably: show it after this, not before.
+
+        Raises:
+            CertificateRefused: it does not fit this home.
+            MisuseError: it is for another key.
+        """
+        verify(chain, self.trust, chain.leaf.not_before_ms)
+        if chain.leaf.public_key != self.identity.public_key:
+            raise MisuseError(f"this certificate is for {chain.leaf.peer_id}")
+        write_atomic(self.home / "chain", chain.encode())
+        self.chain = chain
 
     def lock(self) -> AbstractContextManager[None]:
         """Held by the one process that runs a node here. Reading needs no lock.
@@ -148,7 +164,26 @@ class Keystore:
         )
         keys = {"identity": own, "issuer": issuer, "root": root}
         _check_free(home, {_PENDING})
-        return cls._create(home, keys, Chain((leaf, middle, top)), genesis, passphrase)
+        made = cls._create(home, keys, Chain((leaf, middle, top)), genesis, passphrase)
+        made._note_own(now_ms)
+        return made
+
+    def _note_own(self, now_ms: int) -> None:
+        """The issuer's book begins with the certificate of the node that made the network."""
+        assert self.issuer is not None, "it has just been made"
+        leaf = self.chain.leaf
+        entry = Issued(
+            public_key=leaf.public_key,
+            serial=leaf.serial,
+            name=leaf.name,
+            roles=leaf.roles,
+            namespaces=leaf.namespaces,
+            issued_ms=now_ms,
+            not_after_ms=leaf.not_after_ms,
+            nonce=bytes(NONCE_BYTES),
+            issuer_key_id=leaf.issuer_key_id,
+        )
+        self.issuer.issued.add(entry, now_ms)
 
     @classmethod
     def pending_identity(cls, home: Path, passphrase: str | None = None) -> Identity:

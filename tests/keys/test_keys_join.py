@@ -40,6 +40,7 @@ from keys.errors import (
     TicketUsed,
     TicketWrongSecret,
 )
+from keys.issuedbook import IssuedBook
 from keys.issuer import MAX_TTL_S
 from keys.join import encode_grant
 from keys.ticketbook import FORGET_AFTER_MS, MAX_TICKETS, TicketBook
@@ -232,7 +233,9 @@ def test_an_issuer_invites_to_no_more_than_it_may_give(tmp_path: Path) -> None:
         made.root, made.top, made.issuer.public_key, "n", NOW_MS, max_roles=Role.SERVICE
     )
     above = Chain((narrow, made.top))
-    issuer = Issuer(made.issuer, above, made.genesis(), TicketBook(tmp_path))
+    issuer = Issuer(
+        made.issuer, above, made.genesis(), TicketBook(tmp_path), IssuedBook(tmp_path / "issued")
+    )
     assert issuer.invite(NOW_MS, roles=Role.SERVICE)
     with pytest.raises(InvalidValue, match="roles"):
         issuer.invite(NOW_MS, roles=Role.SERVICE | Role.OBSERVER)
