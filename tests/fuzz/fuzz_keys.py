@@ -25,9 +25,11 @@ from keys import (
     Trust,
     canonical,
     decode_record,
+    issuedbook,
     make_issuer,
     make_join_request,
     make_peer,
+    make_renewal_request,
     make_root,
     network_id_of,
     sealed,
@@ -35,8 +37,10 @@ from keys import (
     verify_record,
 )
 from keys.identity import decode_id, encode_id
+from keys.issuedbook import Issued
 from keys.join import JoinRequest, accept_grant, encode_grant, mac_key_of
 from keys.policy_file import parse_policy
+from keys.renewal import RenewalRequest
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
 from p2p.admission import messages as door
 from p2p.admission.frames import FrameReader, frame_of
@@ -110,6 +114,22 @@ SEALED = [
 ]
 HINT = door.Hint(P.peer.peer_id, ("192.0.2.7", "fe80::1%eth0"), 4747)
 NETWORK = P.trust.network_id
+_ISSUED = issuedbook._encode(
+    P.peer.public_key,
+    [
+        Issued(
+            P.peer.public_key,
+            bytes(16),
+            "alpha",
+            Role.SERVICE,
+            ("shop", "shop.eu"),
+            NOW_MS,
+            NOW_MS + 1,
+            bytes(16),
+            bytes(32),
+        )
+    ],
+)
 
 
 def _believe(data: bytes) -> None:
@@ -280,6 +300,14 @@ HARNESSES = [
         (KeysError,),
         ("keys.join:JoinRequest.decode",),
     ),
+    Harness(
+        "renewal-request",
+        RenewalRequest.decode,
+        [make_renewal_request(P.peer, P.chain, NOW_MS, nonce=bytes(16))],
+        (KeysError,),
+        ("keys.renewal:RenewalRequest.decode",),
+    ),
+    Harness("issued-file", issuedbook._decode, [_ISSUED], (canonical.NotCanonical,)),
     Harness(
         "grant",
         lambda data: accept_grant(P.ticket, P.peer, data, NOW_MS),
