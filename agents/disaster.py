@@ -176,8 +176,9 @@ class _State:
 
     def __init__(self, keystore: Keystore) -> None:
         own = keystore.identity.peer_id
-        self.ledger, self.kv = Ledger(), KvStore()
-        machines = machines_of(self.kv, Decisions(keystore.genesis.network_id))
+        decisions = Decisions(keystore.genesis.network_id)
+        self.ledger, self.kv = Ledger(decisions.register), KvStore()
+        machines = machines_of(self.kv, decisions)
         machine = Replicated(self.ledger, machines, lambda entry, outcome: None)
         config = Config(own, "-")
         self.replica = MachineReplica(

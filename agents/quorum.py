@@ -93,9 +93,9 @@ class Quorum:
         self.replica: Replica | None = None
         self.leading: Leading | None = None
         self.electorate = Electorate()
-        self.ledger = Ledger()
         self.kv = KvStore()
         self.decisions = Decisions(peer.principal.network_id)
+        self.ledger = Ledger(self.decisions.register)
         self.on_stored: Callable[[], None] = lambda: None  # hears of every entry of the store
         self._workers: tuple[WorkerView, ...] = ()
         self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)

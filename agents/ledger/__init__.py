@@ -6,6 +6,7 @@ from agents.ledger.commands import (
     encode_assigned,
     encode_cancelled,
     encode_completed,
+    encode_disapproved,
     encode_expired,
     encode_failed,
     encode_forgotten,
@@ -14,6 +15,7 @@ from agents.ledger.commands import (
     encode_renewed,
     encode_retried,
     encode_submitted,
+    encode_submitted_for_vote,
 )
 from agents.ledger.ledger import Ledger
 from agents.ledger.model import (
@@ -23,9 +25,11 @@ from agents.ledger.model import (
     MAX_PAYLOAD_BYTES,
     MAX_RESULT_BYTES,
     STATE_TABLE,
+    VOTE,
     Assignment,
     Attempt,
     Completion,
+    Disapproval,
     EndedBy,
     ErrorText,
     Failure,
@@ -40,6 +44,7 @@ from agents.ledger.model import (
     TaskId,
     TaskSpec,
     Token,
+    VotedSpec,
 )
 from agents.ledger.outcome import Applied, Outcome, Refused, Verdict
 from agents.ledger.parsing import (
@@ -51,6 +56,7 @@ from agents.ledger.parsing import (
     parse_renewal,
     parse_spec,
     parse_task_id,
+    parse_voted,
     refusal_of_completion,
     refusal_of_spec,
 )
@@ -62,6 +68,7 @@ from agents.ledger.snapshot import (
 )
 from agents.ledger.task import Task
 from agents.ledger.views import JobView, TaskView, Work
+from agents.ledger.voted import Approvals, VotedTask, is_task_question, make_terms
 
 __all__ = [
     "BAD_ENDS",
@@ -70,10 +77,13 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "MAX_RESULT_BYTES",
     "STATE_TABLE",
+    "VOTE",
     "Applied",
+    "Approvals",
     "Assignment",
     "Attempt",
     "Completion",
+    "Disapproval",
     "EndedBy",
     "ErrorText",
     "Failure",
@@ -100,11 +110,14 @@ __all__ = [
     "TaskView",
     "Token",
     "Verdict",
+    "VotedSpec",
+    "VotedTask",
     "Work",
     "encode",
     "encode_assigned",
     "encode_cancelled",
     "encode_completed",
+    "encode_disapproved",
     "encode_expired",
     "encode_failed",
     "encode_forgotten",
@@ -113,6 +126,9 @@ __all__ = [
     "encode_renewed",
     "encode_retried",
     "encode_submitted",
+    "encode_submitted_for_vote",
+    "is_task_question",
+    "make_terms",
     "parse_completion",
     "parse_error",
     "parse_failure",
@@ -121,6 +137,7 @@ __all__ = [
     "parse_renewal",
     "parse_spec",
     "parse_task_id",
+    "parse_voted",
     "refusal_of_completion",
     "refusal_of_spec",
 ]

@@ -16,6 +16,8 @@ of it and the time so far. `items` by kind:
     CANCELLED     task_id
     RETRIED       task_id
     FORGOTTEN     task_id
+    SUBMITTED_FOR_VOTE  [[task_id, ... as in SUBMITTED], terms]
+    DISAPPROVED   [task_id, peer]
 
 The log keeps these bytes for ever: numbers are never reused, and a change of shape is a new kind.
 
@@ -34,6 +36,7 @@ from agents.ledger.model import (
     MAX_TIME_MS,
     Assignment,
     Completion,
+    Disapproval,
     Failure,
     LeaseRef,
     PeerEnd,
@@ -42,6 +45,7 @@ from agents.ledger.model import (
     Renewal,
     TaskId,
     TaskSpec,
+    VotedSpec,
 )
 
 VERSION: Final = 1
@@ -62,6 +66,8 @@ class Kind(IntEnum):
     CANCELLED = 9
     RETRIED = 10
     FORGOTTEN = 11
+    SUBMITTED_FOR_VOTE = 12
+    DISAPPROVED = 13
 
 
 class Command(NamedTuple):
@@ -123,6 +129,14 @@ def encode_retried(time_ms: int, task_ids: Iterable[TaskId]) -> bytes:
 
 def encode_forgotten(time_ms: int, task_ids: Iterable[TaskId]) -> bytes:
     return encode(Kind.FORGOTTEN, time_ms, task_ids)
+
+
+def encode_submitted_for_vote(time_ms: int, tasks: Iterable[VotedSpec]) -> bytes:
+    return encode(Kind.SUBMITTED_FOR_VOTE, time_ms, tasks)
+
+
+def encode_disapproved(time_ms: int, ends: Iterable[Disapproval]) -> bytes:
+    return encode(Kind.DISAPPROVED, time_ms, ends)
 
 
 def decode(data: bytes) -> Command | Refusal:

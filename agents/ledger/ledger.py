@@ -13,6 +13,7 @@ Invariants: see `state`. What this module does not know: Raft, scheduling, the n
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from types import MappingProxyType
@@ -29,19 +30,29 @@ from agents.ledger.model import (
     Token,
 )
 from agents.ledger.outcome import Applied, Outcome, Refused, Verdict
+from agents.ledger.pending import order_of
 from agents.ledger.rules import RULES
 from agents.ledger.snapshot import SnapshotReader, write
 from agents.ledger.state import LedgerState, check
 from agents.ledger.task import Task
 from agents.ledger.views import JobView, TaskView, Work, view_of, work_of
+from agents.ledger.voted import Approvals, approvers, decided_on, question_on
+from consensus.ballots import Proposal, Status
 from keys import PeerId
 
 
 class Ledger:
-    """Tasks, leases and their rules. Not thread-safe."""
+    """Tasks, leases and their rules. Not thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        approvals: the register of decisions that the same log drives; without it no task that
+            waits for a vote is ever assigned.
+    """
+
+    def __init__(self, approvals: Approvals | None = None) -> None:
+        self._approvals = approvals
         self._state = LedgerState()
+        self._state.approvals = approvals
         self._refused: dict[Refusal, int] = {}
 
     def apply(self, index: int, command: bytes) -> Outcome:
@@ -104,7 +115,9 @@ class Ledger:
         Raises:
             LedgerSnapshotInvalid: what it was fed is no snapshot, or damaged.
         """
-        self._state = reader.finish()
+        state = reader.finish()
+        state.approvals = self._approvals
+        self._state = state
 
     # Time and counts
 
@@ -181,18 +194,50 @@ class Ledger:
     # Waiting tasks
 
     def pending_counts(self) -> Mapping[str, int]:
-        """How many tasks wait, by skill."""
+        """How many tasks wait for a worker and for no vote, by skill."""
         return MappingProxyType(self._state.pending.counts)
+
+    def counts_to_vote(self) -> Mapping[str, int]:
+        """How many tasks wait for a vote, by skill."""
+        return MappingProxyType(self._state.to_vote.counts)
 
     def pending(self, limit: int = 100) -> tuple[TaskView, ...]:
         """The tasks next in order of priority and submission, over all skills."""
-        tasks = islice(self._state.pending, limit)
+        queues = self._state.pending, self._state.to_vote
+        tasks = islice(heapq.merge(*queues, key=order_of), limit)
         return tuple(view_of(task, with_result=False) for task in tasks)
 
     def waiting(self, skill: str) -> Iterator[Task]:
         """Waiting tasks of a skill, in order, for the scheduler: read only, and before the next
         `apply`."""
         return self._state.pending.of_skill(skill)
+
+    def waiting_to_vote(self, skill: str) -> Iterator[Task]:
+        """Like `waiting`, of those that wait for a vote."""
+        return self._state.to_vote.of_skill(skill)
+
+    # Votes
+
+    def question(self, task_id: TaskId, worker: PeerId) -> Proposal | None:
+        """What is asked before this worker gets this waiting task; None if nothing is."""
+        task = self._state.tasks.get(task_id)
+        if task is None or task.terms is None or task.state is not State.PENDING:
+            return None
+        return question_on(task, worker)
+
+    def vote_on(self, task_id: TaskId, worker: PeerId) -> Status | None:
+        """How the vote on that question stands; None if it was not put to one yet."""
+        task = self._state.tasks.get(task_id)
+        found = None if task is None else decided_on(task, worker, self._approvals)
+        return None if found is None else found.status
+
+    def approved_by(self, task_id: TaskId) -> list[str]:
+        """The peers that approved its latest assignment, as long as the register knows."""
+        task = self._state.tasks.get(task_id)
+        if task is None or task.decision is None or self._approvals is None:
+            return []
+        found = self._approvals.get(task.decision)
+        return [] if found is None else approvers(found)
 
     # Leases
 

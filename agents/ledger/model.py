@@ -28,7 +28,8 @@ MAX_PRIORITY: Final = 100  # priorities go from -100 to 100, higher first
 MAX_TIME_MS: Final = 2**53
 
 MAJORITY: Final = "majority"  # the log's own quorum decides who does a task
-POLICIES: Final = frozenset({MAJORITY})
+VOTE: Final = "vote"  # named voters approve each assignment before; it comes with terms
+POLICIES: Final = frozenset({MAJORITY})  # of what is submitted without terms
 
 
 class State(StrEnum):
@@ -55,12 +56,14 @@ class Move(StrEnum):
     REQUEUE = "requeue"  # the lease ends and attempts are left
     EXHAUST = "exhaust"  # the lease ends and none is left
     CANCEL = "cancel"
+    DISAPPROVE = "disapprove"  # a vote on who does it ended without approval
     RETRY = "retry"  # a person gives a parked task its attempts back
 
 
 STATE_TABLE: Final[dict[tuple[State, Move], State]] = {
     (State.PENDING, Move.ASSIGN): State.ASSIGNED,
     (State.PENDING, Move.CANCEL): State.CANCELLED,
+    (State.PENDING, Move.DISAPPROVE): State.PARKED,
     (State.ASSIGNED, Move.RENEW): State.ASSIGNED,
     (State.ASSIGNED, Move.COMPLETE): State.DONE,
     (State.ASSIGNED, Move.REJECT): State.FAILED,
@@ -97,11 +100,14 @@ class Refusal(StrEnum):
     RESULT_TOO_LARGE = "result_too_large"
     OUT_OF_RANGE = "out_of_range"  # attempts, times or priority beyond the limits
     UNKNOWN_POLICY = "unknown_policy"
+    BAD_TERMS = "bad_terms"  # who votes on it, and how, is not as it has to be
     DUPLICATE = "duplicate"  # already so: the same submission, or the same report, again
     UNKNOWN_TASK = "unknown_task"
     ILLEGAL_MOVE = "illegal_move"  # the task's state has no such move
     STALE_TOKEN = "stale_token"  # noqa: S105  # no password; the lease is over, or was given to another
     NOT_HOLDER = "not_holder"  # the token is current, but another peer holds it
+    NOT_APPROVED = "not_approved"  # no vote has approved this worker for this assignment
+    NOT_DISAPPROVED = "not_disapproved"  # no vote on it ended without approval
     NOT_EXPIRED = "not_expired"  # the lease was renewed in the meantime
 
 
@@ -119,6 +125,20 @@ class TaskSpec(NamedTuple):
     lease_ms: int = 10_000
     policy: str = MAJORITY
     job: str | None = None
+
+
+class VotedSpec(NamedTuple):
+    """A task with the policy `vote` and its terms; `voted` has their form."""
+
+    spec: TaskSpec
+    terms: bytes
+
+
+class Disapproval(NamedTuple):
+    """The vote on giving this task to this peer ended without approval."""
+
+    task_id: TaskId
+    peer: PeerId
 
 
 class Assignment(NamedTuple):

@@ -24,6 +24,7 @@ from agents.ledger.model import (
     POLICIES,
     Assignment,
     Completion,
+    Disapproval,
     ErrorText,
     Failure,
     LeaseRef,
@@ -32,7 +33,9 @@ from agents.ledger.model import (
     Release,
     Renewal,
     TaskSpec,
+    VotedSpec,
 )
+from agents.ledger.voted import refusal_of_terms
 
 _is_task_id = re.compile(r"[0-9a-f]{32}").fullmatch
 _SPEC_FIELDS: Final = len(TaskSpec._fields)
@@ -78,11 +81,26 @@ def parse_spec(raw: Any) -> TaskSpec | None:
     return spec if well_formed else None
 
 
-def refusal_of_spec(spec: TaskSpec) -> Refusal | None:
+def parse_voted(raw: Any) -> VotedSpec | None:
+    if not _is_row(raw, 2) or type(raw[1]) is not bytes:
+        return None
+    spec = parse_spec(raw[0])
+    return None if spec is None else VotedSpec(spec, raw[1])
+
+
+def parse_disapproval(raw: Any) -> Disapproval | None:
+    if not _is_row(raw, 2) or not _is_id(raw[0]) or not _is_name(raw[1], 64):
+        return None
+    return Disapproval._make(raw)
+
+
+def refusal_of_spec(spec: TaskSpec, terms: bytes | None = None) -> Refusal | None:
     """What is wrong with a well-formed submission, or None."""
     if len(spec.payload) > MAX_PAYLOAD_BYTES:
         return Refusal.PAYLOAD_TOO_LARGE
-    if spec.policy not in POLICIES:
+    if terms is not None and (refusal := refusal_of_terms(terms, spec)) is not None:
+        return refusal
+    if terms is None and spec.policy not in POLICIES:
         return Refusal.UNKNOWN_POLICY
     in_range = (
         1 <= spec.max_attempts <= MAX_ATTEMPTS

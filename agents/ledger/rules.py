@@ -19,18 +19,21 @@ from agents.ledger.model import (
     FINAL_STATES,
     STATE_TABLE,
     EndedBy,
+    ErrorText,
     Lease,
     LeaseRef,
     Move,
     Refusal,
     State,
     TaskId,
+    TaskSpec,
     Token,
 )
 from agents.ledger.outcome import Verdict
 from agents.ledger.parsing import (
     parse_assignment,
     parse_completion,
+    parse_disapproval,
     parse_failure,
     parse_lease_ref,
     parse_peer_end,
@@ -38,30 +41,41 @@ from agents.ledger.parsing import (
     parse_renewal,
     parse_spec,
     parse_task_id,
+    parse_voted,
     refusal_of_completion,
     refusal_of_spec,
 )
 from agents.ledger.state import LedgerState
 from agents.ledger.task import NO_TOKEN, Task
+from agents.ledger.voted import decided_on, id_of, is_approved
+from consensus.ballots import Status, in_words
 from keys import PeerId
 
+NOT_APPROVED: Final = "NotApproved"  # the type of the error of a task that a vote parked
 _MALFORMED: Final = Verdict(TaskId(""), NO_TOKEN, None, None, Refusal.MALFORMED)
 
 
 def on_submitted(state: LedgerState, index: int, raw: Any) -> Sequence[Verdict]:
     spec = parse_spec(raw)
-    if spec is None:
-        return (_MALFORMED,)
+    return (_MALFORMED,) if spec is None else _submit(state, spec, None)
+
+
+def on_submitted_for_vote(state: LedgerState, index: int, raw: Any) -> Sequence[Verdict]:
+    item = parse_voted(raw)
+    return (_MALFORMED,) if item is None else _submit(state, item.spec, item.terms)
+
+
+def _submit(state: LedgerState, spec: TaskSpec, terms: bytes | None) -> Sequence[Verdict]:
     existing = state.tasks.get(spec.task_id)
     if existing is None and spec.key is not None:
         known = state.keys.get((spec.skill, spec.key))
         existing = None if known is None else state.tasks[known]
     if existing is not None:
         return (_refuse(existing, Refusal.DUPLICATE),)
-    refusal = refusal_of_spec(spec)
+    refusal = refusal_of_spec(spec, terms)
     if refusal is not None:
         return (Verdict(spec.task_id, NO_TOKEN, None, None, refusal),)
-    task = state.add(spec)
+    task = state.add(spec, terms)
     return (Verdict(spec.task_id, NO_TOKEN, None, task.state),)
 
 
@@ -74,9 +88,34 @@ def on_assigned(state: LedgerState, index: int, raw: Any) -> Sequence[Verdict]:
         return (_unknown(item.task_id),)
     if task.state is not State.PENDING or task.token >= index:
         return (_refuse(task, Refusal.ILLEGAL_MOVE),)
+    if not is_approved(task, item.peer, state.approvals):
+        return (_refuse(task, Refusal.NOT_APPROVED),)
+    if task.terms is not None:
+        task.decision = id_of(task, item.peer)
     lease = Lease(item.peer, item.agent, item.incarnation, Token(index), state.time_ms)
     state.grant(task, lease, state.time_ms + task.spec.lease_ms)
     return (Verdict(item.task_id, task.token, State.PENDING, State.ASSIGNED),)
+
+
+def on_disapproved(state: LedgerState, index: int, raw: Any) -> Sequence[Verdict]:
+    """A vote that ended without approval parks the task, with the reason, for a person to see."""
+    item = parse_disapproval(raw)
+    if item is None:
+        return (_MALFORMED,)
+    task = state.tasks.get(item.task_id)
+    if task is None:
+        return (_unknown(item.task_id),)
+    if task.state is not State.PENDING:
+        return (_refuse(task, Refusal.ILLEGAL_MOVE),)
+    found = decided_on(task, item.peer, state.approvals)
+    if found is None or found.status in (Status.OPEN, Status.APPROVED):
+        return (_refuse(task, Refusal.NOT_DISAPPROVED),)
+    words = f"{found.proposal.question} {in_words(found)}; decision {found.proposal.proposal_id}"
+    task.error = ErrorText(NOT_APPROVED, words).clipped()
+    task.decision = found.proposal.proposal_id
+    task.votes += 1
+    state.leave(task, Move.DISAPPROVE)
+    return (Verdict(item.task_id, task.token, State.PENDING, task.state),)
 
 
 def on_renewed(state: LedgerState, index: int, raw: Any) -> Sequence[Verdict]:
@@ -235,6 +274,8 @@ RULES: Final[dict[Kind, Rule]] = {
     Kind.CANCELLED: on_cancelled,
     Kind.RETRIED: on_retried,
     Kind.FORGOTTEN: on_forgotten,
+    Kind.SUBMITTED_FOR_VOTE: on_submitted_for_vote,
+    Kind.DISAPPROVED: on_disapproved,
 }
 
 

@@ -5,13 +5,16 @@ One stream of msgpack values, which may be cut into chunks anywhere:
     ["conclave ledger", version, index, time_ms, next_sequence]
     [JOBS, name, ...]                               in the order in which jobs appeared
     [TASK, spec, sequence, submitted_ms, state, attempts, executions, token, lease, finished_ms,
-           result, error, history]                  by sequence
+           result, error, history, terms, votes, decision]   by sequence; the last three only of a
+                                                    task that is voted on
     [LEASES, sequence, ...]                         by holder, in the order of the grants
     [FINISHED, sequence, ...]                       in the order in which they became final
     [END]
     32 bytes of BLAKE2b over everything before      as one msgpack bin, always 34 bytes long
 
 `lease` is nil or [peer, agent, incarnation, assigned_ms, deadline_ms]; its token is the task's.
+The version is 2 where a task is voted on and 1 where none is, so that nodes that know no votes
+agree about every byte until there is one, and refuse it then.
 The orders are kept because they decide the order of later verdicts, and what is forgotten first.
 Counts and the other indexes follow from the tasks and are built anew.
 
@@ -47,12 +50,13 @@ from agents.ledger.task import Task
 
 MAGIC: Final = "conclave ledger"
 VERSION: Final = 1
+VOTED_VERSION: Final = 2
 CHUNK_BYTES: Final = 64 * 1024
 
 _DIGEST_BYTES: Final = 32
 _TRAILER_BYTES: Final = 2 + _DIGEST_BYTES
 _BATCH: Final = 1000  # sequences or names in one record
-_MAX_RECORD_BYTES: Final = MAX_PAYLOAD_BYTES + MAX_RESULT_BYTES + 256 * 1024
+_MAX_RECORD_BYTES: Final = MAX_PAYLOAD_BYTES + MAX_RESULT_BYTES + 384 * 1024
 
 
 class Tag(IntEnum):
@@ -184,6 +188,7 @@ class _Builder:
         self._by_sequence: dict[int, Task] = {}
         self._tag: int | None = None  # None: the header is still to come
         self._newest = -1
+        self._version = VERSION
         self._placed: set[int] = set()  # only asked, never walked
 
     def take(self, record: Any) -> None:
@@ -223,17 +228,22 @@ class _Builder:
             raise _inconsistent("a task is missing among leases or finished tasks")
         if not all(any(counts.values()) for counts in state.jobs.values()):
             raise _inconsistent("a job without tasks")
+        if bool(state.voted) != (self._version == VOTED_VERSION):
+            raise _inconsistent("a version that is not that of its tasks")
         return state
 
     def _take_header(self, record: Any) -> None:
         if not isinstance(record, list) or not record or record[0] != MAGIC:
             raise LedgerSnapshotInvalid(SnapshotFault.FOREIGN)
-        if len(record) < 2 or type(record[1]) is not int or record[1] != VERSION:
+        if len(record) < 2 or type(record[1]) is not int:
+            raise LedgerSnapshotInvalid(SnapshotFault.VERSION)
+        if record[1] not in (VERSION, VOTED_VERSION):
             raise LedgerSnapshotInvalid(SnapshotFault.VERSION)
         numbers = record[2:]
         if len(numbers) != 3 or not all(type(n) is int and 0 <= n <= MAX_TIME_MS for n in numbers):
             raise _malformed("the header")
         self._state.index, self._state.time_ms, self._state.next_sequence = numbers
+        self._version = record[1]
         self._tag = 0
 
     def _take_jobs(self, names: list[Any]) -> None:
@@ -270,7 +280,8 @@ class _Builder:
 
 def _records(state: LedgerState) -> Iterator[bytes]:
     pack = msgpack.Packer(use_bin_type=True).pack
-    yield pack([MAGIC, VERSION, state.index, state.time_ms, state.next_sequence])
+    version = VOTED_VERSION if state.voted else VERSION
+    yield pack([MAGIC, version, state.index, state.time_ms, state.next_sequence])
     for names in _batches(state.jobs):
         yield pack([Tag.JOBS, *names])
     for task in state.tasks.values():  # a new task is the last: they are by sequence

@@ -21,13 +21,14 @@ from agents.ledger.model import (
     State,
     Token,
 )
-from agents.ledger.parsing import parse_error, parse_spec, refusal_of_spec
+from agents.ledger.parsing import parse_error, parse_spec, parse_task_id, refusal_of_spec
 from agents.ledger.state import LedgerState
 from agents.ledger.task import Task
 
 _STATES: Final = {state.value: state for state in State}
 _ENDS: Final = {end.value: end for end in EndedBy}
 _TASK_FIELDS: Final = 12
+_VOTED_FIELDS: Final = 15
 _MAX_DETAIL_CHARS: Final = 256  # an error's type is the longest
 
 
@@ -37,7 +38,7 @@ def row_of(task: Task) -> tuple[Any, ...]:
     if task.lease is not None:
         peer, agent, incarnation, _, assigned_ms = task.lease
         lease = (peer, agent, incarnation, assigned_ms, task.deadline_ms)
-    return (
+    row = (
         task.spec,
         task.sequence,
         task.submitted_ms,
@@ -51,14 +52,15 @@ def row_of(task: Task) -> tuple[Any, ...]:
         task.error,
         task.history,
     )
+    return row if task.terms is None else (*row, task.terms, task.votes, task.decision)
 
 
 def parse_task(fields: list[Any]) -> Task | None:
     """The task, or None for what is not of the row's shape."""
-    if len(fields) != _TASK_FIELDS:
+    if len(fields) not in (_TASK_FIELDS, _VOTED_FIELDS):
         return None
     raw_spec, sequence, submitted_ms, raw_state, attempts, executions, token = fields[:7]
-    raw_lease, finished_ms, result, raw_error, raw_history = fields[7:]
+    raw_lease, finished_ms, result, raw_error, raw_history = fields[7:_TASK_FIELDS]
     spec = parse_spec(raw_spec)
     state = _STATES.get(raw_state) if type(raw_state) is str else None
     if spec is None or state is None or not isinstance(raw_history, list):
@@ -69,6 +71,8 @@ def parse_task(fields: list[Any]) -> Task | None:
     task = Task(spec, sequence, submitted_ms, state, attempts, executions, token)
     task.finished_ms = finished_ms
     task.result = result
+    if len(fields) == _VOTED_FIELDS and not _take_vote(task, *fields[_TASK_FIELDS:]):
+        return None
     if raw_error is not None:
         task.error = parse_error(raw_error)
     if raw_lease is not None and not _take_lease(task, raw_lease):
@@ -86,7 +90,7 @@ def fault_of(task: Task, state: LedgerState) -> str | None:
     tokens = [attempt.token for attempt in task.history]
     completed = [attempt.ended is EndedBy.COMPLETED for attempt in task.history]
     rules = {
-        "beyond the limits": refusal_of_spec(spec) is None
+        "beyond the limits": refusal_of_spec(spec, task.terms) is None
         and len(task.result or b"") <= MAX_RESULT_BYTES
         and len(tokens) <= MAX_HISTORY,
         "an id or key twice": spec.task_id not in state.tasks
@@ -94,6 +98,7 @@ def fault_of(task: Task, state: LedgerState) -> str | None:
         "an unknown job": spec.job is None or spec.job in state.jobs,
         "a later sequence than the next": task.sequence < state.next_sequence,
         "a lease without its state": (task.lease is not None) == (task.state is State.ASSIGNED),
+        "given without a vote": task.terms is None or task.lease is None or bool(task.decision),
         "a result without its state": (task.result is not None) == (task.state is State.DONE),
         "no error": task.error is not None or task.state is not State.FAILED,
         "attempts": task.attempts <= min(spec.max_attempts, task.executions),
@@ -108,6 +113,15 @@ def fault_of(task: Task, state: LedgerState) -> str | None:
         and sum(completed) == (task.state is State.DONE),
     }
     return next((name for name, holds in rules.items() if not holds), None)
+
+
+def _take_vote(task: Task, terms: Any, votes: Any, decision: Any) -> bool:
+    if type(terms) is not bytes or not _is_count(votes):
+        return False
+    if decision is not None and parse_task_id(decision) is None:  # of the same shape
+        return False
+    task.terms, task.votes, task.decision = terms, votes, decision
+    return True
 
 
 def _take_lease(task: Task, raw: Any) -> bool:

@@ -19,6 +19,7 @@ from agents.ledger.model import (
     FINAL_STATES,
     MAX_HISTORY,
     STATE_TABLE,
+    VOTE,
     Attempt,
     EndedBy,
     Lease,
@@ -29,6 +30,7 @@ from agents.ledger.model import (
 )
 from agents.ledger.pending import PendingTasks, order_of
 from agents.ledger.task import Task
+from agents.ledger.voted import Approvals
 
 
 def _no_counts() -> dict[State, int]:
@@ -45,29 +47,34 @@ class LedgerState:
         self.tasks: dict[TaskId, Task] = {}
         self.keys: dict[tuple[str, str], TaskId] = {}  # (skill, key)
         self.pending = PendingTasks()
+        self.to_vote = PendingTasks()  # those that wait for a vote first
+        self.voted = 0  # tasks with terms
+        self.approvals: Approvals | None = None  # another machine of this log, never saved here
         self.leases = LeaseTable()
         self.finished: OrderedDict[TaskId, Task] = OrderedDict()  # final states, oldest first
         self.finished_bytes = 0
         self.counts = _no_counts()
         self.jobs: dict[str, dict[State, int]] = {}
 
-    def add(self, spec: TaskSpec) -> Task:
+    def add(self, spec: TaskSpec, terms: bytes | None = None) -> Task:
         """A new task; its id and key are not taken."""
-        task = Task(spec, self.next_sequence, self.time_ms)
+        task = Task(spec, self.next_sequence, self.time_ms, terms=terms)
         self.next_sequence += 1
         self.tasks[spec.task_id] = task
+        self.voted += terms is not None
         if spec.key is not None:
             self.keys[(spec.skill, spec.key)] = spec.task_id
         self.counts[State.PENDING] += 1
         if spec.job is not None:
             self.jobs.setdefault(spec.job, _no_counts())[State.PENDING] += 1
-        self.pending.add(task)
+        self._queue_of(task).add(task)
         return task
 
     def forget(self, task: Task) -> None:
         """Drop a task that is in a final state, with its key."""
         spec = task.spec
         del self.tasks[spec.task_id], self.finished[spec.task_id]
+        self.voted -= task.terms is not None
         self.finished_bytes -= _size_of(task)
         if spec.key is not None:
             del self.keys[(spec.skill, spec.key)]
@@ -81,7 +88,7 @@ class LedgerState:
     def grant(self, task: Task, lease: Lease, deadline_ms: int) -> None:
         """PENDING to ASSIGNED: one attempt and one execution more, a larger token."""
         assert lease.token > task.token
-        self.pending.remove(task)
+        self._queue_of(task).remove(task)
         self._move(task, Move.ASSIGN)
         task.lease = lease
         task.token = lease.token
@@ -114,10 +121,10 @@ class LedgerState:
     def leave(self, task: Task, move: Move) -> None:
         """Any move of a task that holds no lease, into whatever state the table says."""
         if task.state is State.PENDING:
-            self.pending.remove(task)
+            self._queue_of(task).remove(task)
         after = self._move(task, move)
         if after is State.PENDING:
-            self.pending.add(task)
+            self._queue_of(task).add(task)
         elif after in FINAL_STATES:
             task.finished_ms = self.time_ms
             self.add_finished(task)
@@ -137,13 +144,17 @@ class LedgerState:
         own."""
         spec = task.spec
         self.tasks[spec.task_id] = task
+        self.voted += task.terms is not None
         if spec.key is not None:
             self.keys[(spec.skill, spec.key)] = spec.task_id
         self.counts[task.state] += 1
         if spec.job is not None:
             self.jobs[spec.job][task.state] += 1
         if task.state is State.PENDING:
-            self.pending.add(task)
+            self._queue_of(task).add(task)
+
+    def _queue_of(self, task: Task) -> PendingTasks:
+        return self.pending if task.terms is None else self.to_vote
 
     def _move(self, task: Task, move: Move) -> State:
         before = task.state
@@ -172,6 +183,7 @@ def check(state: LedgerState) -> None:
         _check_task(task, state)
     assert counts == state.counts
     assert jobs == state.jobs
+    assert state.voted == sum(task.terms is not None for task in state.tasks.values())
     assert len(state.keys) == sum(task.spec.key is not None for task in state.tasks.values())
     _check_indexes(state)
 
@@ -186,6 +198,9 @@ def _check_task(task: Task, state: LedgerState) -> None:
     assert 0 <= task.attempts <= task.spec.max_attempts
     assert task.executions >= task.attempts
     assert task.token <= state.index
+    assert (task.terms is not None) == (task.spec.policy == VOTE)
+    assert task.terms is not None or (task.votes, task.decision) == (0, None)
+    assert task.terms is None or task.lease is None or task.decision is not None
     tokens = [attempt.token for attempt in task.history]
     assert tokens == sorted(set(tokens))
     assert not tokens or tokens[-1] <= task.token
@@ -195,10 +210,13 @@ def _check_task(task: Task, state: LedgerState) -> None:
 
 
 def _check_indexes(state: LedgerState) -> None:
-    pending = list(state.pending)
-    assert [order_of(task) for task in pending] == sorted({order_of(task) for task in pending})
-    assert all(task.state is State.PENDING for task in pending)
-    assert len(pending) == len(state.pending) == state.counts[State.PENDING]
+    for queue in (state.pending, state.to_vote):
+        pending = list(queue)
+        assert [order_of(task) for task in pending] == sorted({order_of(task) for task in pending})
+        assert all(task.state is State.PENDING for task in pending)
+        assert all((task.terms is None) == (queue is state.pending) for task in pending)
+        assert len(pending) == len(queue)
+    assert len(state.pending) + len(state.to_vote) == state.counts[State.PENDING]
     leased = list(state.leases)
     assert all(task.state is State.ASSIGNED for task in leased)
     assert len(leased) == len(state.leases) == state.counts[State.ASSIGNED]

@@ -31,6 +31,9 @@ class Task:
     result: bytes | None = None
     error: ErrorText | None = None
     history: list[Attempt] = field(default_factory=list)  # the latest MAX_HISTORY
+    terms: bytes | None = None  # who votes on its assignments, if somebody does
+    votes: int = 0  # that ended without approval
+    decision: str | None = None  # id of the one that gave or refused it last
 
     @property
     def task_id(self) -> TaskId:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from agents.ledger.model import FINAL_STATES, Attempt, EndedBy, ErrorText, State, TaskId, Token
 from agents.ledger.task import Task
+from agents.ledger.voted import terms_view
 from keys import PeerId
 
 
@@ -46,9 +47,12 @@ class TaskView:
     result: bytes | None  # None in lists
     error: ErrorText | None
     history: tuple[Attempt, ...]
+    vote: Mapping[str, Any] | None = None  # who decides on its assignments; of the policy `vote`
 
     def to_wire(self) -> dict[str, Any]:
         wire = {item.name: getattr(self, item.name) for item in fields(self)}
+        if self.vote is None:
+            del wire["vote"]  # nodes that know no votes read what has none
         wire["state"] = self.state.value
         wire["error"] = None if self.error is None else list(self.error)
         wire["history"] = [
@@ -156,6 +160,7 @@ def view_of(task: Task, *, with_result: bool = True) -> TaskView:
         result=task.result if with_result else None,
         error=task.error,
         history=tuple(task.history),
+        vote=terms_view(task),
     )
 
 

@@ -26,6 +26,7 @@ from agents.ledger import (
     Renewal,
     TaskSpec,
     Verdict,
+    VotedSpec,
 )
 
 _ITEM_OVERHEAD_BYTES: Final = 256
@@ -196,6 +197,8 @@ def _width_of(kind: Kind, value: Any) -> int:
 def _size_of(value: Any) -> int:
     if isinstance(value, TaskSpec):
         return len(value.payload) + _ITEM_OVERHEAD_BYTES
+    if isinstance(value, VotedSpec):
+        return len(value.spec.payload) + len(value.terms) + _ITEM_OVERHEAD_BYTES
     if isinstance(value, Completion):
         return len(value.result) + _ITEM_OVERHEAD_BYTES
     if isinstance(value, Failure):

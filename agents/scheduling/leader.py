@@ -31,6 +31,7 @@ from agents.ledger import (
     State,
     encode,
     encode_assigned,
+    encode_disapproved,
     encode_expired,
     encode_forgotten,
     encode_leases_ended,
@@ -40,6 +41,7 @@ from agents.scheduling.history import Observation
 from agents.scheduling.intake import Intake
 from agents.scheduling.leader_events import (
     CancelReceived,
+    DecisionMoved,
     Deposed,
     Elected,
     EntryApplied,
@@ -47,20 +49,24 @@ from agents.scheduling.leader_events import (
     LeaderEffect,
     LeaderEvent,
     LeaderTick,
+    OpenQuestion,
     PeerDied,
     ProposalDecided,
     ProposalFailed,
     Propose,
+    QuestionOpened,
     RenewalReceived,
     ReportsReceived,
     RetryReceived,
     SubmissionReceived,
     TellRevoked,
+    VotedSubmissionReceived,
     WorkAcknowledged,
     WorkersChanged,
 )
 from agents.scheduling.scheduler import Scheduler
 from agents.scheduling.telling import Telling
+from agents.scheduling.voting import Votes
 from agents.scheduling.workers import WorkerView
 from keys import PeerId
 
@@ -81,6 +87,7 @@ class LeaderSettings:
 
 class _Purpose(StrEnum):
     ASSIGN = "assign"
+    DISAPPROVE = "disapprove"
     END = "end"
     EXPIRE = "expire"
     FORGET = "forget"
@@ -113,6 +120,7 @@ class LeaderCore:
         self._scheduler = scheduler
         self._workers: dict[PeerId, WorkerView] = {}
         self._dead: dict[PeerId, int] = {}
+        self.votes = Votes(ledger, scheduler)
         self._telling = Telling(settings.tell_bytes, settings.retell_ms)
         self._intake = Intake(
             max_items=settings.batch_items,
@@ -132,6 +140,9 @@ class LeaderCore:
             ProposalDecided: self._on_proposal_decided,
             ProposalFailed: self._on_proposal_failed,
             SubmissionReceived: self._on_request,
+            VotedSubmissionReceived: self._on_request,
+            DecisionMoved: self._on_decision_moved,
+            QuestionOpened: self._on_question_opened,
             CancelReceived: self._on_request,
             RetryReceived: self._on_request,
             ReportsReceived: self._on_request,
@@ -176,6 +187,7 @@ class LeaderCore:
     def check_invariants(self) -> None:
         self._intake.check_invariants()
         self._telling.check_invariants()
+        self.votes.check_invariants()
         if self._term is not None:
             numbers = list(self._term.under_way.values())
             assert len(set(numbers)) == len(numbers)
@@ -186,6 +198,7 @@ class LeaderCore:
     def _on_elected(self, event: Elected, now_ms: int) -> None:
         self._term = _Term(now_ms, self._ledger.time_ms, next_tick_ms=now_ms)
         self._telling.clear()
+        self.votes.clear()
         for peer in self._ledger.holders():
             # The old leader may have gone before it told them.
             self._telling.add(self._ledger.lease_refs_of(peer), self._ledger)
@@ -194,6 +207,7 @@ class LeaderCore:
     def _on_deposed(self, event: Deposed, now_ms: int) -> None:
         self._term = None
         self._telling.clear()
+        self.votes.clear()
         self._effects += requests.effects_of(self._intake.clear())
 
     def _on_tick(self, event: LeaderTick, now_ms: int) -> None:
@@ -273,6 +287,13 @@ class LeaderCore:
             self._telling.acknowledge(peer, refs)
             self._effects.append(TellRevoked(peer, tuple(refs)))
 
+    def _on_decision_moved(self, event: DecisionMoved, now_ms: int) -> None:
+        if self._term is not None:
+            self._term.plan_wanted = True
+
+    def _on_question_opened(self, event: QuestionOpened, now_ms: int) -> None:
+        self.votes.opened(event.proposal_id, now_ms)
+
     def _on_attempt_ended(self, ref: LeaseRef, now_ms: int) -> PeerId | None:
         """Learn from it; who held it, unless a later entry has already pushed that out."""
         attempt = self._ledger.attempt(ref.task_id, ref.token)
@@ -345,7 +366,14 @@ class LeaderCore:
         if not term.plan_wanted or _Purpose.ASSIGN in term.under_way:
             return
         term.plan_wanted = False
+        # Those that were approved go first: a vote is dear, and their worker has room for them.
+        votes = self.votes.plan(now_ms, self._workers)
+        self._effects += map(OpenQuestion, votes.questions)
+        if votes.disapprovals and _Purpose.DISAPPROVE not in term.under_way:
+            command = encode_disapproved(self.reading_ms(now_ms), votes.disapprovals)
+            self._propose(term, _Purpose.DISAPPROVE, command)
         plan = self._scheduler.plan(now_ms, self._ledger, tuple(self._workers.values()))
+        plan = [*votes.assignments, *plan]
         if plan:
             self._propose(term, _Purpose.ASSIGN, encode_assigned(self.reading_ms(now_ms), plan))
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agents.ledger import LeaseRef, Outcome, TaskId, TaskSpec, Verdict, Work
+from agents.ledger import LeaseRef, Outcome, TaskId, TaskSpec, Verdict, VotedSpec, Work
 from agents.scheduling.reports import Report, ReportAnswer
 from agents.scheduling.workers import WorkerView
+from consensus.ballots import Proposal
 from keys import PeerId
 
 
@@ -71,6 +72,26 @@ class SubmissionReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class VotedSubmissionReceived:
+    """Tasks that are voted on, with their terms."""
+
+    request: int
+    tasks: tuple[VotedSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionMoved:
+    """The register of decisions opened or closed something."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionOpened:
+    """An attempt at `OpenQuestion` is over; the register says what came of it."""
+
+    proposal_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelReceived:
     request: int
     task_ids: tuple[TaskId, ...]
@@ -122,6 +143,9 @@ LeaderEvent = (
     | ProposalDecided
     | ProposalFailed
     | SubmissionReceived
+    | VotedSubmissionReceived
+    | DecisionMoved
+    | QuestionOpened
     | CancelReceived
     | RetryReceived
     | ReportsReceived
@@ -137,6 +161,13 @@ class Propose:
 
     proposal: int
     command: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """Have the log open it and collect its ballots; answer with QuestionOpened."""
+
+    question: Proposal
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,5 +229,12 @@ class FailRequest:
 
 
 LeaderEffect = (
-    Propose | TellWork | TellRevoked | AnswerReports | AnswerRenewal | AnswerRequest | FailRequest
+    Propose
+    | OpenQuestion
+    | TellWork
+    | TellRevoked
+    | AnswerReports
+    | AnswerRenewal
+    | AnswerRequest
+    | FailRequest
 )

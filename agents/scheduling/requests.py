@@ -17,9 +17,11 @@ from agents.ledger import (
     TaskSpec,
     Token,
     Verdict,
+    VotedSpec,
     parse_renewal,
     parse_spec,
     parse_task_id,
+    parse_voted,
     refusal_of_spec,
 )
 from agents.scheduling.intake import Pledge
@@ -35,6 +37,7 @@ from agents.scheduling.leader_events import (
     ReportsReceived,
     RetryReceived,
     SubmissionReceived,
+    VotedSubmissionReceived,
 )
 from agents.scheduling.reports import (
     Report,
@@ -45,7 +48,14 @@ from agents.scheduling.reports import (
 )
 from keys import PeerId
 
-Request = SubmissionReceived | CancelReceived | RetryReceived | ReportsReceived | RenewalReceived
+Request = (
+    SubmissionReceived
+    | VotedSubmissionReceived
+    | CancelReceived
+    | RetryReceived
+    | ReportsReceived
+    | RenewalReceived
+)
 _Item = tuple[Kind, Any] | Verdict
 
 
@@ -54,6 +64,8 @@ def items_of(request: Request) -> list[_Item]:
     match request:
         case SubmissionReceived(_, tasks):
             return [_submission(spec) for spec in tasks]
+        case VotedSubmissionReceived(_, voted):
+            return [_voted_submission(item) for item in voted]
         case CancelReceived(_, task_ids):
             return [_operation(Kind.CANCELLED, task_id) for task_id in task_ids]
         case RetryReceived(_, task_ids):
@@ -106,6 +118,15 @@ def _submission(spec: TaskSpec) -> _Item:
         return _refused(TaskId(""), Refusal.MALFORMED)
     refusal = refusal_of_spec(spec)
     return (Kind.SUBMITTED, spec) if refusal is None else _refused(spec.task_id, refusal)
+
+
+def _voted_submission(item: VotedSpec) -> _Item:
+    if parse_voted(item) is None:
+        return _refused(TaskId(""), Refusal.MALFORMED)
+    refusal = refusal_of_spec(*item)
+    if refusal is not None:
+        return _refused(item.spec.task_id, refusal)
+    return (Kind.SUBMITTED_FOR_VOTE, item)
 
 
 def _operation(kind: Kind, task_id: TaskId) -> _Item:

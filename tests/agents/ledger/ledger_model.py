@@ -197,7 +197,7 @@ class RandomLog:
     def next(self) -> tuple[Kind, int, list[object]]:
         rng = self._rng
         self._time_ms += rng.choice([0, 1, 50, 400])
-        kind = rng.choices(list(Kind), [6, 8, 3, 6, 4, 1, 4, 2, 1, 2, 1])[0]
+        kind = rng.choices(list(Kind)[:11], [6, 8, 3, 6, 4, 1, 4, 2, 1, 2, 1])[0]
         time_ms = max(0, self._time_ms - rng.choice([0, 0, 0, 500]))
         return kind, time_ms, [self._draw(kind) for _ in range(rng.choice([1, 1, 2, 5]))]
 

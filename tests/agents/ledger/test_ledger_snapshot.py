@@ -212,7 +212,8 @@ def test_a_refusal_says_what_is_wrong() -> None:
     assert refusal(small() + small()).fault is SnapshotFault.TRAILING
     assert refusal(small()[:-1] + b"\0").fault is SnapshotFault.CHECKSUM
     assert refusal(sealed(["other"], *rest)).fault is SnapshotFault.FOREIGN
-    assert refusal(sealed([header[0], 2, *header[2:]], *rest)).fault is SnapshotFault.VERSION
+    assert refusal(sealed([header[0], 3, *header[2:]], *rest)).fault is SnapshotFault.VERSION
+    assert refusal(sealed([header[0], 2, *header[2:]], *rest)).fault is SnapshotFault.INCONSISTENT
     assert refusal(sealed(header, *rest[:-1])).fault is SnapshotFault.TRUNCATED
     assert refusal(sealed(header, *rest, [5])).fault is SnapshotFault.TRAILING
     assert refusal(sealed(header, [9], [5])).fault is SnapshotFault.MALFORMED
