@@ -15,6 +15,7 @@ from typing import Any, Final
 from agents.deciding import SCHEME, Candidate, Wish, is_repeated, propose
 from agents.deciding import wire as deciding_wire
 from agents.errors import QuestionRefused
+from agents.ledger import is_task_question
 from agents.quorum import Quorum
 from agents.replicated import DECISIONS_TAG, command_for
 from agents.tasking import wire
@@ -25,6 +26,7 @@ from consensus.ballots import (
     Blocking,
     Evidence,
     Malformed,
+    Proposal,
     QuorumCertificate,
     Reply,
     ReplyCode,
@@ -93,6 +95,8 @@ class DecidingLeader:
         wish = Wish.from_wire(wire.read_list(payload))
         if wish is None:
             return wire.answer(wire.Tag.OK, ["it is malformed", None])
+        if is_task_question(wish.proposal_id):
+            return wire.answer(wire.Tag.OK, ["ids of this kind belong to tasks' questions", None])
         proposer = incoming.caller.peer_id
         known = self._decisions.register.get(wish.proposal_id)
         try:
@@ -122,13 +126,22 @@ class DecidingLeader:
             candidates=self._candidates(),
             proposer=proposer,
         )
+        await self.open_question(proposal)
+
+    async def open_question(self, proposal: Proposal) -> None:
+        """Put it into the log, as long as this node leads.
+
+        Raises:
+            QuestionRefused: the register does not take it.
+            ProposalError: it is not there, or nobody knows.
+        """
         reply = await self._decide(opened_command(proposal))
         if reply.code is ReplyCode.FULL:
             oldest = self._decisions.register.oldest_closed(FORGOTTEN_AT_ONCE)
             await self._decide(forgotten_command(oldest))
             reply = await self._decide(opened_command(proposal))
         if reply.code not in {ReplyCode.DONE, ReplyCode.REPEATED, ReplyCode.KNOWN_ID}:
-            raise QuestionRefused(wish.question, reply.code.value)
+            raise QuestionRefused(proposal.question, reply.code.value)
 
     async def _on_record(self, incoming: Incoming, payload: bytes) -> bytes:
         if not self._quorum.leads:

@@ -29,6 +29,7 @@ from agents.deciding import (
 from agents.deciding import wire as deciding_wire
 from agents.deciding_collectors import Collectors
 from agents.deciding_leader import DecidingLeader
+from agents.deciding_tasks import TaskPolls
 from agents.errors import (
     DecisionUnknown,
     NoQuorum,
@@ -37,6 +38,7 @@ from agents.errors import (
     VoteRefused,
 )
 from agents.hosting import Context
+from agents.ledger import is_task_question
 from agents.quorum import Quorum
 from agents.tasking import Asking
 from consensus import StorageError
@@ -119,6 +121,7 @@ class Deciding:
         self._collectors = Collectors(
             peer, asking, self._clock.now_ms, self._answer, self._end_if_closed
         )
+        quorum.polls = TaskPolls(quorum, self._leader, self._collectors, self._candidates)
         self._open_since_ms: dict[str, int] = {}
         self._keys: dict[PeerId, Candidate] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -327,6 +330,8 @@ class Deciding:
     def _on_applied(self, index: int, reply: Reply) -> None:
         if not reply.proposal_id:
             return
+        if self._quorum.leading is not None:
+            self._quorum.leading.decision_moved()
         decision = self._decisions.register.get(reply.proposal_id)
         if decision is None or decision.status is not Status.OPEN:
             self._ended(reply.proposal_id)
@@ -350,7 +355,8 @@ class Deciding:
             proposal = decision.proposal
             since_ms = self._open_since_ms.setdefault(proposal.proposal_id, now_ms)
             is_late = now_ms - since_ms >= TAKE_OVER_MS
-            if is_late or self._is_gone(PeerId(proposal.proposer)):
+            is_ours = is_task_question(proposal.proposal_id)  # whoever led when it was opened
+            if is_late or is_ours or self._is_gone(PeerId(proposal.proposer)):
                 self._collectors.begin(proposal)
 
     def _is_gone(self, proposer: PeerId) -> bool:

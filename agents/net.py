@@ -20,6 +20,7 @@ from typing import Any
 from agents.hosting.values import to_bytes
 from agents.keeping.api import Kv
 from agents.keeping.locks import Leadership, Lock
+from agents.ledger import MAJORITY
 from agents.local import Gate
 from agents.messaging import Messaging
 from agents.names import seen_from
@@ -27,7 +28,7 @@ from agents.net_deciding import DecidingNet
 from agents.net_raft import RaftNet
 from agents.publishing import Publishing
 from agents.streaming.programs import Streaming
-from agents.task import Task, Tasks
+from agents.task import Task, Tasks, vote_of
 from p2p import Clock, SystemClock
 
 SUBMIT_TIMEOUT_S = 10.0
@@ -117,6 +118,11 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
         limit: float = 300.0,
         priority: int = 0,
         timeout: float = SUBMIT_TIMEOUT_S,
+        policy: str = MAJORITY,
+        voters: Iterable[str] | None = None,
+        threshold: tuple[int, int] | None = None,
+        may_veto: Iterable[str] = (),
+        vote_deadline: float | None = None,
     ) -> Task:
         """Put a task into the ledger and return it; a quorum has it then, so it will not be lost.
 
@@ -129,8 +135,13 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
             lease: seconds after which a silent worker loses it.
             limit: seconds that one execution may take.
             timeout: seconds to wait for the quorum.
+            policy: "majority" of the log's voters decides who does it. With "vote" named voters
+                approve each assignment first, with signed ballots; docs/decisions.md.
+            voters, threshold, may_veto, vote_deadline: of a vote, as for `decide`; each question
+                has 60 seconds. A task that is not approved is parked with the reason.
 
         Raises:
+            InvalidArguments: nobody can vote on it like that.
             NoQuorum: nothing can be decided now; it was not submitted.
             OutcomeUnknown: it may have been; submitting it again with the same key is safe.
         """
@@ -138,9 +149,9 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
         skill = seen_from(self._namespace, skill)
         spec = {"id": secrets.token_hex(16), "skill": skill, "key": key, **options}
         spec["payload"] = to_bytes([[payload], {}] if payload is not None else [[], {}])
-        (task_id,) = await self._gate.request(
-            "submit", {"tasks": [spec], "job": None, "timeout_s": timeout}
-        )
+        vote = vote_of(skill, policy, voters, threshold, may_veto, vote_deadline)
+        params = {"tasks": [spec], "job": None, "timeout_s": timeout, **vote}
+        (task_id,) = await self._gate.request("submit", params)
         task = Task(self._gate, str(task_id), skill)
         await task.wait_assigned(ASSIGN_WAIT_S)
         return task
@@ -157,6 +168,11 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
         limit: float = 300.0,
         priority: int = 0,
         timeout: float = SUBMIT_TIMEOUT_S,
+        policy: str = MAJORITY,
+        voters: Iterable[str] | None = None,
+        threshold: tuple[int, int] | None = None,
+        may_veto: Iterable[str] = (),
+        vote_deadline: float | None = None,
     ) -> Tasks:
         """Submit many tasks of one skill, some hundreds in one decision; see `submit`.
 
@@ -177,8 +193,9 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
             for position, payload in enumerate(payloads)
         ]
         ids: list[str] = []
+        vote = vote_of(skill, policy, voters, threshold, may_veto, vote_deadline)
         for batch in _batches(specs):
-            params = {"tasks": batch, "job": job, "timeout_s": timeout}
+            params = {"tasks": batch, "job": job, "timeout_s": timeout, **vote}
             ids.extend(str(i) for i in await self._gate.request("submit", params))
         return Tasks(self._gate, ids, skill)
 

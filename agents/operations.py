@@ -136,7 +136,14 @@ class Operations:
             kind = self._node.directory.kind_of(skill)
             if kind not in (None, Kind.CALL):
                 raise InvalidArguments(skill, f"no task can be made of it: it {kind.advice}")
-        said = await self._node.asking.ask(wire.SUBMIT, specs, float(params["timeout_s"]))
+        vote, timeout_s = params.get("vote"), float(params["timeout_s"])
+        if vote is None:
+            said = await self._node.asking.ask(wire.SUBMIT, specs, timeout_s)
+        else:
+            voted = [[spec, vote] for spec in specs]
+            said = await self._node.asking.ask(wire.SUBMIT_VOTED, voted, timeout_s)
+            if said and not said[0][0]:  # who is to vote is refused for all of them
+                raise InvalidArguments(specs[0].skill, f"nobody can vote on it so: {said[0][1]}")
         ids: list[str] = []
         for spec, (task_id, refusal) in zip(specs, said, strict=True):
             if refusal is not None:

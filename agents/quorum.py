@@ -21,7 +21,7 @@ from agents.ledger import Ledger, Outcome, Refused
 from agents.replica import MESSAGE, PART, Replica
 from agents.replicated import DECISIONS_TAG, KV_TAG, Machine, Replicated
 from agents.scheduling import WorkerView
-from agents.tasking import Leading
+from agents.tasking import Leading, Polls
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
 from consensus.kv import KvStore, Reply
 from keys import PeerId, Permission, Roster
@@ -96,6 +96,7 @@ class Quorum:
         self.kv = KvStore()
         self.decisions = Decisions(peer.principal.network_id)
         self.ledger = Ledger(self.decisions.register)
+        self.polls: Polls | None = None  # how tasks are voted on
         self.on_stored: Callable[[], None] = lambda: None  # hears of every entry of the store
         self._workers: tuple[WorkerView, ...] = ()
         self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)
@@ -134,7 +135,9 @@ class Quorum:
 
     async def _start(self, roster: Roster) -> None:
         cluster = self._own_cluster = self.electorate.cluster
-        leading = Leading(self._peer, self._world, self.ledger, self._on_outcome)
+        leading = Leading(
+            self._peer, self._world, self.ledger, self._on_outcome, lambda: self.polls
+        )
         own = self._peer.peer_id
         machines = machines_of(self.kv, self.decisions)
         replicated = Replicated(self.ledger, machines, leading.on_applied)

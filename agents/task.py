@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.errors import (
+    InvalidArguments,
     OutcomeUnknown,
     TaskCancelled,
     TaskFailed,
@@ -20,10 +21,12 @@ from agents.errors import (
     TaskUnknown,
 )
 from agents.hosting.values import as_type, from_bytes
-from agents.ledger import State, TaskView
+from agents.ledger import MAJORITY, NOT_APPROVED, VOTE, State, TaskView
 from agents.local import Gate
 
 POLL_S = 10.0
+VOTE_DEADLINE_S = 60.0
+TWO_THIRDS = (2, 3)
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.05  # an assignment is one round of the quorum away
 
 
@@ -32,9 +35,10 @@ class Decision:
     """How it was decided who does a task.
 
     Attributes:
-        policy: `majority`: the log's own quorum.
+        policy: `majority`: the log's own quorum; `vote`: named voters approved it before.
         index: the log index of the decision, and the fencing token; 0 before there is one.
-        votes: the voters that have it on their disks, as the leader knows.
+        votes: the voters that have it on their disks, as the leader knows; with `vote`, those
+            who approved it.
         voters: who votes.
     """
 
@@ -136,6 +140,31 @@ class Task:
             )
 
 
+def vote_of(
+    skill: str,
+    policy: str,
+    voters: Iterable[str] | None,
+    threshold: tuple[int, int] | None,
+    may_veto: Iterable[str],
+    deadline_s: float | None,
+) -> dict[str, Any]:
+    """What a submission says about a vote: nothing of a task that none is held on.
+
+    Raises:
+        InvalidArguments: the policy is none, or has no voters.
+    """
+    guardians = list(may_veto)
+    if policy == VOTE:
+        named = None if voters is None else list(voters)
+        deadline_ms = int((VOTE_DEADLINE_S if deadline_s is None else deadline_s) * 1000)
+        return {"vote": [named, guardians, *(threshold or TWO_THIRDS), deadline_ms]}
+    if policy != MAJORITY:
+        raise InvalidArguments(skill, f"policy {policy!r} is neither {MAJORITY!r} nor {VOTE!r}")
+    if voters is not None or guardians or threshold is not None or deadline_s is not None:
+        raise InvalidArguments(skill, f"only a task with policy {VOTE!r} has voters of its own")
+    return {}
+
+
 class Tasks:
     """Many tasks of one skill, in the order of their submission."""
 
@@ -194,6 +223,12 @@ def result_of(view: TaskView) -> Any:
     where = view.history[-1].peer[:8] if view.history else "?"
     if view.state is State.FAILED and error is not None:
         raise TaskFailed(view.task_id, where, error.type, error.message, error.traceback)
+    if view.vote is not None and error is not None and error.type == NOT_APPROVED:
+        raise TaskParked(
+            view.task_id,
+            f"parked, for nobody was approved to do it: {error.message}; `conclave retry` asks the "
+            "voters again, `conclave cancel` ends it",
+        )
     words = f"{error.type}: {error.message}" if error is not None else view.history[-1].detail
     raise TaskParked(
         view.task_id,

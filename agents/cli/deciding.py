@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from agents.cli.attached import ask_node, print_json
 from agents.cli.show import print_table
+from agents.cli.voting_words import fraction
 from agents.errors import InvalidArguments
 from agents.net import Net
 from agents.net_deciding import QuorumDecision
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _decide(arguments: argparse.Namespace) -> int:
-    threshold = _fraction(arguments.threshold)
+    threshold = fraction(arguments.threshold)
     subject = _subject(arguments.subject)
 
     async def ask(net: Net) -> QuorumDecision:
@@ -66,14 +67,6 @@ def _decide(arguments: argparse.Namespace) -> int:
     else:
         _show(decision, saved)
     return _EXITS[decision.outcome]
-
-
-def _fraction(word: str) -> tuple[int, int]:
-    numerator, _, denominator = word.partition("/")
-    try:
-        return int(numerator), int(denominator)
-    except ValueError:
-        raise InvalidArguments("decide", f"{word!r} is no fraction such as 2/3") from None
 
 
 def _subject(word: str | None) -> bytes:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from agents.cli.numbers import count, index, minutes, port, seconds
 from agents.cli.trust_words import add_trust_commands
+from agents.cli.voting_words import add_voting
 from agents.cli.words import EXIT_USAGE, Parser, add_command
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
@@ -157,6 +158,7 @@ def _working(commands: argparse._SubParsersAction[Parser]) -> None:
     submit.add_argument("payload", nargs="?", help="a JSON value, or a plain word")
     submit.add_argument("--key", help="the same skill and key again is the same task")
     submit.add_argument("--retries", type=count, default=3, help="how often to try again")
+    add_voting(submit)
     submit.add_argument("--wait", action="store_true", help="wait for the result and print it")
     submit.add_argument("--timeout", type=seconds, default=300, metavar="S", help="for --wait")
     submit.add_argument("--json", action="store_true", help="print one JSON object")

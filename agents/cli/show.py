@@ -85,6 +85,15 @@ def _agents(arguments: argparse.Namespace) -> None:
     print_table(("AGENT", "NODE", "CAPACITY", "NAMESPACE", "KIND", "OFFERS", ""), lines)
 
 
+def _vote_in_words(vote: dict[str, Any]) -> str:
+    if "question" not in vote:
+        return f"waits for a worker to vote on; {vote['needed']} of {vote['total']} must approve"
+    return (
+        f"vote {vote['question'][:12]} on {vote['worker'][:8]} is {vote['status']}; "
+        f"{vote['needed']} of {vote['total']} must approve"
+    )
+
+
 def _tasks(arguments: argparse.Namespace) -> None:
     async def ask(net: Net) -> dict[str, Any]:
         return await net.tasks(
@@ -99,9 +108,13 @@ def _tasks(arguments: argparse.Namespace) -> None:
     print(f"tasks: {counts}")
     for skill, count in said["waiting"].items():
         print(f"waiting for an agent that offers {one_line(skill)}: {count}")
+    for skill, count in said.get("to_vote", {}).items():
+        print(f"waiting for a vote on who does {one_line(skill)}: {count}; see `conclave vote`")
     rows = []
     for task in said["tasks"]:
         error = task["error"][0] + ": " + task["error"][1] if task["error"] else ""
+        if "vote" in task and task["state"] == "pending":
+            error = _vote_in_words(task["vote"])
         holder = (task["peer"] or (task["history"][-1][0] if task["history"] else ""))[:8]
         rows.append(
             (
@@ -111,7 +124,7 @@ def _tasks(arguments: argparse.Namespace) -> None:
                 holder,
                 str(task["executions"]),
                 task["key"] or "",
-                error[:60],
+                error[: 60 if task["state"] != "parked" else 200],
             )
         )
     if rows:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from agents.cli.attached import ask_node, print_json, print_json_line, to_json
+from agents.cli.voting_words import fraction
 from agents.errors import TaskUnknown
 from agents.messaging import DEFAULT_DEADLINE_S
 from agents.net import Net
@@ -72,11 +73,21 @@ def _submit(arguments: argparse.Namespace) -> None:
 
     async def ask(net: Net) -> dict[str, Any]:
         task = await net.submit(
-            arguments.skill, payload, key=arguments.key, retries=arguments.retries
+            arguments.skill,
+            payload,
+            key=arguments.key,
+            retries=arguments.retries,
+            policy=arguments.policy,
+            voters=arguments.voter,
+            threshold=None if arguments.threshold is None else fraction(arguments.threshold),
+            may_veto=arguments.may_veto or (),
+            vote_deadline=arguments.vote_deadline,
         )
         said: dict[str, Any] = {"task": task.id, "state": task.state, "assignee": task.assignee}
         if task.decision.index:
             said["decided_by"] = f"{len(task.decision.votes)} of {len(task.decision.voters)} voters"
+        if task.view is not None and task.view.vote is not None:
+            said["vote"] = dict(task.view.vote)
         if arguments.wait:
             said["result"] = await task.result(timeout=arguments.timeout)
             said["state"], said["executions"] = task.state, task.executions
@@ -90,6 +101,10 @@ def _submit(arguments: argparse.Namespace) -> None:
     else:
         who = f", assigned to {said['assignee'][:8]}" if said["assignee"] else ""
         print(f"{said['task']} is {said['state']}{who}")
+        if "vote" in said and said["state"] == "pending":
+            print(
+                "the voters are asked who may do it: `conclave vote` there, `conclave tasks` here"
+            )
 
 
 def _change(arguments: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from agents.errors import BadAgent
+from agents.ledger import VotedTask, is_task_question
 from consensus.ballots import Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,6 +49,11 @@ class Question:
     proposer_name: str
     voters: tuple[str, ...]
     may_veto: bool
+
+    @property
+    def task(self) -> VotedTask | None:
+        """What is to be done and by whom, if it asks who may do a task; its kind is "task"."""
+        return VotedTask.read(self.subject) if is_task_question(self.id) else None
 
 
 class JudgingOffer(Protocol):

@@ -60,6 +60,7 @@ from agents.ledger.parsing import (
     refusal_of_completion,
     refusal_of_spec,
 )
+from agents.ledger.rules import NOT_APPROVED
 from agents.ledger.snapshot import (
     LedgerChanged,
     LedgerSnapshotInvalid,
@@ -76,6 +77,7 @@ __all__ = [
     "MAJORITY",
     "MAX_PAYLOAD_BYTES",
     "MAX_RESULT_BYTES",
+    "NOT_APPROVED",
     "STATE_TABLE",
     "VOTE",
     "Applied",

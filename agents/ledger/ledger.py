@@ -36,7 +36,7 @@ from agents.ledger.snapshot import SnapshotReader, write
 from agents.ledger.state import LedgerState, check
 from agents.ledger.task import Task
 from agents.ledger.views import JobView, TaskView, Work, view_of, work_of
-from agents.ledger.voted import Approvals, approvers, decided_on, question_on
+from agents.ledger.voted import Approvals, approvers, decided_on, id_of, question_on
 from consensus.ballots import Proposal, Status
 from keys import PeerId
 
@@ -225,10 +225,22 @@ class Ledger:
             return None
         return question_on(task, worker)
 
+    def question_id(self, task_id: TaskId, worker: PeerId) -> str | None:
+        """The id of that question."""
+        task = self._state.tasks.get(task_id)
+        if task is None or task.terms is None or task.state is not State.PENDING:
+            return None
+        return id_of(task, worker)
+
     def vote_on(self, task_id: TaskId, worker: PeerId) -> Status | None:
         """How the vote on that question stands; None if it was not put to one yet."""
         task = self._state.tasks.get(task_id)
-        found = None if task is None else decided_on(task, worker, self._approvals)
+        if task is None or self._approvals is None:
+            return None
+        held = self._approvals.get(id_of(task, worker))
+        if held is None or held.status is Status.OPEN:
+            return None if held is None else held.status  # its text matters once it has ended
+        found = decided_on(task, worker, self._approvals)
         return None if found is None else found.status
 
     def approved_by(self, task_id: TaskId) -> list[str]:

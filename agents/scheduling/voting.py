@@ -33,6 +33,7 @@ from keys import PeerId
 
 MAX_ASKED: Final = 32  # a voter keeps 64 questions in mind
 OPEN_AGAIN_MS: Final = 1_000
+_BEST: Final = {Status.APPROVED: 0, Status.OPEN: 1}
 AGENT_GONE_MS: Final = 5_000  # a peer that is only suspected shows no agents for a moment
 
 
@@ -101,7 +102,7 @@ class Votes:
 
     def _is_current(self, asked: _Asked, workers: Mapping[PeerId, WorkerView], now_ms: int) -> bool:
         task_id, peer = asked.assignment.task_id, asked.assignment.peer
-        if self._ledger.question(task_id, peer) != asked.question:
+        if self._ledger.question_id(task_id, peer) != asked.question.proposal_id:
             return False
         worker = workers.get(peer)
         if worker is None or not worker.alive:
@@ -130,7 +131,7 @@ class Votes:
     def _asked_before(
         self, planned: Assignment, skill: str, workers: Sequence[WorkerView]
     ) -> Assignment | None:
-        """A worker about whom somebody has asked already: approved first, then open ones."""
+        """A worker about whom somebody has asked already: approved, or still open, or over."""
         found: dict[Status, Assignment] = {}
         for worker in workers:
             agent = _agent_for(worker, skill, planned.agent) if worker.alive else None
@@ -138,7 +139,8 @@ class Votes:
             if agent is not None and status is not None:
                 item = Assignment(planned.task_id, worker.peer, agent.name, worker.incarnation)
                 found.setdefault(status, item)
-        return found.get(Status.APPROVED) or found.get(Status.OPEN)
+        best = min(found, key=lambda status: _BEST.get(status, 2), default=None)
+        return None if best is None else found[best]
 
     def _go_on(
         self, asked: _Asked, plan: VotePlan, workers: Mapping[PeerId, WorkerView], now_ms: int

@@ -3,6 +3,7 @@
 from agents.tasking.asking import Asking
 from agents.tasking.leading import Leading
 from agents.tasking.results import RESTING
+from agents.tasking.voted import Polls, VoteWish
 from agents.tasking.working import Working
 
-__all__ = ["RESTING", "Asking", "Leading", "Working"]
+__all__ = ["RESTING", "Asking", "Leading", "Polls", "VoteWish", "Working"]

@@ -13,13 +13,24 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from agents.ledger import Ledger, Outcome, State, TaskId, TaskSpec, parse_spec
+from agents.errors import QuestionRefused
+from agents.ledger import (
+    VOTE,
+    Ledger,
+    Outcome,
+    State,
+    TaskId,
+    TaskSpec,
+    VotedSpec,
+    parse_spec,
+)
 from agents.replica import Replica
 from agents.scheduling import (
     AnswerRenewal,
     AnswerReports,
     AnswerRequest,
     CancelReceived,
+    DecisionMoved,
     Deposed,
     Elected,
     EntryApplied,
@@ -29,10 +40,12 @@ from agents.scheduling import (
     LeaderEvent,
     LeaderSettings,
     LeaderTick,
+    OpenQuestion,
     PeerDied,
     ProposalDecided,
     ProposalFailed,
     Propose,
+    QuestionOpened,
     RenewalReceived,
     ReportsReceived,
     RetryReceived,
@@ -41,6 +54,7 @@ from agents.scheduling import (
     SubmissionReceived,
     TellRevoked,
     TellWork,
+    VotedSubmissionReceived,
     WorkAcknowledged,
     WorkersChanged,
     WorkerView,
@@ -48,7 +62,9 @@ from agents.scheduling import (
 )
 from agents.tasking import wire
 from agents.tasking.results import Results
+from agents.tasking.voted import Polls, VoteWish
 from consensus import Entry, ProposalError, Status
+from consensus.ballots import Proposal
 from keys import PeerId, Permission
 from p2p import Alarm, Incoming, P2PError, Peer, World, encode_payload
 
@@ -62,6 +78,7 @@ class Leading:
 
     Args:
         on_outcome: hears of every command that was applied.
+        polls: how tasks are voted on, once the node is whole.
     """
 
     def __init__(
@@ -70,11 +87,13 @@ class Leading:
         world: World,
         ledger: Ledger,
         on_outcome: Callable[[Outcome], None],
+        polls: Callable[[], Polls | None] = lambda: None,
     ) -> None:
         self._peer = peer
         self._clock = world.clock
         self._ledger = ledger
         self._on_outcome = on_outcome
+        self._polls = polls
         self._core = LeaderCore(LeaderSettings(), ledger, Scheduler(SchedulerSettings(), world.rng))
         self._results = Results(ledger)
         self._replica: Replica | None = None
@@ -91,6 +110,7 @@ class Leading:
     def _serve(self) -> None:
         peer, submit, work = self._peer, Permission.TASK_SUBMIT, Permission.TASK_WORK
         peer.serve(wire.SUBMIT, self._on_submit, permission=submit)
+        peer.serve(wire.SUBMIT_VOTED, self._on_submit_voted, permission=submit)
         peer.serve(wire.CANCEL, self._on_cancel, permission=submit)
         peer.serve(wire.RETRY, self._on_retry, permission=submit)
         peer.serve(wire.WAIT, self._on_wait, permission=submit)
@@ -153,6 +173,11 @@ class Leading:
     def peer_died(self, peer_id: PeerId, incarnation: int) -> None:
         self._post(PeerDied(peer_id, incarnation))
 
+    def decision_moved(self) -> None:
+        """The register of decisions opened or closed something."""
+        if self._ledger.counts_to_vote():
+            self._post(DecisionMoved())
+
     def _post(self, event: LeaderEvent) -> None:
         """Events of one turn of the loop share their batches."""
         self._events.append(event)
@@ -172,6 +197,10 @@ class Leading:
         match effect:
             case Propose(proposal, command):
                 task = asyncio.get_running_loop().create_task(self._propose(proposal, command))
+                self._proposals.add(task)
+                task.add_done_callback(self._proposals.discard)
+            case OpenQuestion(question):
+                task = asyncio.get_running_loop().create_task(self._open(question))
                 self._proposals.add(task)
                 task.add_done_callback(self._proposals.discard)
             case TellWork(peer, incarnation, work):
@@ -200,6 +229,14 @@ class Leading:
         else:
             self._post(ProposalDecided(proposal, committed.result))  # type: ignore[arg-type]
 
+    async def _open(self, question: Proposal) -> None:
+        polls = self._polls()
+        try:
+            if polls is not None:
+                await polls.open(question)
+        finally:
+            self._post(QuestionOpened(question.proposal_id))
+
     def _tell(self, peer_id: PeerId, method: str, value: Any) -> None:
         try:
             self._peer.notify(peer_id, method, encode_payload(value))
@@ -217,6 +254,26 @@ class Leading:
             # Who submits is whom the connection proves, whatever the request says.
             specs.append(spec._replace(submitter=incoming.caller.peer_id))
         return await self._ask(lambda n: SubmissionReceived(n, tuple(specs)))
+
+    async def _on_submit_voted(self, incoming: Incoming, payload: bytes) -> bytes:
+        polls = self._polls()
+        if not self.leads or polls is None:
+            return self._not_leader()
+        tasks: list[VotedSpec] = []
+        for raw in wire.read_list(payload):
+            row = raw if isinstance(raw, list) and len(raw) == 2 else [None, None]
+            spec, wish = parse_spec(row[0]), VoteWish.from_wire(row[1])
+            if spec is None or wish is None:
+                return wire.answer(wire.Tag.OK, [["", "malformed"]])
+            spec = spec._replace(submitter=incoming.caller.peer_id, policy=VOTE)
+            try:
+                voted = polls.freeze(spec, wish)
+            except QuestionRefused as error:
+                return wire.answer(wire.Tag.OK, [["", error.why]])
+            if voted is None:
+                return wire.answer(wire.Tag.UNDECIDED, True)  # the voters change; ask again
+            tasks.append(voted)
+        return await self._ask(lambda n: VotedSubmissionReceived(n, tuple(tasks)))
 
     async def _on_cancel(self, incoming: Incoming, payload: bytes) -> bytes:
         ids = wire.read_ids(wire.read_list(payload))
@@ -246,7 +303,12 @@ class Leading:
         tasks = self._ledger.tasks(states=wanted, job=job, limit=most)
         counts = {s.value: n for s, n in self._ledger.counts().items()}
         waiting = dict(self._ledger.pending_counts())
-        said = {"counts": counts, "waiting": waiting, "tasks": [t.to_wire() for t in tasks]}
+        said = {
+            "counts": counts,
+            "waiting": waiting,
+            "to_vote": dict(self._ledger.counts_to_vote()),
+            "tasks": [self._with_question(t.to_wire()) for t in tasks],
+        }
         return wire.answer(wire.Tag.OK, said)
 
     async def _on_view(self, incoming: Incoming, payload: bytes) -> bytes:
@@ -254,20 +316,36 @@ class Leading:
         if not self.leads or not fields:
             return self._not_leader()
         view = self._ledger.get(TaskId(str(fields[0])))
-        said = None if view is None else self._with_votes(view.to_wire())
+        said = None if view is None else self._with_votes(self._with_question(view.to_wire()))
         return wire.answer(wire.Tag.OK, said)
 
+    def _with_question(self, view: dict[str, Any]) -> dict[str, Any]:
+        """Add what the voters are asked about it now."""
+        asked = self._core.votes.asked(view["task_id"])
+        if asked is not None and "vote" in view:
+            question, worker = asked
+            status = self._ledger.vote_on(view["task_id"], worker)
+            word = "not open yet" if status is None else status.value
+            now = {"question": question, "worker": worker, "status": word}
+            view["vote"] = {**view["vote"], **now}
+        return view
+
     def _with_votes(self, view: dict[str, Any]) -> dict[str, Any]:
-        """Add which voters hold the decision of the latest assignment on their disks."""
+        """Add which voters hold the decision of the latest assignment on their disks, or, of a task
+        that is voted on, approved it."""
         assert self._replica is not None
         status = self._replica.status
         token = view["token"]
         votes = sorted(v for v in status.voters if status.match.get(v, 0) >= token > 0)
+        voters = list(status.voters)
+        if "vote" in view:
+            votes = self._ledger.approved_by(view["task_id"]) if token else []
+            voters = [each["peer"] for each in view["vote"]["voters"]]
         view["decision"] = {
             "policy": view["policy"],
             "index": token,
             "votes": votes,
-            "voters": list(status.voters),
+            "voters": voters,
         }
         return view
 
