@@ -4,7 +4,7 @@ Requests go to the leader and are answered `[tag, value]`; notices go either way
 idempotent, so every asker may simply ask again.
 
     tasks.submit    [[spec, ...]]                   -> [[task_id, refusal], ...]
-    tasks.submit_voted  [[spec, vote], ...]             -> the same; `voted` has the vote
+    tasks.voted     [[spec, vote], ...]             -> the same; `voted` has the vote
     tasks.cancel    [task_id, ...]                  -> [[task_id, refusal], ...]
     tasks.retry     [task_id, ...]                  -> [[task_id, refusal], ...]
     tasks.wait      [[task_id, ...], wait_ms]       -> [[task_id, view or nil], ...]
@@ -31,7 +31,7 @@ from agents.ledger import LeaseRef, TaskId, Token, parse_lease_ref
 from p2p import PayloadError, decode_payload, encode_payload
 
 SUBMIT = "tasks.submit"
-SUBMIT_VOTED = "tasks.submit_voted"
+SUBMIT_VOTED = "tasks.voted"
 CANCEL = "tasks.cancel"
 RETRY = "tasks.retry"
 WAIT = "tasks.wait"
