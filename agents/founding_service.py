@@ -43,11 +43,10 @@ class FoundingService:
         self._on_roster = on_roster
         self._on_fatal = on_fatal
         self._roster: Roster | None = None
-        issuer = keystore.issuer
         self._core = Founding(
             peer.peer_id,
             keystore.genesis.expected_voters,
-            may_name=issuer is not None,
+            may_name=keystore.names_voters,
         )
         self._starting: asyncio.Task[None] | None = None
         peer.serve_notice(ROSTER, self._on_told, permission=Permission.MEMBERSHIP)

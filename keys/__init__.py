@@ -11,6 +11,14 @@ from keys.audit_lines import (
 )
 from keys.audit_log import AuditLog, audit_files, read_audit, read_audit_file
 from keys.audit_verify import AuditProblem, AuditVerdict, verify_log
+from keys.ceremony import Paper, Purpose
+from keys.ceremony_refusals import (
+    CeremonyIncomplete,
+    CeremonyMalformed,
+    CeremonyOther,
+    CeremonyRefused,
+    NotACustodian,
+)
 from keys.certificate import Certificate, CertificateKind, Rotation, Signer
 from keys.errors import (
     AuditUnwritable,
@@ -68,6 +76,8 @@ from keys.identity import (
 from keys.issue import make_issuer, make_peer, make_root, make_successor
 from keys.issuedbook import Issued, IssuedBook
 from keys.issuer import Issuer
+from keys.issuer_home import asking_key, install_issuer
+from keys.issuer_request import IssuerRequest
 from keys.join import JoinedNetwork, accept_grant, make_join_request
 from keys.keystore import Keystore
 from keys.names import host_problem, name_problem, namespace_in
@@ -155,7 +165,9 @@ from keys.sealing import (
     open_message,
     seal_message,
 )
-from keys.sealing import NAMES as SUITES
+from keys.sealing import (
+    NAMES as SUITES,
+)
 from keys.ticket import DoorAddress, Ticket
 from keys.trust import Chain, Principal, Trust, verify, verify_issuer, verify_line
 
@@ -178,6 +190,10 @@ __all__ = [
     "AuditVerdict",
     "Authority",
     "BadRoot",
+    "CeremonyIncomplete",
+    "CeremonyMalformed",
+    "CeremonyOther",
+    "CeremonyRefused",
     "Certificate",
     "CertificateBadSignature",
     "CertificateExpired",
@@ -218,6 +234,7 @@ __all__ = [
     "Issuer",
     "IssuerKeyMissing",
     "IssuerMayNotIssue",
+    "IssuerRequest",
     "IssuerUnable",
     "JoinBadSignature",
     "JoinRefused",
@@ -233,9 +250,11 @@ __all__ = [
     "NetworkId",
     "NewerHome",
     "NoNetworkYet",
+    "NotACustodian",
     "NotAPeer",
     "NotTheIssuer",
     "OnDenied",
+    "Paper",
     "PassphraseNeeded",
     "PassphraseWrong",
     "PathTooLong",
@@ -244,6 +263,7 @@ __all__ = [
     "Policy",
     "PolicyInvalid",
     "Principal",
+    "Purpose",
     "RecordBadSignature",
     "RecordExpired",
     "RecordLivesTooLong",
@@ -309,6 +329,7 @@ __all__ = [
     "WrongNetwork",
     "accept_grant",
     "accept_renewal",
+    "asking_key",
     "audit_bytes_of",
     "audit_fields",
     "audit_files",
@@ -322,6 +343,7 @@ __all__ = [
     "decode_record",
     "direction_key",
     "host_problem",
+    "install_issuer",
     "lacking",
     "make_issuer",
     "make_join_request",

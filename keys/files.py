@@ -115,6 +115,13 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def rename_file(path: Path, target: Path) -> None:
+    """Give a file another name in its directory, durably."""
+    with _telling(path, "rename"):
+        os.replace(path, target)
+        sync_directory(target.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Make names in it durable. May raise OSError."""
     if not _POSIX:

@@ -62,6 +62,7 @@ class Issuer:
         book: TicketBook,
         issued: IssuedBook,
         certificate_ms: int = DEFAULT_CERTIFICATE_MS,
+        trust: Trust | None = None,
     ) -> None:
         self._key = key
         self._book = book
@@ -69,7 +70,7 @@ class Issuer:
         self.certificate_ms = certificate_ms  # how long what it gives is good for
         self.chain = chain
         self.genesis = genesis
-        self.trust = Trust(genesis.network_id)
+        self.trust = trust or Trust(genesis.network_id)
 
     def __repr__(self) -> str:
         return f"Issuer({self.chain.leaf.name!r}, key=***)"

@@ -5,6 +5,8 @@
     issuer.key    on an issuer                          genesis     what the network was made as
     root.key      where the network was made            roster      the first voters, once known
     tickets/      an issuer's tickets                   incarnation the last one given out
+    issuer.chain  an issuer's own, if it is not above   roots       the line of roots, if it has
+                  this node's certificate                           successors
     lock          held while a node runs
 
 All but FORMAT and the lock is described byte by byte in FORMAT.md. Other parts keep files of their
@@ -19,63 +21,70 @@ stored is the only one ever; what `open` returns fits together (key, chain, gene
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from keys.canonical import MAX_INTEGER
+from keys.certificate import Certificate
+from keys.drafts import issuer_name
 from keys.errors import (
     CertificateRefused,
-    ForeignDirectory,
-    GenesisRefused,
     GrantRefused,
     HomeDamaged,
-    HomeExists,
-    HomeIncomplete,
     IssuerKeyMissing,
     MisuseError,
-    NewerHome,
-    NoNetworkYet,
     NotTheIssuer,
     RosterConflict,
     RosterRefused,
 )
 from keys.files import (
-    TEMPORARY_SUFFIX,
     check_private_directory,
     create_exclusive,
     make_private_directory,
-    names_in,
     read_file,
-    read_private,
+    remove_file,
     write_atomic,
 )
-from keys.genesis import MAX_GENESIS_BYTES, Genesis
+from keys.genesis import Genesis
+from keys.home import (
+    FORMAT_VERSION,
+    FOUNDING,
+    PENDING,
+    RESUMABLE,
+    check_fit,
+    check_format,
+    check_free,
+    read_chain,
+    read_genesis,
+    read_issuer_chain,
+    read_key,
+    read_roots,
+    stored_key,
+)
 from keys.identity import Identity, PeerId
-from keys.issue import check_name, make_issuer, make_peer, make_root
+from keys.issue import check_key, check_name, make_issuer, make_peer, make_root
 from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
 from keys.issuer import Issuer
 from keys.join import JoinedNetwork
 from keys.lock import hold_lock
 from keys.roles import Role
 from keys.roster import MAX_ROSTER_BYTES, Roster
-from keys.sealed import MAX_FILE_BYTES, seal, unseal
+from keys.rotation import RootsSeen
+from keys.sealed import seal
 from keys.ticketbook import TicketBook
-from keys.trust import MAX_CHAIN_BYTES, Chain, Principal, Trust, verify
+from keys.trust import (
+    SKEW_MS,
+    Chain,
+    Principal,
+    Trust,
+    verify,
+    verify_line,
+)
 
-FORMAT_VERSION: Final = 1
 INCARNATION_STRIDE: Final = 1 << 20
 
-_OURS: Final = frozenset(
-    {"FORMAT", "identity.key", "issuer.key", "root.key", "chain", "genesis", "roster", "tickets"}
-    | {"incarnation", "issued"}
-)
-_PENDING: Final = "identity.key"  # alone: a join was begun
-_RESUMABLE: Final = frozenset({_PENDING, "chain", "genesis", "tickets", "incarnation", "issued"})
-# May be there before there is a network: a mount point, a node being configured or locked.
-_HARMLESS: Final = frozenset({"lock", "lost+found", "conclave.toml", "node.json", "node.sock"})
-_FORMAT = re.compile(rb"conclave-home ([0-9]{1,6})\n?")
 _INCARNATION = re.compile(rb"[0-9]{1,16}\n")
 
 
@@ -89,18 +98,21 @@ class Keystore:
         chain: Chain,
         genesis: Genesis,
         issuer_key: Identity | None,
+        issuer_chain: Chain | None = None,
+        roots: tuple[Certificate, ...] = (),
     ) -> None:
         self.home = home
         self.identity = identity
         self.chain = chain
         self.genesis = genesis
-        self.trust = Trust(genesis.network_id)
+        seen = RootsSeen(roots, lambda line: write_atomic(home / "roots", line))
+        self.trust = Trust(genesis.network_id, seen)
         self._issuer_key = issuer_key
         self.issuer: Issuer | None = None
         if issuer_key is not None:
-            above = Chain(chain.certificates[1:])
+            above = issuer_chain or Chain(chain.certificates[1:])
             tickets, issued = TicketBook(home / "tickets"), IssuedBook(home / "issued")
-            self.issuer = Issuer(issuer_key, above, genesis, tickets, issued)
+            self.issuer = Issuer(issuer_key, above, genesis, tickets, issued, trust=self.trust)
 
     def __repr__(self) -> str:
         return f"Keystore({str(self.home)!r}, {self.name!r}, {self.identity.peer_id})"
@@ -108,6 +120,12 @@ class Keystore:
     @property
     def name(self) -> str:
         return self.chain.leaf.name
+
+    @property
+    def names_voters(self) -> bool:
+        """Whether it is this node that signs the first roster: the issuer that genesis names."""
+        key = self._issuer_key
+        return key is not None and key.public_key == self.genesis.issuer_public_key
 
     def principal(self, now_ms: int) -> Principal:
         """Ourselves as others see us.
@@ -158,12 +176,12 @@ class Keystore:
         root, issuer, own = Identity.generate(), Identity.generate(), Identity.generate()
         genesis = Genesis.make(root, issuer.public_key, network_name, expected_voters, now_ms)
         top = make_root(root, network_name, now_ms)
-        middle = make_issuer(root, top, issuer.public_key, f"{node_name[:56]}-issuer", now_ms)
+        middle = make_issuer(root, top, issuer.public_key, issuer_name(node_name), now_ms)
         leaf = make_peer(
             issuer, middle, own.public_key, node_name, Role.ADMIN | Role.SERVICE, now_ms
         )
         keys = {"identity": own, "issuer": issuer, "root": root}
-        _check_free(home, {_PENDING})
+        check_free(home, {PENDING})
         made = cls._create(home, keys, Chain((leaf, middle, top)), genesis, passphrase)
         made._note_own(now_ms)
         return made
@@ -196,14 +214,9 @@ class Keystore:
             HomeExists: this node is a member already.
             KeystoreError.
         """
-        _check_free(home, _RESUMABLE)
+        check_free(home, RESUMABLE)
         make_private_directory(home)
-        stored = _read_key(home, "identity", passphrase)
-        if stored is not None:
-            return stored
-        identity = Identity.generate()
-        write_atomic(home / _PENDING, seal("identity", identity.export_secret(), passphrase))
-        return identity
+        return stored_key(home / PENDING, "identity", passphrase)
 
     @classmethod
     def create_joined(
@@ -226,8 +239,54 @@ class Keystore:
             raise GrantRefused(f"its certificate is for {leaf.peer_id}, we are {identity.peer_id}")
         if leaf.name != name:
             raise GrantRefused(f"its certificate calls us {leaf.name!r}, we are {name!r}")
-        _check_free(home, _RESUMABLE)
+        check_free(home, RESUMABLE)
         return cls._create(home, {"identity": identity}, joined.chain, joined.genesis, passphrase)
+
+    @classmethod
+    def pending_founder(
+        cls, home: Path, passphrase: str | None = None
+    ) -> tuple[Identity, Identity]:
+        """The node's key and the issuer's of a network whose root keys have yet to sign.
+
+        Stored before anything is signed; the same keys come back until `create_founded`.
+
+        Raises:
+            HomeExists, KeystoreError.
+        """
+        check_free(home, FOUNDING)
+        make_private_directory(home)
+        return (
+            stored_key(home / PENDING, "identity", passphrase),
+            stored_key(home / "issuer.pending", "issuer", passphrase),
+        )
+
+    @classmethod
+    def create_founded(
+        cls,
+        home: Path,
+        node_name: str,
+        founded: tuple[Certificate, Certificate, Genesis],
+        *,
+        passphrase: str | None = None,
+        now_ms: int,
+    ) -> Keystore:
+        """Make this node the first member of a network that its root keys have founded.
+
+        Raises:
+            InvalidName, InvalidValue, KeystoreError; MisuseError: the founding is another node's.
+        """
+        top, middle, genesis = founded
+        own, issuer = cls.pending_founder(home, passphrase)
+        check_key(issuer, middle)
+        roles = Role.ADMIN | Role.SERVICE
+        leaf = make_peer(issuer, middle, own.public_key, node_name, roles, now_ms)
+        chain = Chain((leaf, middle, top))
+        keystore = cls._create(
+            home, {"identity": own, "issuer": issuer}, chain, genesis, passphrase
+        )
+        keystore._note_own(now_ms)
+        remove_file(home / "issuer.pending")
+        return keystore
 
     @classmethod
     def _create(
@@ -258,19 +317,36 @@ class Keystore:
             NoNetworkYet: there is nothing here yet.
             KeystoreError: it is not usable, and why.
         """
-        _check_format(home)
+        check_format(home)
         check_private_directory(home)
-        chain, genesis = _read_chain(home), _read_genesis(home)
-        identity = _read_key(home, "identity", passphrase)
+        chain, genesis = read_chain(home), read_genesis(home)
+        identity = read_key(home, "identity", passphrase)
         if identity is None:
             raise HomeDamaged(home / "identity.key", "it is missing")
-        _check_fit(home, identity, chain, genesis)
-        issuer_key = _read_key(home, "issuer", passphrase)
+        check_fit(home, identity, chain, genesis)
+        issuer_key = read_key(home, "issuer", passphrase)
+        issuer_chain = read_issuer_chain(home) if issuer_key is not None else None
         if issuer_key is not None:
-            if issuer_key.public_key != chain.certificates[1].public_key:
+            issuing = issuer_chain.leaf if issuer_chain else chain.certificates[1]
+            if issuer_key.public_key != issuing.public_key:
                 raise IssuerKeyMissing(home / "issuer.key")
             make_private_directory(home / "tickets")
-        return cls(home, identity, chain, genesis, issuer_key)
+        roots = read_roots(home, Trust(genesis.network_id))
+        keystore = cls(home, identity, chain, genesis, issuer_key, issuer_chain, roots)
+        keystore._learn_own()
+        return keystore
+
+    def _learn_own(self) -> None:
+        """Remember the roots of our own chains, for when those chains are replaced."""
+        seen = self.trust.seen
+        assert seen is not None
+        for chain in (self.chain, self.issuer.chain if self.issuer is not None else self.chain):
+            try:
+                verify_line(chain.roots, self.trust)
+                seen.judge(chain.roots, 0, SKEW_MS)
+            except CertificateRefused:
+                continue  # whoever asks for our principal is told
+            seen.learn(chain.roots)
 
     def next_incarnation(self, now_ms: int = 0) -> int:
         """A number greater than every one given out before. Durable before it returns.
@@ -341,79 +417,3 @@ class Keystore:
         roster = Roster.make(self._issuer_key, self.genesis, names, now_ms)
         self.save_roster(roster)
         return roster
-
-
-def _check_free(home: Path, allowed: Set[str]) -> None:
-    """Whether a network may be put here, over what an interrupted attempt left (`allowed`)."""
-    names = names_in(home)
-    if "FORMAT" in names:
-        raise HomeExists(home)
-    _check_ours(home, names, allowed)
-
-
-def _check_format(home: Path) -> None:
-    data = read_file(home / "FORMAT", 64)
-    if data is None:
-        _check_ours(home, names_in(home), {_PENDING})
-        raise NoNetworkYet(home)
-    match = _FORMAT.fullmatch(data)
-    if not match:
-        raise ForeignDirectory(home, "FORMAT")
-    version = int(match[1])
-    if version > FORMAT_VERSION:
-        raise NewerHome(home, version, FORMAT_VERSION)
-    if version < FORMAT_VERSION:
-        raise HomeDamaged(home / "FORMAT", f"there never was a format {version}")
-
-
-def _check_ours(home: Path, names: Set[str], allowed: Set[str]) -> None:
-    """Refuse to go on in a directory that has no FORMAT and holds more than is allowed."""
-    left = {name for name in names - _HARMLESS if not name.endswith(TEMPORARY_SUFFIX)}
-    foreign = sorted(left - _OURS)
-    if foreign:
-        raise ForeignDirectory(home, foreign[0])
-    if left - allowed:
-        raise HomeIncomplete(home)
-
-
-def _check_fit(home: Path, identity: Identity, chain: Chain, genesis: Genesis) -> None:
-    """Whether the parts belong together, whatever the time is now."""
-    trust = Trust(genesis.network_id)
-    try:
-        genesis.verify(trust)
-    except GenesisRefused as error:
-        raise HomeDamaged(home / "genesis", str(error)) from error
-    try:
-        verify(chain, trust, chain.leaf.not_before_ms)
-    except CertificateRefused as error:
-        raise HomeDamaged(home / "chain", str(error)) from error
-    if chain.leaf.public_key != identity.public_key:
-        raise HomeDamaged(home / "identity.key", "it is not the key in this node's certificate")
-
-
-def _read_chain(home: Path) -> Chain:
-    path = home / "chain"
-    data = read_file(path, MAX_CHAIN_BYTES)
-    if data is None:
-        raise HomeDamaged(path, "it is missing")
-    try:
-        return Chain.decode(data)
-    except CertificateRefused as error:
-        raise HomeDamaged(path, str(error)) from error
-
-
-def _read_genesis(home: Path) -> Genesis:
-    path = home / "genesis"
-    data = read_file(path, MAX_GENESIS_BYTES)
-    if data is None:
-        raise HomeDamaged(path, "it is missing")
-    try:
-        return Genesis.decode(data)
-    except GenesisRefused as error:
-        raise HomeDamaged(path, str(error)) from error
-
-
-def _read_key(home: Path, purpose: str, passphrase: str | None) -> Identity | None:
-    path = home / f"{purpose}.key"
-    data = read_private(path, MAX_FILE_BYTES)
-    return None if data is None else Identity.from_secret(unseal(path, purpose, data, passphrase))

@@ -102,7 +102,8 @@ def accept_renewal(answer: bytes, present: Chain, trust: Trust, now_ms: int) -> 
         raise GrantRefused(f"its certificate is for {new.peer_id}, we are {old.peer_id}")
     if (new.name, new.roles, new.namespaces) != (old.name, old.roles, old.namespaces):
         raise GrantRefused("it changes our name, roles or namespaces")
-    if principal.not_after_ms < old.not_after_ms:
+    # One under a newer root may end sooner: what is under the old root counts for less and less.
+    if principal.not_after_ms < old.not_after_ms and chain.rotations <= present.rotations:
         raise GrantRefused("it ends sooner than the certificate that we have")
     return chain
 
