@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from keys import Issuer, PeerId, Principal
+from keys import Issuer, KeystoreError, PeerId, Principal
 from p2p.admission import Admitted, Credentials, Hint, RefusalCode, Session, SessionTable
 from p2p.alarm import Alarm
 from p2p.discovery import (
@@ -272,9 +272,22 @@ class Gathering:
         self.changes += 1
         self._transport.admit(session.contact())
         self.counts["admitted"] += 1
+        self._learn_roots(session)
         door = session.ports.get("door", 0)
         self._world.note_good(session.peer_id, session.hosts, door)
         self._on_admitted(session, admission.outcome)
+
+    def _learn_roots(self, session: Session) -> None:
+        """Remember a newer root that a member's chain has shown, before anybody relies on it."""
+        seen = self._credentials.trust.seen
+        if seen is None or not session.principal.roots:
+            return
+        try:
+            if seen.learn(session.principal.roots):
+                self.counts["roots_learned"] += 1
+                log.warning("the network has a new root, number %d", seen.number)
+        except KeystoreError as error:
+            log.warning("%s; the network's new root is not remembered", error)
 
     def _learn(self, hints: Sequence[Hint]) -> None:
         for hint in hints:
