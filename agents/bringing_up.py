@@ -19,6 +19,7 @@ from agents.settings import NodeSettings, load_settings
 from keys import Keystore
 from p2p import LanSettings, LanWorld
 
+DAY_MS = 86_400_000
 PASSPHRASE_FILE = "CONCLAVE_PASSPHRASE_FILE"  # noqa: S105 - names a file, is no secret
 
 
@@ -64,6 +65,8 @@ async def node_at(
     """
     keystore = Keystore.open(home, passphrase())
     settings = load_settings(home, arguments)
+    if keystore.issuer is not None:
+        keystore.issuer.certificate_ms = settings.certificate_days * DAY_MS
     node = Node(keystore, world_of(home, settings), offers)
     if settings.metrics_port is None:
         async with node:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from agents.node_parts import NodeParts
 
 CLOCK_WARNING_MS = 30_000
-CERTIFICATE_WARNING_MS = 14 * 24 * 3_600_000
+ISSUER_WARNING_MS = 60 * 24 * 3_600_000
+_RENEWAL_ADVICE = (
+    "bring up an issuer (the node that ran `conclave init`) and try `conclave renew`; "
+    "when it has ended, join again with a new ticket"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +134,33 @@ def _certificate(node: NodeParts) -> list[Finding]:
     days = left_ms / 86_400_000
     if left_ms <= 0:
         return [Finding("problem", "certificate", "it has expired", "join again with a new ticket")]
-    level: Literal["ok", "warning"] = "ok" if left_ms > CERTIFICATE_WARNING_MS else "warning"
-    advice = "" if level == "ok" else "join again with a new ticket before it ends"
-    return [Finding(level, "certificate", f"valid for {days:.0f} more days", advice)]
+    renewing = node.renewing
+    said = f"valid for {_days(left_ms)} more"
+    if renewing.problem is not None:
+        level: Literal["warning", "problem"] = "warning" if days > 1 else "problem"
+        found = [Finding(level, "certificate", f"{said}; {renewing.problem}", _RENEWAL_ADVICE)]
+    else:
+        due_ms = max(0, renewing.due_ms - node.world.clock.wall_ms())
+        said = f"{said}, renewed in {_days(due_ms)}"
+        found = [Finding("ok", "certificate", said)]
+    issuer = node.keystore.issuer
+    if issuer is not None:
+        left_ms = issuer.chain.leaf.not_after_ms - node.world.clock.wall_ms()
+        if left_ms < ISSUER_WARNING_MS:
+            found.append(
+                Finding(
+                    "warning" if left_ms > 0 else "problem",
+                    "issuer",
+                    f"this issuer's own certificate is valid for {_days(left_ms)} more",
+                    "only the root's key can renew it: docs/ceremonies.md",
+                )
+            )
+    return found
+
+
+def _days(left_ms: int) -> str:
+    days = max(0, left_ms) / 86_400_000
+    return f"{days:.0f} days" if days >= 2 else f"{days * 24:.1f} hours"
 
 
 def _clock(node: NodeParts) -> list[Finding]:

@@ -14,6 +14,7 @@
     |   |-- NoOtherPeer           definite: this node is alone
     |   |-- CircuitOpen           definite: those who offer it failed lately, and are left alone
     |   |-- ChannelClosed         indefinite: one side has ended it
+    |   |-- NotRenewed            definite: no issuer has renewed our certificate
     |   |-- NoQuorum              definite: not enough voters reach each other
     |   `-- OutcomeUnknown        indefinite: it may have been decided
     |-- StoreError                the store has decided otherwise
@@ -144,6 +145,17 @@ class ChannelClosed(NetworkError):
         super().__init__(f"{what}: the channel is over: {reason}")
         self.what = what
         self.reason = reason
+
+
+class NotRenewed(NetworkError):
+    """No issuer has renewed our certificate; the one that we have is as it was."""
+
+    def __init__(self, refusals: tuple[str, ...]) -> None:
+        said = "; ".join(refusals) or (
+            "no issuer is here: bring up the node that ran `conclave init`, or another issuer"
+        )
+        super().__init__(f"this node's certificate is not renewed: {said}")
+        self.refusals = refusals
 
 
 class NoQuorum(NetworkError):

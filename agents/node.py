@@ -37,6 +37,7 @@ from agents.net import Net
 from agents.operations import Operations
 from agents.probing import Probing
 from agents.quorum import Quorum
+from agents.renewing import Renewing
 from agents.steering import Steering
 from agents.streaming import Opening, StreamServing
 from agents.tasking import Asking, Working
@@ -107,6 +108,7 @@ class Node:
             self.peer.presence.advertise(advert)
             self.working.start()
             self.figures.start()
+            self.renewing.start()
             self.steering.start()
             self.keeping.start()
             self.deciding.start()
@@ -187,6 +189,7 @@ class Node:
             self._judge_context,
             self._fatal,
         )
+        self.renewing = Renewing(self.peer, self.keystore, self.world)
         self.probing = Probing(self.peer)
         self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)
@@ -198,6 +201,7 @@ class Node:
         """Leave cleanly: nobody should have to wait for a timeout to notice."""
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
         self.figures.close()
+        await self.renewing.close()
         await self.working.drain(DRAIN_S)
         await self.keeping.close()
         await self.deciding.close()

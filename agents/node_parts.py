@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.keeping import Keeping
     from agents.measuring import Measuring
     from agents.quorum import Quorum
+    from agents.renewing import Renewing
     from agents.steering import Steering
     from agents.streaming import Opening
     from agents.tasking import Asking, Working
@@ -40,6 +41,7 @@ class NodeParts(Protocol):
     watching: Watching
     peer: Peer
     quorum: Quorum
+    renewing: Renewing
     asking: Asking
     calling: Calling
     deciding: Deciding

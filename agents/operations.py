@@ -50,6 +50,7 @@ class Operations:
             "peers": self._peers,
             "retry": self._retry,
             "send": self._send,
+            "renew": self._renew,
             "status": self._status,
             "submit": self._submit,
             "task": self._task,
@@ -192,12 +193,23 @@ class Operations:
             "expected_voters": node.keystore.genesis.expected_voters,
             "door_port": node.peer.ports["door"],
             "door_hosts": list(node.world.hosts()),
+            "certificate_until_ms": node.peer.principal.not_after_ms,
+            "certificate_renewed_ms": node.renewing.due_ms,
+            "why_not_renewed": node.renewing.problem,
             "peers_alive": len(node.peer.presence.present()),
             "agents": [offer.name for offer in node.host.offers],
             "leases": node.working.held,
             "running": node.host.running,
             **quorum,
             "leader_name": node.peer.label(leader) if leader is not None else None,
+        }
+
+    async def _renew(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        chain = await self._node.renewing.renew()
+        return {
+            "until_ms": chain.leaf.not_after_ms,
+            "serial": chain.leaf.serial.hex(),
+            "renewed_ms": self._node.renewing.due_ms,
         }
 
     async def _peers(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ class NodeSettings(BaseModel):
             are not of containers or VPNs.
         seeds: `HOST[:PORT]` of doors to knock at where mDNS cannot reach.
         mdns: whether to announce and listen by multicast.
+        certificate_days: at an issuer: how long the certificates are good that it gives.
         metrics_port: where Prometheus may scrape, or none.
         metrics_host: the address to serve them at; loopback unless told otherwise.
         log_level, log_style: what is logged and as what, see `agents.observe`.
@@ -51,6 +52,7 @@ class NodeSettings(BaseModel):
     interfaces: tuple[str, ...] = ()
     seeds: tuple[str, ...] = ()
     mdns: bool = True
+    certificate_days: int = Field(90, ge=1, le=90)
     metrics_port: int | None = Field(None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

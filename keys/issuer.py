@@ -11,7 +11,7 @@ what the certificate had, or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from nacl.utils import random as random_bytes
@@ -68,6 +68,7 @@ class Issuer:
         self._book = book
         self.issued = issued
         self.certificate_ms = certificate_ms  # how long what it gives is good for
+        self.why_unable: Callable[[], str | None] = lambda: None  # a reason to issue nothing now
         self.chain = chain
         self.genesis = genesis
         self.trust = trust or Trust(genesis.network_id)
@@ -168,6 +169,9 @@ class Issuer:
         return min(now_ms + self.certificate_ms, self.chain.leaf.not_after_ms)
 
     def _check_able(self, now_ms: int) -> None:
+        problem = self.why_unable()
+        if problem is not None:
+            raise IssuerUnable(problem)
         try:
             verify_issuer(self.chain, self.trust, now_ms)
         except CertificateRefused as error:

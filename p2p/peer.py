@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from keys import Chain, Guard, PeerId, Permission, Principal
+from keys import Chain, Guard, PeerId, Permission, Principal, Trust
 from p2p.admission import Admitted, Session
 from p2p.gathering import Gathering
 from p2p.links import Lane, LinkChanged, LinkState
@@ -249,6 +249,11 @@ class Peer:
     def principal(self) -> Principal:
         """Ourselves as others see us."""
         return self._own.principal
+
+    @property
+    def trust(self) -> Trust:
+        """What we judge others by."""
+        return self._own.trust
 
     def adopt_chain(self, chain: Chain) -> None:
         """Show these certificates from now on, and tell everybody. Write them down before.

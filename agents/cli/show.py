@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.cli.attached import ask_node, print_json
+from agents.cli.dates import day_of
 from agents.net import Net
 from agents.observe import one_line
 
@@ -34,6 +35,12 @@ def _status(arguments: argparse.Namespace) -> None:
     print(f"peers     {said['peers_alive']} alive besides this one")
     print(f"agents    {', '.join(said['agents']) or 'none'}")
     print(f"tasks     {said['leases']} held here, {said['running']} handlers running")
+    papers = f"good until {day_of(said['certificate_until_ms'])}, "
+    if said["why_not_renewed"] is None:
+        papers += f"renewed on {day_of(said['certificate_renewed_ms'])}"
+    else:
+        papers += "and the last renewal failed: see `conclave doctor`"
+    print(f"papers    {papers}")
     print(f"door      port {said['door_port']}")
 
 

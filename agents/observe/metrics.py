@@ -49,6 +49,11 @@ class NodeCollector(Collector):
         yield self._tasks()
         left_ms = node.peer.principal.not_after_ms
         yield _gauge("conclave_cert_expiry_timestamp_seconds", "End of our papers", left_ms / 1000)
+        yield _gauge(
+            "conclave_cert_renewal_failing",
+            "1 if the last attempt to renew our certificate failed",
+            node.renewing.problem is not None,
+        )
         offset_ms = node.peer.presence.clock_offset_ms or 0
         yield _gauge(
             "conclave_clock_offset_seconds", "The others' clocks less ours", offset_ms / 1000
@@ -82,6 +87,7 @@ class NodeCollector(Collector):
             **node.host.counts,
             **node.calling.counters(),
             **node.directory.counts,
+            **node.renewing.counts,
         }
         for name, count in sorted(counters.items()):
             family.add_metric([name.replace(" ", "_")], count)
