@@ -37,12 +37,13 @@ from consensus.ballots import (
     forgotten_command,
     opened_command,
 )
-from keys import PeerId, Permission
+from keys import Action, PeerId, Permission
 from p2p import Incoming, Peer, World
 
 log = logging.getLogger("conclave.agents.deciding")
 
 MAX_WAIT_MS: Final = 10_000
+ASKED_OF_PEOPLE: Final = "people"  # what policies call a question without a kind
 MAX_LISTED: Final = 500
 READ_S: Final = 2.0
 EXPIRED_AT_ONCE: Final = 16
@@ -68,11 +69,11 @@ class DecidingLeader:
         self._quorum = quorum
         self._decisions = quorum.decisions
         self._candidates = candidates
-        submit = Permission.TASK_SUBMIT
-        peer.serve(deciding_wire.OPEN, self._on_open, permission=submit)
-        peer.serve(deciding_wire.RECORD, self._on_record, permission=submit)
-        peer.serve(deciding_wire.WAIT, self._on_wait, permission=submit)
-        peer.serve(deciding_wire.LIST, self._on_list, permission=submit)
+        decide, read = Permission.DECIDE, Permission.TASK_READ
+        peer.serve(deciding_wire.OPEN, self._on_open, permission=decide)
+        peer.serve(deciding_wire.RECORD, self._on_record, permission=decide)
+        peer.serve(deciding_wire.WAIT, self._on_wait, permission=read)
+        peer.serve(deciding_wire.LIST, self._on_list, permission=read)
 
     async def expire_due(self) -> None:
         """Have the log end those whose time is over, in ledger time (V7)."""
@@ -97,6 +98,7 @@ class DecidingLeader:
             return wire.answer(wire.Tag.OK, ["it is malformed", None])
         if is_task_question(wish.proposal_id):
             return wire.answer(wire.Tag.OK, ["ids of this kind belong to tasks' questions", None])
+        self._peer.check(incoming.caller, Action.DECIDE, wish.kind or ASKED_OF_PEOPLE)
         proposer = incoming.caller.peer_id
         known = self._decisions.register.get(wish.proposal_id)
         try:

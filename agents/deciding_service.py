@@ -126,7 +126,7 @@ class Deciding:
         self._keys: dict[PeerId, Candidate] = {}
         self._looking: asyncio.Task[None] | None = None
         self._decisions.listeners.append(self._on_applied)
-        peer.serve(deciding_wire.ASK, self._on_ask, permission=Permission.TASK_SUBMIT)
+        peer.serve(deciding_wire.ASK, self._on_ask, permission=Permission.DECIDE)
 
     def start(self) -> None:
         """Begin to look at what is open."""

@@ -1,7 +1,8 @@
 """Who votes: people's wishes, carried to the leader and through the log; and who is how far.
 
-A person's wish is asked of the leader, wherever the person sits; a new voter first listens until
-it has caught up. A change by hand keeps the autopilot (`steering`) from undoing it.
+A person's wish is asked of the leader, wherever the person sits, which judges the node that it
+comes from; a new voter first listens until it has caught up. A change by hand keeps the autopilot
+(`steering`) from undoing it.
 
 What this module does not know: how a change is decided, what the autopilot wants.
 """
@@ -23,7 +24,7 @@ from consensus import (
     Stopped,
     TransferFailed,
 )
-from keys import PeerId, Permission
+from keys import Action, PeerId, Permission
 from p2p import (
     Incoming,
     P2PError,
@@ -76,12 +77,12 @@ class Governing:
         self._asking = asking
         self._steering = steering
         self._may_vote = may_vote
-        consensus = Permission.CONSENSUS
-        peer.serve(ADD_VOTER, self._on_add_voter, permission=consensus)
-        peer.serve(REMOVE_VOTER, self._on_remove_voter, permission=consensus)
-        peer.serve(TRANSFER, self._on_transfer, permission=consensus)
-        peer.serve(AUTOPILOT, self._on_autopilot, permission=consensus)
-        peer.serve(STATUS, self._on_status, permission=Permission.MEMBERSHIP)
+        admin, change = Permission.RAFT_ADMIN, Permission.CONFIG_CHANGE
+        peer.serve(ADD_VOTER, self._on_add_voter, permission=admin)
+        peer.serve(REMOVE_VOTER, self._on_remove_voter, permission=admin)
+        peer.serve(TRANSFER, self._on_transfer, permission=admin)
+        peer.serve(AUTOPILOT, self._on_autopilot, permission=change)
+        peer.serve(STATUS, self._on_status, permission=Permission.STATUS_READ)
 
     async def statuses(self) -> list[dict[str, Any]]:
         """What every member says of its part in the log, by name; little of the silent ones."""
@@ -168,12 +169,14 @@ class Governing:
     # -- on the leader -------------------------------------------------------------------------
 
     async def _on_add_voter(self, incoming: Incoming, payload: bytes) -> bytes:
+        self._peer.check(incoming.caller, Action.GOVERN, "voters")
         fields = wire.read_list(payload, 1)
         return await self._as_leader(
             lambda replica: self._bring_in(replica, PeerId(str(fields[0])) if fields else None)
         )
 
     async def _on_remove_voter(self, incoming: Incoming, payload: bytes) -> bytes:
+        self._peer.check(incoming.caller, Action.GOVERN, "voters")
         fields = wire.read_list(payload, 1)
 
         async def remove(replica: Replica) -> str | None:
@@ -190,6 +193,7 @@ class Governing:
         return await self._as_leader(remove)
 
     async def _on_transfer(self, incoming: Incoming, payload: bytes) -> bytes:
+        self._peer.check(incoming.caller, Action.GOVERN, "leader")
         fields = wire.read_list(payload, 1)
 
         async def transfer(replica: Replica) -> str | None:
@@ -207,6 +211,7 @@ class Governing:
         return await self._as_leader(transfer)
 
     async def _on_autopilot(self, incoming: Incoming, payload: bytes) -> bytes:
+        self._peer.check(incoming.caller, Action.CONFIGURE, "autopilot")
         fields = wire.read_list(payload, 1)
 
         async def switch(replica: Replica) -> None:

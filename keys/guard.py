@@ -129,6 +129,15 @@ class Guard:
         self.deny(who, action, what, verdict.cause)
         return verdict.why
 
+    def prefix_refusal(self, who: Principal, action: Action, prefix: str) -> str | None:
+        """Why nothing that begins so may be looked at; None where each name is to be judged."""
+        verdict = self._judge_anew(who, action, prefix)
+        is_open = verdict.source in (Source.FILE, Source.REPLICATED) and not verdict.rule
+        if verdict.is_allowed or is_open:
+            return None
+        self.deny(who, action, prefix, verdict.cause)
+        return verdict.why
+
     def judge(self, who: Principal, action: Action, what: str) -> Verdict:
         """What is decided, and by what; nothing is remembered or told."""
         return judge(who, action, what, self.file, self.replicated)

@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from keys import Chain, Guard, PeerId, Permission, Principal, Trust
+from keys import Action, Chain, Guard, PeerId, Permission, Principal, Trust
 from p2p.admission import Admitted, Session
+from p2p.errors import PermissionDenied
 from p2p.gathering import Gathering
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
@@ -32,6 +33,7 @@ log = logging.getLogger("conclave.p2p")
 
 CHECK_PAPERS_EVERY_S = 30.0
 MAX_STRIKES = 16
+MAX_SHOWN_CHARS = 128
 
 
 class Peer:
@@ -164,6 +166,16 @@ class Peer:
     def serve_notice(self, method: str, handler: NoticeHandler, *, permission: Permission) -> None:
         """Take notices of `method`; the function must neither block nor raise."""
         self._exchange.serve_notice(method, handler, permission)
+
+    def check(self, who: Principal, action: Action, what: str) -> None:
+        """Ask the guard for somebody's right; each handler does so for what it is asked.
+
+        Raises:
+            PermissionDenied: the text says who lacks what.
+        """
+        why = self.guard.refusal(who, action, what)
+        if why is not None:
+            raise PermissionDenied(self.name, f"{action} {what[:MAX_SHOWN_CHARS]!r}", why)
 
     def declared(self) -> Mapping[str, Permission]:
         """Return every served method with the permission it asks for."""
@@ -302,6 +314,10 @@ class Peer:
         self._presence.expelled(peer_id)
 
     # -- what happens --------------------------------------------------------------------------
+
+    def principal_of(self, peer_id: PeerId) -> Principal | None:
+        """Who a peer proved to be when it was admitted, or this node itself; None for others."""
+        return self.principal if peer_id == self.peer_id else self._principal_of(peer_id)
 
     def _principal_of(self, peer_id: PeerId) -> Principal | None:
         session = self._gathering.sessions.get(peer_id)

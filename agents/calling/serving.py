@@ -4,6 +4,9 @@ A notice runs in the background under its handler's limit; one that cannot run i
 counted by reason. An acknowledged message runs in the background after it was accepted; see
 `Window` for why that happens at most once.
 
+Each is judged as what it is (call, notice, message) and by the capability that it names; whatever a
+handler asks for besides comes after that.
+
 What this module does not know: how a handler runs, who is asked and why.
 """
 
@@ -29,7 +32,7 @@ from agents.calling.messages import (
 from agents.calling.window import Verdict, Window
 from agents.hosting import to_bytes
 from agents.hosting.host import Accepted, AgentHost, MakeContext
-from keys import PeerId, Permission, Principal
+from keys import Action, PeerId, Permission
 from p2p import (
     BadRequest,
     Clock,
@@ -83,17 +86,18 @@ class Serving:
 
     async def _call(self, incoming: Incoming, payload: bytes) -> bytes:
         capability, args, kwargs = read_message(payload, self._peer.name)
+        self._peer.check(incoming.caller, Action.CALL, capability)
         return await self._host.run_call(capability, args, kwargs, incoming, self._make_context)
 
     def _notice(self, peer_id: PeerId, payload: bytes) -> None:
-        caller = self._principal_of(peer_id)
+        caller = self._peer.principal_of(peer_id)
         if caller is None:
             self.counts["notice_dropped_stranger"] += 1
             return
         try:
             priority, message = read_notice(payload, self._peer.name)
             incoming = Incoming(caller, NOTIFY, None, b"", priority)
-            accepted = self._host.accept(*read_message(message, self._peer.name), incoming)
+            accepted = self._accept(Action.NOTIFY, message, incoming)
         except RemoteError as error:
             self.counts[f"notice_dropped_{_REASONS.get(type(error), 'refused')}"] += 1
             return
@@ -130,13 +134,18 @@ class Serving:
         caller, priority = incoming.caller, incoming.priority
         unhurried = Incoming(caller, SEND, None, incoming.raw_trace, priority)
         try:
-            accepted = self._host.accept(*read_message(sent.message, self._peer.name), unhurried)
+            accepted = self._accept(Action.SEND, sent.message, unhurried)
         except RemoteError as error:
             self._window.judge(caller.peer_id, sent.number, False)
             return refusal(error)
         self._window.judge(caller.peer_id, sent.number, True)
         self._run_later(accepted)
         return _ACCEPTED
+
+    def _accept(self, action: Action, message: bytes, incoming: Incoming) -> Accepted:
+        capability, args, kwargs = read_message(message, self._peer.name)
+        self._peer.check(incoming.caller, action, capability)
+        return self._host.accept(capability, args, kwargs, incoming)
 
     def _run_later(self, accepted: Accepted) -> None:
         task = asyncio.get_running_loop().create_task(self._run(accepted))
@@ -151,9 +160,3 @@ class Serving:
             self.counts["background_failed"] += 1
             caller = accepted.incoming.caller.name
             log.warning("%s for %s failed: %s: %s", capability, caller, type(error).__name__, error)
-
-    def _principal_of(self, peer_id: PeerId) -> Principal | None:
-        if peer_id == self._peer.peer_id:
-            return self._peer.principal
-        session = self._peer.session_of(peer_id)
-        return session.principal if session is not None else None

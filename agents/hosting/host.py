@@ -23,7 +23,7 @@ from agents.hosting.handler import Handler
 from agents.hosting.offer import Offer
 from agents.hosting.tally import Tally
 from agents.hosting.values import from_bytes, to_bytes
-from keys import Permission
+from keys import Permission, lacking
 from p2p import BadRequest, Incoming, NoSuchMethod, Overloaded, PayloadError, PermissionDenied
 
 MIN_THREADS = 4
@@ -94,6 +94,11 @@ class AgentHost:
     def agent_of(self, capability: str) -> str | None:
         hosted = self._hosted.get(capability)
         return hosted.agent if hosted is not None else None
+
+    def permission_of(self, capability: str) -> Permission:
+        """What its handler asks of callers; `CALL` of an unknown one, which nobody runs."""
+        hosted = self._hosted.get(capability)
+        return hosted.handler.permission if hosted is not None else Permission.CALL
 
     @property
     def running(self) -> int:
@@ -229,7 +234,7 @@ class AgentHost:
             raise PermissionDenied(
                 self._node_name,
                 hosted.handler.capability,
-                f"{incoming.caller.name} lacks the permission {missing.name}",
+                lacking(incoming.caller.name, missing),
             )
 
     def _bind(self, hosted: Hosted, args: list[Any], kwargs: dict[Any, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from consensus.kv import (
     Unknown,
     WindowFull,
 )
-from p2p import Cancelled, P2PError, World
+from p2p import Cancelled, P2PError, PermissionDenied, World
 
 log = logging.getLogger("conclave.agents.keeping")
 
@@ -116,7 +116,11 @@ class Client:
     ) -> Outcome:
         """Send a request, again if need be, until its outcome is known or the time is over."""
 
+        is_maybe_done = False
+
         def lost() -> None:
+            nonlocal is_maybe_done
+            is_maybe_done = True
             session.lost(sent.sequence)
             session.to_resend()  # it is this one alone: each takes its own at once
 
@@ -131,6 +135,10 @@ class Client:
                 await asyncio.sleep(PAUSE_S)
         except OutcomeUnknown as error:
             raise OutcomeUnknown(what, error.detail, READ_BEFORE) from None
+        except PermissionDenied as error:
+            if is_maybe_done:
+                raise OutcomeUnknown(what, f"then {error}", READ_BEFORE) from None
+            raise
         finally:
             if sent.sequence in session.in_flight:
                 session.abandon(sent.sequence)

@@ -16,7 +16,7 @@ from agents.keeping.wire import READ, Found, What, read_found
 from agents.tasking import Asking
 from agents.tasking import wire as tasking_wire
 from keys import PeerId
-from p2p import P2PError, Peer, World, encode_payload
+from p2p import P2PError, Peer, PermissionDenied, World, encode_payload
 
 if TYPE_CHECKING:
     from agents.quorum import Quorum
@@ -35,7 +35,7 @@ class Keeping:
         self._quorum = quorum
         self._serving = Serving(peer, world, quorum)
         self.client = Client(asking, world)
-        self._watching = Watching(asking, self.client, self._serving)
+        self._watching = Watching(peer, asking, self.client, self._serving)
         self.watch = self._watching.watch
 
     def start(self) -> None:
@@ -54,10 +54,11 @@ class Keeping:
 
         Raises:
             NoQuorum: no member could be asked in time.
+            PermissionDenied: it is not this node's to read.
         """
         unknown: Found | None = None
         if self._serving.is_member():
-            unknown = self._serving.read_here(what, arguments)
+            unknown = self._serving.read_here(what, arguments, self._peer.principal)
             if unknown.age_ms is not None:
                 return unknown
         deadline_ms = self._clock.now_ms() + int(timeout_s * 1000)
@@ -87,6 +88,8 @@ class Keeping:
         value = encode_payload([what.value, True, arguments])
         try:
             said = await self._peer.request(peer_id, READ, value, timeout_s=timeout_s)
+        except PermissionDenied:
+            raise
         except P2PError as error:
             log.debug("not told: %s", error)
             return None

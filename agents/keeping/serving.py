@@ -5,6 +5,9 @@ share a batch there. Reads of the leader wait for a round of heartbeats that was
 came (R15). What has run out ends by an entry that only the leader proposes, and that is judged
 again when it is applied (L3).
 
+Every key is judged by who asks for it, the node's own programs as the node. What one may not read
+is left out of listings and watches.
+
 What this module does not know: sessions' clients, how a reader finds a member, values' meaning.
 """
 
@@ -34,6 +37,7 @@ from consensus.kv import (
     Changes,
     FeedCompacted,
     Kind,
+    KvStore,
     Refusal,
     Reply,
     Request,
@@ -41,8 +45,8 @@ from consensus.kv import (
     decode,
     encode_expire,
 )
-from keys import PeerId, Permission
-from p2p import Incoming, Peer, World
+from keys import Action, PeerId, Permission, Principal
+from p2p import Incoming, Peer, PermissionDenied, World
 
 if TYPE_CHECKING:
     from agents.quorum import Quorum
@@ -69,9 +73,10 @@ class Serving:
         self._changed: asyncio.Event | None = None  # made when somebody waits
         self._ticking: asyncio.Task[None] | None = None
         quorum.on_stored = self._on_stored
-        peer.serve(WRITE, self._on_write, permission=Permission.TASK_SUBMIT)
-        peer.serve(READ, self._on_read, permission=Permission.TASK_READ)
-        peer.serve(WATCH, self._on_watch, permission=Permission.TASK_READ)
+        peer.serve(WRITE, self._on_write, permission=Permission.STORE_WRITE)
+        # Every member may read the policy that it obeys; any other key takes more.
+        peer.serve(READ, self._on_read, permission=Permission.STATUS_READ)
+        peer.serve(WATCH, self._on_watch, permission=Permission.STATUS_READ)
 
     def start(self) -> None:
         """Begin to look for what is over."""
@@ -88,21 +93,68 @@ class Serving:
         """Whether the log comes here."""
         return self._quorum.own_replica() is not None
 
-    def read_here(self, what: What, arguments: list[Any]) -> Found:
-        """What this member's own state says, whatever its age.
+    def read_here(self, what: What, arguments: list[Any], reader: Principal) -> Found:
+        """What this member's own state says to a reader, whatever its age.
 
         Raises:
             ValueError: the arguments are not those of such a question.
+            PermissionDenied: it is not the reader's to know.
         """
         replica, kv = self._quorum.own_replica(), self._quorum.kv
         assert replica is not None, "only a member has a state"
         now_ms, leads = self._clock.now_ms(), self._quorum.leads
         age_ms = reading.age_ms(replica.status, now_ms, leads=leads)
+        self._check_read(reader, what, arguments)
         found = reading.answer(kv, what, arguments)
+        if what is What.LIST:
+            found = self._readable(kv, arguments, found, reader)
         return Found(kv.index, age_ms, self._time_ms(), found)
 
-    async def changes(self, prefix: str, since: int, wait_s: float) -> Changes | FeedCompacted:
-        """What changed behind `since`, as soon as something has, or nothing in time."""
+    def _check_read(self, reader: Principal, what: What, arguments: list[Any]) -> None:
+        if not arguments or not isinstance(arguments[0], str):
+            return
+        if what is What.LIST:
+            self._check_prefix(reader, arguments[0])
+        else:
+            action = Action.LOCK if what is What.LOCK else Action.READ
+            self._peer.check(reader, action, arguments[0])
+
+    def _check_prefix(self, reader: Principal, prefix: str) -> None:
+        why = self._peer.guard.prefix_refusal(reader, Action.READ, prefix)
+        if why is not None:
+            raise PermissionDenied(self._peer.name, f"read keys below {prefix[:128]!r}", why)
+
+    def _readable(
+        self, kv: KvStore, arguments: list[Any], page: list[Any], reader: Principal
+    ) -> list[Any]:
+        """The first page of which the reader may see something, or the last one."""
+        may = self._peer.guard.may
+        prefix, _, limit = arguments
+        while True:
+            rows, has_more = page
+            shown = [row for row in rows if may(reader, Action.READ, row[0])]
+            if shown or not has_more:
+                return [shown, has_more]
+            page = reading.answer(kv, What.LIST, [prefix, rows[-1][0], limit])
+
+    async def changes(
+        self, prefix: str, since: int, wait_s: float, reader: Principal
+    ) -> Changes | FeedCompacted:
+        """What changed behind `since` as far as this reader may know, as soon as something has, or
+        nothing in time.
+
+        Raises:
+            PermissionDenied: nothing below the prefix is the reader's to know.
+        """
+        found = await self._changes(prefix, since, wait_s)
+        self._check_prefix(reader, prefix)  # a policy may have changed meanwhile
+        if isinstance(found, FeedCompacted):
+            return found
+        may = self._peer.guard.may
+        shown = tuple(one for one in found.changes if may(reader, Action.READ, one.key))
+        return Changes(shown, found.through)
+
+    async def _changes(self, prefix: str, since: int, wait_s: float) -> Changes | FeedCompacted:
         until_ms = self._clock.now_ms() + int(wait_s * 1000)
         while True:
             found = reading.changes(self._quorum.kv, prefix, since)
@@ -136,6 +188,7 @@ class Serving:
         refused = _refusal_of(command, incoming.caller.peer_id)
         if refused is not None:
             return wire.answer(wire.Tag.OK, kv_wire.reply_row(refused))
+        self._check_write(command, incoming.caller)
         replica = self._quorum.own_replica()
         if replica is None or not self._quorum.leads or not isinstance(command, bytes):
             return self._not_leader()
@@ -153,6 +206,17 @@ class Serving:
         assert isinstance(reply, Reply)
         return wire.answer(wire.Tag.OK, kv_wire.reply_row(reply))
 
+    def _check_write(self, command: Any, caller: Principal) -> None:
+        """
+        Raises:
+            PermissionDenied: one of its operations is not the caller's to do.
+        """
+        request = decode(command) if isinstance(command, bytes) else None
+        for op in request.ops if isinstance(request, Request) else ():
+            if isinstance(op, list) and len(op) > 1 and isinstance(op[1], str):
+                action = Action.WRITE if op[0] in _KEYED else Action.LOCK
+                self._peer.check(caller, action, op[1])
+
     # -- reads ---------------------------------------------------------------------------------
 
     async def _on_read(self, incoming: Incoming, payload: bytes) -> bytes:
@@ -166,9 +230,9 @@ class Serving:
                 if not self._quorum.leads:
                     return self._not_leader()
                 await replica.read_index(READ_S)
-            found = self.read_here(What(what), arguments)
+            found = self.read_here(What(what), arguments, incoming.caller)
             if what == What.LOCK:
-                found = await self._when_free(found, arguments)
+                found = await self._when_free(found, arguments, incoming.caller)
         except NotLeader:
             return self._not_leader()
         except (AppliedTimeout, Stopped):
@@ -179,7 +243,7 @@ class Serving:
             found = found._replace(age_ms=0)
         return wire.answer(wire.Tag.OK, found)
 
-    async def _when_free(self, found: Found, arguments: list[Any]) -> Found:
+    async def _when_free(self, found: Found, arguments: list[Any], reader: Principal) -> Found:
         """Wait until nobody holds the lock under this token any more."""
         _, token, wait_ms = arguments
         until_ms = self._clock.now_ms() + max(0, min(wait_ms, MAX_WAIT_MS))
@@ -188,7 +252,7 @@ class Serving:
             if left_ms <= 0 or not self._quorum.leads:
                 break
             await self._change(left_ms / 1000)
-            found = self.read_here(What.LOCK, arguments)
+            found = self.read_here(What.LOCK, arguments, reader)
         return found
 
     async def _on_watch(self, incoming: Incoming, payload: bytes) -> bytes:
@@ -199,7 +263,7 @@ class Serving:
         if not (type(prefix) is str and type(since) is int and type(wait_ms) is int):
             return wire.answer(wire.Tag.OK, None)
         wait_s = max(0, min(wait_ms, MAX_WAIT_MS)) / 1000
-        found = await self.changes(prefix, since, wait_s)
+        found = await self.changes(prefix, since, wait_s, incoming.caller)
         if isinstance(found, FeedCompacted):
             return wire.answer(wire.Tag.OK, [None, found.first_index])
         rows = [reading.change_row(change) for change in found.changes]

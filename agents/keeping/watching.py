@@ -27,7 +27,7 @@ from agents.keeping.serving import Serving
 from agents.keeping.wire import WATCH, What, read_change
 from agents.tasking import Asking
 from consensus.kv import Change, Changes, FeedCompacted
-from p2p import P2PError, PermissionDenied
+from p2p import P2PError, Peer, PermissionDenied
 
 log = logging.getLogger("conclave.agents.keeping")
 
@@ -48,7 +48,8 @@ class Page(NamedTuple):
 class Watching:
     """Follows the store for the programs of this node."""
 
-    def __init__(self, asking: Asking, client: Client, serving: Serving) -> None:
+    def __init__(self, peer: Peer, asking: Asking, client: Client, serving: Serving) -> None:
+        self._peer = peer
         self._asking = asking
         self._client = client
         self._serving = serving
@@ -114,7 +115,8 @@ class Watching:
         """What came behind `since`, or nothing for a while."""
         while True:
             if self._serving.is_member():
-                return await self._serving.changes(prefix, since, WAIT_S)
+                own = self._peer.principal
+                return await self._serving.changes(prefix, since, WAIT_S, own)
             value = [prefix, since, int(WAIT_S * 1000)]
             try:
                 said = await self._asking.ask(WATCH, value, ASK_S, attempt_s=WAIT_S + ANSWER_S)

@@ -4,20 +4,22 @@
                     the first chunk from here says that the handler has begun; every further chunk,
                     in both directions, is one value or a part of a file
 
-Whatever is refused ends the stream with the refusal instead of the first chunk.
+Whatever is refused ends the stream with the refusal instead of the first chunk. When a policy
+changes, the streams that it no longer allows end with a refusal too, wherever their handlers are.
 
 What this module does not know: how a handler runs, how chunks travel, who is asked and why.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from agents.calling import read_message
 from agents.hosting import Channel, to_bytes
 from agents.hosting.host import AgentHost, MakeContext
-from keys import Permission
-from p2p import Incoming, Peer, Stream
+from keys import Action, Permission, Principal
+from p2p import Incoming, Peer, PermissionDenied, Stream
 
 STREAM: Final = "agents.stream"
 BEGUN: Final = to_bytes(["begun"])
@@ -31,14 +33,40 @@ class StreamServing:
         self._name = peer.name
         self._host = host
         self._make_context = context
+        self._peer = peer
+        self._running: dict[asyncio.Task[None], tuple[Principal, str]] = {}
+        self._refused: dict[asyncio.Task[None], str] = {}
+        peer.guard.listeners.append(self._rights_changed)
         peer.serve_stream(STREAM, self._handle, permission=Permission.CALL, limit=MAX_RUNNING)
 
     async def _handle(self, incoming: Incoming, payload: bytes, stream: Stream) -> None:
         capability, args, kwargs = read_message(payload, self._name)
+        self._peer.check(incoming.caller, Action.STREAM, capability)
         accepted = self._host.accept(capability, args, kwargs, incoming, is_streamed=True)
         try:
             await stream.write(BEGUN)
         except BaseException:
             self._host.give_back(accepted)
             raise
-        await self._host.stream(accepted, self._make_context, Channel(stream, capability))
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = (incoming.caller, capability)
+        try:
+            await self._host.stream(accepted, self._make_context, Channel(stream, capability))
+        except asyncio.CancelledError:
+            why = self._refused.get(task)
+            if why is None:
+                raise
+            task.uncancel()
+            raise PermissionDenied(self._name, capability, why) from None
+        finally:
+            del self._running[task]
+            self._refused.pop(task, None)
+
+    def _rights_changed(self) -> None:
+        for task, (began_as, capability) in list(self._running.items()):
+            caller = self._peer.principal_of(began_as.peer_id) or began_as
+            why = self._peer.guard.refusal(caller, Action.STREAM, capability)
+            if why is not None and task not in self._refused:
+                self._refused[task] = why
+                task.cancel()

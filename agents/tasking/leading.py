@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from agents.errors import QuestionRefused
@@ -62,10 +62,11 @@ from agents.scheduling import (
 )
 from agents.tasking import wire
 from agents.tasking.results import Results
+from agents.tasking.rights import TaskRights
 from agents.tasking.voted import Polls, VoteWish
 from consensus import Entry, ProposalError, Status
 from consensus.ballots import Proposal
-from keys import PeerId, Permission
+from keys import Action, PeerId, Permission, Principal
 from p2p import Alarm, Incoming, P2PError, Peer, World, encode_payload
 
 log = logging.getLogger("conclave.agents.leading")
@@ -96,6 +97,7 @@ class Leading:
         self._polls = polls
         self._core = LeaderCore(LeaderSettings(), ledger, Scheduler(SchedulerSettings(), world.rng))
         self._results = Results(ledger)
+        self._rights = TaskRights(peer, ledger)
         self._replica: Replica | None = None
         self._term = 0
         self._leads_term: int | None = None
@@ -109,13 +111,14 @@ class Leading:
 
     def _serve(self) -> None:
         peer, submit, work = self._peer, Permission.TASK_SUBMIT, Permission.TASK_WORK
+        read = Permission.TASK_READ
         peer.serve(wire.SUBMIT, self._on_submit, permission=submit)
         peer.serve(wire.SUBMIT_VOTED, self._on_submit_voted, permission=submit)
         peer.serve(wire.CANCEL, self._on_cancel, permission=submit)
         peer.serve(wire.RETRY, self._on_retry, permission=submit)
-        peer.serve(wire.WAIT, self._on_wait, permission=submit)
-        peer.serve(wire.LIST, self._on_list, permission=submit)
-        peer.serve(wire.VIEW, self._on_view, permission=submit)
+        peer.serve(wire.WAIT, self._on_wait, permission=read)
+        peer.serve(wire.LIST, self._on_list, permission=read)
+        peer.serve(wire.VIEW, self._on_view, permission=read)
         peer.serve_notice(wire.TAKEN, self._on_taken, permission=work)
         peer.serve_notice(wire.REPORT, self._on_report, permission=work)
         peer.serve_notice(wire.RENEW, self._on_renew, permission=work)
@@ -253,6 +256,7 @@ class Leading:
                 return wire.answer(wire.Tag.OK, [["", "malformed"]])
             # Who submits is whom the connection proves, whatever the request says.
             specs.append(spec._replace(submitter=incoming.caller.peer_id))
+            self._peer.check(incoming.caller, Action.SUBMIT, spec.skill)
         return await self._ask(lambda n: SubmissionReceived(n, tuple(specs)))
 
     async def _on_submit_voted(self, incoming: Incoming, payload: bytes) -> bytes:
@@ -266,6 +270,7 @@ class Leading:
             if spec is None or wish is None:
                 return wire.answer(wire.Tag.OK, [["", "malformed"]])
             spec = spec._replace(submitter=incoming.caller.peer_id, policy=VOTE)
+            self._peer.check(incoming.caller, Action.SUBMIT, spec.skill)
             try:
                 voted = polls.freeze(spec, wish)
             except QuestionRefused as error:
@@ -277,10 +282,12 @@ class Leading:
 
     async def _on_cancel(self, incoming: Incoming, payload: bytes) -> bytes:
         ids = wire.read_ids(wire.read_list(payload))
+        self._check(incoming.caller, Action.CONTROL, ids)
         return await self._ask(lambda n: CancelReceived(n, ids))
 
     async def _on_retry(self, incoming: Incoming, payload: bytes) -> bytes:
         ids = wire.read_ids(wire.read_list(payload))
+        self._check(incoming.caller, Action.CONTROL, ids)
         return await self._ask(lambda n: RetryReceived(n, ids))
 
     async def _on_wait(self, incoming: Incoming, payload: bytes) -> bytes:
@@ -288,7 +295,9 @@ class Leading:
         if not self.leads or not fields or type(fields[1]) is not int:
             return self._not_leader()
         wait_ms = max(0, min(fields[1], MAX_WAIT_MS))
-        found = await self._results.wait(wire.read_ids(fields[0]), wait_ms / 1000)
+        ids = wire.read_ids(fields[0])
+        self._check(incoming.caller, Action.INSPECT, ids)
+        found = await self._results.wait(ids, wait_ms / 1000)
         if not self.leads:
             return self._not_leader()
         return wire.answer(wire.Tag.OK, found)
@@ -300,13 +309,13 @@ class Leading:
         state, job, limit = fields
         wanted = [s for s in State if s.value == state] or None
         most = max(0, min(limit, 1000)) if type(limit) is int else 100
-        tasks = self._ledger.tasks(states=wanted, job=job, limit=most)
+        tasks = self._rights.shown(incoming.caller, wanted, job, most)
         counts = {s.value: n for s, n in self._ledger.counts().items()}
-        waiting = dict(self._ledger.pending_counts())
+        waiting = self._rights.counts(incoming.caller, self._ledger.pending_counts())
         said = {
             "counts": counts,
             "waiting": waiting,
-            "to_vote": dict(self._ledger.counts_to_vote()),
+            "to_vote": self._rights.counts(incoming.caller, self._ledger.counts_to_vote()),
             "tasks": [self._with_question(t.to_wire()) for t in tasks],
         }
         return wire.answer(wire.Tag.OK, said)
@@ -315,7 +324,9 @@ class Leading:
         fields = wire.read_list(payload, 1)
         if not self.leads or not fields:
             return self._not_leader()
-        view = self._ledger.get(TaskId(str(fields[0])))
+        task_id = TaskId(str(fields[0]))
+        self._check(incoming.caller, Action.INSPECT, (task_id,))
+        view = self._ledger.get(task_id)
         said = None if view is None else self._with_votes(self._with_question(view.to_wire()))
         return wire.answer(wire.Tag.OK, said)
 
@@ -329,6 +340,10 @@ class Leading:
             now = {"question": question, "worker": worker, "status": word}
             view["vote"] = {**view["vote"], **now}
         return view
+
+    def _check(self, caller: Principal, action: Action, ids: Iterable[TaskId]) -> None:
+        if self.leads:  # otherwise the one that does will judge
+            self._rights.check(caller, action, ids)
 
     def _with_votes(self, view: dict[str, Any]) -> dict[str, Any]:
         """Add which voters hold the decision of the latest assignment on their disks, or, of a task

@@ -1,5 +1,9 @@
 """The worker's part on every node: the shell around `WorkerCore` that runs handlers.
 
+A task is the submitter's: it runs if the submitter may still submit it and holds what the handler
+asks for. Of one that is not here now the leader's word must do, given when it was submitted; a
+handler that asks for more than `CALL` waits for it, as a failure that is tried again.
+
 What this module does not know: the log, the ledger, how work is chosen.
 """
 
@@ -40,8 +44,18 @@ from agents.scheduling import (
     report_to_wire,
 )
 from agents.tasking import wire
-from keys import PeerId, Permission
-from p2p import Alarm, BadRequest, NoSuchMethod, P2PError, Peer, World, encode_payload
+from keys import Action, PeerId, Permission, lacking
+from p2p import (
+    Alarm,
+    BadRequest,
+    NoSuchMethod,
+    P2PError,
+    Peer,
+    PeerUnreachable,
+    PermissionDenied,
+    World,
+    encode_payload,
+)
 
 log = logging.getLogger("conclave.agents.working")
 
@@ -156,10 +170,11 @@ class Working:
         grant = TaskGrant(work.task_id, work.token, work.attempt)
         ref = (work.task_id, work.token)
         try:
+            self._check(work)
             result = await self._host.run_task(
                 work.skill, work.payload, self._make_context(work, grant)
             )
-        except (BadRequest, NoSuchMethod) as error:
+        except (BadRequest, NoSuchMethod, PermissionDenied) as error:
             self._step(ExecutionFailed(*ref, _text(error, ""), retryable=False))
         except GiveUp as error:
             self._step(ExecutionFailed(*ref, _text(error, ""), retryable=False))
@@ -168,6 +183,24 @@ class Working:
             self._step(ExecutionFailed(*ref, _text(error, told), retryable=True))
         else:
             self._step(ExecutionFinished(*ref, result))
+
+    def _check(self, work: Work) -> None:
+        """
+        Raises:
+            PermissionDenied: it is not the submitter's to have done.
+            PeerUnreachable: nobody knows, because the submitter is not here.
+        """
+        needed = self._host.permission_of(work.skill)
+        submitter = self._peer.principal_of(work.submitter)
+        if submitter is None:
+            if needed & ~Permission.CALL:
+                said = "what its certificate allows is not known, and this handler asks for it"
+                raise PeerUnreachable(self._peer.label(work.submitter), said)
+            return
+        self._peer.check(submitter, Action.SUBMIT, work.skill)
+        missing = needed & ~submitter.permissions
+        if missing:
+            raise PermissionDenied(self._peer.name, work.skill, lacking(submitter.name, missing))
 
     def _ended(self, ref: LeaseRef, task: asyncio.Task[None]) -> None:
         self._running.pop(ref, None)

@@ -22,7 +22,7 @@ from agents.operations_raft import _Raft
 from agents.replicated import KV_TAG, command_for
 from consensus import FileSnapshots, StorageFull
 from consensus.kv import encode_put
-from keys import Keystore
+from keys import Keystore, Role
 
 
 async def three(lab: NodeLab) -> tuple[Node, Node, Node]:
@@ -319,7 +319,7 @@ def test_the_autopilot_leaves_alone_what_a_person_did_until_it_is_switched_on(
     async def scenario(lab: NodeLab) -> None:
         nodes = [await lab.up(name) for name in "abc"]
         await until(lambda: lab.leader() is not None)
-        spare = await lab.up("d")
+        spare = await lab.up("d", roles=Role.SERVICE | Role.ADMIN)
         await until(lambda: len(spare.peer.presence.present()) == 3)
         await spare.governing.add_voter(spare.peer.peer_id)
         leader = lab.leader()

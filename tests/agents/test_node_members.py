@@ -10,13 +10,15 @@ from node_lab import NodeLab, in_lab, until
 
 from agents.node import Node
 from consensus import ChangeRefused, Role
+from keys import Role as NodeRole
 
 
 async def network_of(lab: NodeLab, names: str) -> list[Node]:
-    """The first three are the voters of the roster."""
-    nodes = [await lab.up(name) for name in names[:3]]
+    """The first three are the voters of the roster. A person may sit at any of them."""
+    roles = NodeRole.SERVICE | NodeRole.ADMIN
+    nodes = [await lab.up(name, roles=roles) for name in names[:3]]
     await until(lambda: lab.leader() is not None)
-    nodes += [await lab.up(name) for name in names[3:]]
+    nodes += [await lab.up(name, roles=roles) for name in names[3:]]
     await until(lambda: all(len(n.peer.presence.present()) == len(nodes) - 1 for n in nodes))
     await until(lambda: lab.leader() is not None)
     return nodes

@@ -75,7 +75,7 @@ def test_words_beyond_what_a_log_can_hold_are_no_words() -> None:
 def test_noise_on_the_log_s_channels_changes_nothing(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         nodes = await three(lab)
-        noisy = await lab.up("d")
+        noisy = await lab.up("d", roles=Role.SERVICE | Role.ADMIN)  # so that its words are read
         await until(lambda: len(noisy.peer.presence.present()) == 3)
         me, rng = noisy.peer.peer_id, random.Random(3)
         cluster_id = nodes[0].quorum.electorate.cluster.cluster_id
