@@ -31,7 +31,7 @@ def encode(value: object) -> bytes:
     return packed
 
 
-def decode(data: bytes, limit_bytes: int) -> object:
+def decode(data: bytes, limit_bytes: int, *, max_items: int = MAX_ITEMS) -> object:
     """The value of `data`, if `data` is its one byte form.
 
     Raises:
@@ -44,7 +44,7 @@ def decode(data: bytes, limit_bytes: int) -> object:
             data,
             raw=False,
             strict_map_key=False,
-            max_array_len=MAX_ITEMS,
+            max_array_len=max_items,
             max_map_len=MAX_ITEMS,
             max_ext_len=0,
         )

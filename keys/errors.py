@@ -12,12 +12,13 @@
     |   |-- RecordRefused                one class per check, in `keys.refusals`
     |   |-- SealedRefused, SealingKeyRefused   one class per check, in `keys.sealing`
     |   |-- CeremonyRefused              one class per reason, in `keys.ceremony_refusals`
+    |   |-- RevocationRefused            one class per check, in `keys.revocation_refusals`
     |   |-- GenesisRefused
     |   |-- RosterRefused
     |   |-- TicketRefused                TicketMalformed, TicketUnknown, TicketExpired,
     |   |                                TicketUsed, TicketWrongSecret
     |   |-- JoinRefused                  JoinRequestMalformed, JoinWrongNetwork,
-    |   |                                JoinBadSignature, IssuerUnable
+    |   |                                JoinBadSignature, JoinKeyRevoked, IssuerUnable
     |   |-- RenewalRefused               RenewalMalformed, RenewalNotSigned, RenewalClockOff,
     |   |                                RenewalTooOften, RenewalBeyondIssuer
     |   `-- GrantRefused

@@ -38,7 +38,12 @@ from keys.issue import check_rights, make_peer
 from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
 from keys.join import JoinRequest, encode_grant, mac_key_of
 from keys.names import EVERYWHERE
+from keys.refusals import CertificateRevoked
 from keys.renewal import RenewalRequest
+from keys.revocation import Entry
+from keys.revocation_refusals import JoinKeyRevoked
+from keys.revocations import ListInForce, Revocations
+from keys.revoking import next_list
 from keys.roles import Role
 from keys.ticket import SECRET_BYTES, TICKET_ID_BYTES, Ticket
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
@@ -125,7 +130,10 @@ class Issuer:
             mark = self._book.claim(asked.ticket_id, self._new_mark(asked, note, now_ms))
         if mark.public_key != asked.public_key:
             raise TicketUsed(asked.ticket_id.hex())
-        return self._grant(note, mark, now_ms)
+        try:
+            return self._grant(note, mark, now_ms)
+        except CertificateRevoked as error:
+            raise JoinKeyRevoked(peer_id_of(asked.public_key)) from error
 
     def renew(self, request: bytes, now_ms: int) -> bytes:
         """The chain with a new certificate for the member that asks, of the same name and rights.
@@ -177,6 +185,14 @@ class Issuer:
         except CertificateRefused as error:
             raise IssuerUnable(str(error)) from error
 
+    def revoke(self, known: Revocations, added: Iterable[Entry], now_ms: int) -> ListInForce:
+        """Our next revocation list: what we had in force, and these. It is not stored here.
+
+        Raises:
+            RevocationListFull: more than a list holds.
+        """
+        return next_list(self._key, self.chain, known, added, now_ms)
+
     def _check(self, asked: JoinRequest, door_transcript: bytes) -> TicketNote:
         """Who cannot prove the secret learns nothing of a ticket but that it exists."""
         if asked.network_digest != decode_id(self.genesis.network_id):
@@ -217,7 +233,11 @@ class Issuer:
         return encode_grant(self._certify(self.issued.add(entry, now_ms)), self.genesis)
 
     def _certify(self, entry: Issued) -> Chain:
-        """Made of the entry alone: asked again, the same bytes."""
+        """Made of the entry alone: asked again, the same bytes, unless it was revoked meanwhile.
+
+        Raises:
+            CertificateRevoked
+        """
         certificate = make_peer(
             self._key,
             self.chain.leaf,
@@ -229,4 +249,7 @@ class Issuer:
             serial=entry.serial,
             lifetime_ms=entry.not_after_ms - entry.issued_ms,
         )
-        return Chain((certificate, *self.chain.certificates))
+        chain = Chain((certificate, *self.chain.certificates))
+        verify(chain, self.trust, entry.issued_ms)
+        self.trust.revocations.check_key(certificate.key_id, entry.name)
+        return chain

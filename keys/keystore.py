@@ -7,7 +7,7 @@
     tickets/      an issuer's tickets                   incarnation the last one given out
     issuer.chain  an issuer's own, if it is not above   roots       the line of roots, if it has
                   this node's certificate                           successors
-    lock          held while a node runs
+    revocations/  the lists that were ever in force     lock        held while a node runs
 
 All but FORMAT and the lock is described byte by byte in FORMAT.md. Other parts keep files of their
 own beside these.
@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +70,8 @@ from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
 from keys.issuer import Issuer
 from keys.join import JoinedNetwork
 from keys.lock import hold_lock
+from keys.revocationbook import RevocationBook
+from keys.revocations import Revocations
 from keys.roles import Role
 from keys.roster import MAX_ROSTER_BYTES, Roster
 from keys.rotation import RootsSeen
@@ -106,7 +109,9 @@ class Keystore:
         self.chain = chain
         self.genesis = genesis
         seen = RootsSeen(roots, lambda line: write_atomic(home / "roots", line))
-        self.trust = Trust(genesis.network_id, seen)
+        self.revocation_book = RevocationBook(home)
+        fresh = Trust(genesis.network_id, seen)
+        self.trust = replace(fresh, revocations=self.revocation_book.load(fresh))
         self._issuer_key = issuer_key
         self.issuer: Issuer | None = None
         if issuer_key is not None:
@@ -147,6 +152,18 @@ class Keystore:
             raise MisuseError(f"this certificate is for {chain.leaf.peer_id}")
         write_atomic(self.home / "chain", chain.encode())
         self.chain = chain
+
+    def put_in_force(self, revocations: Revocations) -> Trust:
+        """Judge by these from now on. They are durable when this returns.
+
+        Raises:
+            HomeUnreadable: they could not be kept, and are not in force.
+        """
+        self.revocation_book.keep(self.trust.revocations, revocations)
+        self.trust = replace(self.trust, revocations=revocations)
+        if self.issuer is not None:
+            self.issuer.trust = self.trust
+        return self.trust
 
     def lock(self) -> AbstractContextManager[None]:
         """Held by the one process that runs a node here. Reading needs no lock.

@@ -6,6 +6,8 @@ not know: how the checks are made, and their order (`keys.trust`, `keys.record`)
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from keys.errors import CertificateRefused, RecordRefused
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
@@ -217,6 +219,25 @@ class CertificateExpired(CertificateRefused):
             "unless the clock of this machine is ahead; compare it with the true time"
         )
         self.late_ms = late_ms
+
+
+class CertificateRevoked(CertificateRefused):
+    """Whoever signed it has taken it back."""
+
+    code = "revoked"
+
+    def __init__(self, name: str, by: str, revoked_ms: int, reason: str) -> None:
+        day = datetime.fromtimestamp(revoked_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        why = f" ({reason})" if reason else ""
+        super().__init__(
+            f"the certificate of {name!r} was revoked by {by!r} on {day}{why}; this key and this "
+            "certificate are no member's any more: who is to be one joins anew, with a new ticket "
+            "and a new directory"
+        )
+        self.name = name
+        self.by = by
+        self.revoked_ms = revoked_ms
+        self.reason = reason
 
 
 class RolesTooWide(CertificateRefused):

@@ -7,8 +7,8 @@ never exceeds its issuer (RFC 5280 section 6 has the idea; the format is our own
 A chain ends with the network's first root, the one that its id names. Where that has successors
 they stand before it, newest first, and the newest signed the issuers (`keys.rotation`).
 
-What this module does not know: files, sockets, transport records, revocations, which clock says
-`now_ms` (Unix milliseconds).
+What this module does not know: files, sockets, transport records, where revocation lists come from,
+which clock says `now_ms` (Unix milliseconds).
 
 Invariant: a `Principal` exists only for a chain that passed every check at that moment.
 """
@@ -49,6 +49,7 @@ from keys.refusals import (
     WrongIssuer,
     WrongNetwork,
 )
+from keys.revocations import NOTHING_REVOKED, Revocable, Revocations
 from keys.roles import Permission, Role, permissions_of
 from keys.rotation import RootsSeen
 
@@ -71,11 +72,13 @@ KNOWN_CRITICAL: Final[frozenset[str]] = frozenset({QUORUM, ROTATION})
 class Trust:
     """What we believe before we hear anybody: the fingerprint of the network's first root key.
 
-    `seen` is what we have learned of its successors since; it grows while a node runs.
+    `seen` is what we have learned of its successors since; it grows while a node runs. What was
+    revoked is a snapshot: who hears more makes another `Trust`.
     """
 
     network_id: NetworkId
     seen: RootsSeen | None = field(default=None, compare=False)
+    revocations: Revocations = field(default=NOTHING_REVOKED, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,9 @@ class Principal:
     certificate_digest: bytes
     not_after_ms: int  # the earliest end in its chain, and of the time that its root has left
     roots: tuple[Certificate, ...] = ()  # of a chain whose root has successors: `RootsSeen.learn`
+    lineage: tuple[
+        Revocable, ...
+    ] = ()  # what a revocation could name in its chain, the highest first
 
     def may(self, permission: Permission) -> bool:
         """Whether it holds all of these permissions."""
@@ -182,6 +188,7 @@ def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
         certificate_digest=leaf.digest,
         not_after_ms=min(ends),
         roots=chain.roots if chain.rotations else (),
+        lineage=_lineage(chain),
     )
 
 
@@ -212,6 +219,22 @@ def verify_line(roots: tuple[Certificate, ...], trust: Trust) -> None:
         raise RotationRefused(f"there are {len(roots)} roots and {line.rotations} rotations")
     for check in (_network, _critical, _rotations, _root, _signatures, _issuers, _validity):
         check(line, trust, 0)
+
+
+def verify_signer(chain: Chain, trust: Trust) -> Certificate:
+    """The certificate of an issuer or a root whose chain is authentic, whatever the time is.
+
+    Enough to believe what it takes back, and not to believe what it gives.
+
+    Raises:
+        CertificateRefused: as `verify`, and `IssuerMayNotIssue` for a peer's chain.
+    """
+    for check in _CHECKS:
+        if check not in (_length, _leaf_is_a_peer, _revoked, _now):
+            check(chain, trust, 0)
+    if chain.leaf.kind is CertificateKind.PEER:
+        raise IssuerMayNotIssue(chain.leaf.name, chain.leaf.kind.name.lower())
+    return chain.leaf
 
 
 def _length(chain: Chain, trust: Trust, now_ms: int) -> None:
@@ -309,12 +332,33 @@ def _superseded(chain: Chain, trust: Trust, now_ms: int) -> None:
         trust.seen.judge(chain.roots, now_ms, SKEW_MS)
 
 
+def _revoked(chain: Chain, trust: Trust, now_ms: int) -> None:
+    if len(trust.revocations):
+        trust.revocations.check(_lineage(chain))
+
+
 def _now(chain: Chain, trust: Trust, now_ms: int) -> None:
     for each in chain.current:
         if now_ms < each.not_before_ms - SKEW_MS:
             raise CertificateNotYetValid(each.name, each.not_before_ms - now_ms)
         if now_ms > each.not_after_ms + SKEW_MS:
             raise CertificateExpired(each.name, now_ms - each.not_after_ms)
+
+
+def _lineage(chain: Chain) -> tuple[Revocable, ...]:
+    """All below the root, the highest first. Each is dated back, but never beyond its issuer."""
+    return tuple(
+        Revocable(
+            child.name,
+            child.issuer_key_id,
+            child.serial,
+            child.key_id,
+            child.not_before_ms
+            + (BACKDATE_MS if child.not_before_ms > issuer.not_before_ms else 0),
+        )
+        for child, issuer in _links(chain)
+        if child.kind is not CertificateKind.ROOT
+    )
 
 
 def _links(chain: Chain) -> list[tuple[Certificate, Certificate]]:
@@ -336,5 +380,6 @@ _CHECKS: Final[tuple[Callable[[Chain, Trust, int], None], ...]] = (
     _validity,
     _rights,
     _superseded,
+    _revoked,
     _now,
 )

@@ -11,6 +11,7 @@ from fuzz_lab import Harness
 from agents.errors import BadSettings
 from agents.settings import load_settings
 from keys import (
+    NOTHING_REVOKED,
     Certificate,
     CertificateRefused,
     Chain,
@@ -18,6 +19,8 @@ from keys import (
     Identity,
     KeysError,
     RecordRefused,
+    RevocationList,
+    RevocationRefused,
     Role,
     Roster,
     Ticket,
@@ -25,6 +28,9 @@ from keys import (
     Trust,
     canonical,
     decode_record,
+    entry_of_all,
+    entry_of_key,
+    entry_of_serial,
     issuedbook,
     make_issuer,
     make_join_request,
@@ -32,6 +38,9 @@ from keys import (
     make_renewal_request,
     make_root,
     network_id_of,
+    next_list,
+    pack_list,
+    read_list,
     sealed,
     verify,
     verify_record,
@@ -100,6 +109,17 @@ def papers() -> Papers:
 
 
 P = papers()
+REVOKED = next_list(
+    P.issuer,
+    Chain(P.chain.certificates[1:]),
+    NOTHING_REVOKED,
+    [
+        entry_of_key(P.chain.leaf.key_id, P.chain.certificates[1], NOW_MS, reason="stolen"),
+        entry_of_serial(P.chain.leaf.serial, P.chain.certificates[1], NOW_MS),
+        entry_of_all(NOW_MS, P.chain.certificates[1], NOW_MS),
+    ],
+    NOW_MS,
+)
 REQUEST = make_join_request(P.ticket, P.peer, "alpha", bytes(32), NOW_MS, nonce=bytes(16))
 SEALED = [
     sealed.seal("identity", bytes(32), None),
@@ -274,6 +294,20 @@ HARNESSES = [
     ),
     Harness(
         "genesis", Genesis.decode, [P.genesis.raw], (KeysError,), ("keys.genesis:Genesis.decode",)
+    ),
+    Harness(
+        "revocation list",
+        RevocationList.decode,
+        [REVOKED.list.raw],
+        (RevocationRefused,),
+        ("keys.revocation:RevocationList.decode",),
+    ),
+    Harness(
+        "revocation list and chain",
+        lambda data: read_list(data, P.trust, NOW_MS),
+        [pack_list(REVOKED)],
+        (RevocationRefused,),
+        ("keys.revoking:read_list",),
     ),
     Harness("roster", Roster.decode, [P.roster.raw], (KeysError,), ("keys.roster:Roster.decode",)),
     Harness(

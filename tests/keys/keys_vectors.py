@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keys_lab import NOW_MS, key, lab
+from keys_lab import NOW_MS, key, lab, serial
+from revocation_lab import issuers_list, roots_list
 from roots_lab import line_of, quorum, single
 
 from keys import (
+    Revocations,
     Role,
     Roster,
     SealingSecret,
@@ -20,8 +22,12 @@ from keys import (
     Ticket,
     custodian_text,
     direction_key,
+    entry_of_all,
+    entry_of_key,
+    entry_of_serial,
     make_join_request,
     network_id_of,
+    pack_list,
     seal_message,
 )
 from keys.audit import START, AuditNote, link, sign_head
@@ -60,6 +66,16 @@ def vectors() -> dict[str, str]:
     detail: dict[str, str | int] = {"port": 4747, "why": "wrong_network"}
     refused = AuditNote("peer.refused", NOW_MS, 1000, "192.0.2.9", "", "refused", detail, times=3)
     entry = link(START, refused)
+    theirs = issuers_list(
+        made,
+        entry_of_key(made.leaf.key_id, made.middle, NOW_MS, reason="stolen"),
+        entry_of_serial(serial(3), made.middle, NOW_MS),
+        entry_of_all(NOW_MS, made.middle, NOW_MS),
+    )
+    top = roots_list(
+        made, entry_of_key(fingerprint(key(5).public_key), made.top, NOW_MS, before_ms=NOW_MS)
+    )
+    both = Revocations().taking(theirs).taking(top)
     several = quorum(2, 4, 5, 6)
     rotated = line_of([single(1), several])
     founded = line_of([several])
@@ -95,6 +111,10 @@ def vectors() -> dict[str, str]:
         "grant": encode_grant(made.chain, genesis).hex(),
         "secret file, open": seal("identity", made.peer.export_secret(), None).hex(),
         "secret file, sealed": sealed.hex(),
+        "revocation list of the issuer": pack_list(theirs).hex(),
+        "revocation list of the root": pack_list(top).hex(),
+        "head of both lists": both.head.hex(),
+        "long head of both lists": both.digest.hex(),
         "audit entry": entry.raw.hex(),
         "audit checkpoint": sign_head(made.peer, entry.head, NOW_MS).raw.hex(),
         "root quorum": several.authority.quorum.encode().hex(),

@@ -1,0 +1,160 @@
+"""Revocation lists between their signer and everybody: verifying one, making the next one.
+
+A list travels and is stored with the chain of its signer: `[list, chain]`, the chain beginning
+with the signer's own certificate (an issuer's, or a root's). The chain has to be authentic; it
+need not be valid *now*: a list that once was good only ever takes back, and forgetting it because
+its signer's certificate ended or was replaced would give back what was revoked.
+
+What this module does not know: files, sockets, which lists are in force elsewhere. The clock is the
+caller's `now_ms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from keys.canonical import NotCanonical, decode, encode
+from keys.certificate import Certificate, CertificateKind
+from keys.errors import CertificateRefused, InvalidValue
+from keys.revocation import (
+    DOMAIN,
+    MAX_LIST_BYTES,
+    MAX_REASON_CHARS,
+    Entry,
+    EntryKind,
+    ListSigner,
+    RevocationList,
+    merged_entries,
+)
+from keys.revocation_refusals import (
+    RevocationBadSignature,
+    RevocationFuture,
+    RevocationListMalformed,
+    RevocationNotAnIssuer,
+)
+from keys.revocations import ListInForce, Revocations
+from keys.trust import (
+    BACKDATE_MS,
+    DAY_MS,
+    LIFETIME_MS,
+    MAX_CHAIN_BYTES,
+    SKEW_MS,
+    Chain,
+    Trust,
+    verify_signer,
+)
+
+MAX_PACKED_BYTES: Final = MAX_LIST_BYTES + MAX_CHAIN_BYTES + 16
+# An issuer makes its list anew every day while it is up. The root is offline: nobody waits for it.
+ISSUER_LIST_MS: Final = 7 * DAY_MS
+ROOT_LIST_MS: Final = 3653 * DAY_MS
+
+
+def pack_list(listed: ListInForce) -> bytes:
+    """As it travels and is stored."""
+    return encode([listed.list.raw, listed.chain])
+
+
+def read_list(packed: bytes, trust: Trust, now_ms: int) -> ListInForce:
+    """The list in these bytes, verified: who signed it may sign lists in this network.
+
+    Raises:
+        RevocationRefused: the first of the checks that fails.
+    """
+    try:
+        items = decode(packed, MAX_PACKED_BYTES)
+    except NotCanonical as error:
+        raise RevocationListMalformed(str(error)) from error
+    if (
+        not isinstance(items, list)
+        or len(items) != 2
+        or not all(type(item) is bytes for item in items)
+    ):
+        raise RevocationListMalformed("not a list and the chain of its signer")
+    raw, chain = items
+    listed = RevocationList.decode(raw)
+    signer = _signer(chain, trust)
+    if listed.network_id != trust.network_id:
+        raise RevocationNotAnIssuer(f"it is of network {listed.network_id}")
+    if listed.signer_key_id != signer.key_id:
+        raise RevocationBadSignature(signer.name)
+    if not signer.authority.has_signed(DOMAIN, listed.body, listed.signature):
+        raise RevocationBadSignature(signer.name)
+    if listed.issued_ms > now_ms + SKEW_MS:
+        raise RevocationFuture(signer.name, listed.issued_ms - now_ms)
+    return ListInForce(listed, signer, chain)
+
+
+def _signer(chain: bytes, trust: Trust) -> Certificate:
+    try:
+        return verify_signer(Chain.decode(chain), trust)
+    except CertificateRefused as error:
+        raise RevocationNotAnIssuer(str(error)) from error
+
+
+def next_list(
+    signer: ListSigner,
+    chain: Chain,
+    known: Revocations,
+    added: Iterable[Entry],
+    now_ms: int,
+) -> ListInForce:
+    """The signer's next list: what it had and still needs, and what is added.
+
+    Its number is above the highest that was heard of this signer, also from others: a directory
+    that was restored from a backup goes on where the network is.
+
+    Raises:
+        RevocationListFull: more than a list holds.
+    """
+    own = chain.leaf
+    before = known.of(own.key_id)
+    kept = before.list.needed(now_ms) if before is not None else ()
+    made = RevocationList.make(
+        signer,
+        own.key_id,
+        own.network_id,
+        sequence=before.list.sequence + 1 if before is not None else 1,
+        entries=merged_entries((*kept, *added)),
+        now_ms=now_ms,
+        lives_ms=ROOT_LIST_MS if own.kind is CertificateKind.ROOT else ISSUER_LIST_MS,
+    )
+    return ListInForce(made, own, chain.encode())
+
+
+def entry_of_serial(serial: bytes, signer: Certificate, now_ms: int, reason: str = "") -> Entry:
+    """One certificate, which lives no longer than its kind may."""
+    until_ms = now_ms + _longest_ms(signer)
+    return _entry(EntryKind.SERIAL, serial, 0, now_ms, until_ms, reason)
+
+
+def entry_of_key(
+    key_id: bytes, signer: Certificate, now_ms: int, *, before_ms: int = 0, reason: str = ""
+) -> Entry:
+    """The certificates of a key: all that there will ever be, or those issued before a time."""
+    until_ms = (before_ms or now_ms) + _longest_ms(signer)
+    return _entry(EntryKind.KEY, key_id, before_ms, now_ms, until_ms, reason)
+
+
+def entry_of_all(before_ms: int, signer: Certificate, now_ms: int, reason: str = "") -> Entry:
+    """Everything that this signer may revoke and that was issued before a time."""
+    until_ms = before_ms + _longest_ms(signer)
+    return _entry(EntryKind.ALL, b"", before_ms, now_ms, until_ms, reason)
+
+
+def _longest_ms(signer: Certificate) -> int:
+    """How long a certificate that this signer may revoke can still be accepted."""
+    is_root = signer.kind is CertificateKind.ROOT
+    kind = CertificateKind.ISSUER if is_root else CertificateKind.PEER
+    return LIFETIME_MS[kind] + BACKDATE_MS + SKEW_MS
+
+
+def _entry(
+    kind: EntryKind, ident: bytes, before_ms: int, now_ms: int, until_ms: int, reason: str
+) -> Entry:
+    if len(reason) > MAX_REASON_CHARS or not reason.isprintable():
+        raise InvalidValue("the reason", f"takes up to {MAX_REASON_CHARS} printable characters")
+    if before_ms > now_ms + SKEW_MS:
+        raise InvalidValue("the time", "lies ahead; what is issued until then would be refused too")
+    return Entry(kind, ident, before_ms, now_ms, until_ms, reason)
