@@ -40,6 +40,7 @@ class Harness:
         refuses: what the decoder says that it raises.
         mend: makes a mutated input reach deeper, like a checksum put right again.
         is_text: the input is text, and mutations are of characters.
+        make: builds most inputs itself, for what mutations reach too seldom: signed lies.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Harness:
     mend: Mend | None = None
     is_text: bool = False
     takes_seeds: bool = True
+    make: Callable[[random.Random], bytes] | None = None
 
 
 class Hang(BaseException):
@@ -197,6 +199,8 @@ class Mutator:
 
     def next(self) -> bytes:
         rng = self._rng
+        if self._harness.make is not None and rng.random() < 0.7:
+            return self._harness.make(rng)
         if self._harness.is_text:
             data = self._text()
         elif self._values and rng.random() < 0.5:

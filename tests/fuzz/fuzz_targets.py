@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fuzz_keys
+import fuzz_opinions
 import fuzz_roots
 import fuzz_state
 import fuzz_wire
 from fuzz_lab import Harness, Outcome, run
 
 HARNESSES: dict[str, Harness] = {}
-for _module in (fuzz_keys, fuzz_roots, fuzz_wire, fuzz_state):
+for _module in (fuzz_keys, fuzz_roots, fuzz_wire, fuzz_state, fuzz_opinions):
     for _each in _module.HARNESSES:
         assert _each.name not in HARNESSES, _each.name
         HARNESSES[_each.name] = _each

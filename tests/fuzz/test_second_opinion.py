@@ -1,0 +1,80 @@
+"""The second verifier agrees with the first, on what is valid and on every kind of lie."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import fuzz_opinions
+import pytest
+from fuzz_keys import NOW_MS, P
+from fuzz_lab import run
+from fuzz_state import CERTIFICATES, PROPOSAL
+
+from keys import second_opinion
+from keys.canonical import encode
+
+PACKAGE = Path(second_opinion.__file__).parent
+INPUTS = 20_000
+
+
+@pytest.mark.parametrize("harness", fuzz_opinions.HARNESSES, ids=lambda each: each.name)
+def test_both_verifiers_say_the_same_of_signed_lies(harness: fuzz_opinions.Harness) -> None:
+    kind = harness.name.rpartition("-")[2]
+    before = {said: fuzz_opinions.VERDICTS[kind, said] for said in (True, False)}
+    outcome = run(harness, INPUTS, seed=3)
+    assert not outcome.problems, "\n".join(outcome.problems)
+    for said in (True, False):  # else nothing was compared
+        assert fuzz_opinions.VERDICTS[kind, said] - before[said] > INPUTS // 20
+
+
+def test_it_shares_no_code_with_the_first() -> None:
+    allowed = {"__future__", "argparse", "base64", "hashlib", "re", "sys", "time", "pathlib"}
+    allowed |= {"typing", "msgpack", "nacl"}
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                ours = name.startswith("keys.second_opinion")
+                assert ours or name.partition(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+def test_each_half_of_it_can_be_read_at_a_sitting() -> None:
+    for path in PACKAGE.glob("*.py"):
+        lines = path.read_text(encoding="utf-8").count("\n")
+        assert lines <= 155, f"{path.name} has {lines} lines"
+
+
+def told(*words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "keys.second_opinion", *words], capture_output=True, text=True
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_command_says_whether_a_file_holds(tmp_path: Path) -> None:
+    chain, record = tmp_path / "chain", tmp_path / "record"
+    chain.write_bytes(P.chain.encode())
+    record.write_bytes(P.record.raw)
+    words = ("--network", P.trust.network_id, "--record", str(record), "--now-ms", str(NOW_MS))
+    assert told(str(chain), *words) == (0, "holds: a member's chain\n")
+    late = (*words[:-1], str(NOW_MS + 91 * 86_400_000))
+    assert told(str(chain), *late) == (1, "does not hold: time\n")
+    assert told(str(chain))[0] == 2
+    chain.write_bytes(encode([P.chain.leaf.raw]))
+    assert told(str(chain), *words)[0] == 1
+
+
+def test_the_command_says_what_was_decided_and_by_whom(tmp_path: Path) -> None:
+    path = tmp_path / "decision"
+    path.write_bytes(CERTIFICATES[0])
+    assert told(str(path), "--electorate", PROPOSAL.electorate_digest.hex()) == (
+        0,
+        "holds: approved\n",
+    )
+    assert told(str(path), "--electorate", bytes(32).hex())[0] == 1
+    assert "names itself" in told(str(path))[1]
