@@ -253,7 +253,7 @@ def _unseal(
         raise SealedDamaged
     try:
         return bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(box, header, _NONCE, content_key)
-    except CryptoError as error:
+    except (CryptoError, ValueError) as error:  # ValueError: shorter than its tag
         raise SealedDamaged from error
 
 

@@ -159,6 +159,8 @@ def _held(item: object, key: bytes) -> _Held:
     if len(nonce) != _NONCE_BYTES:
         raise NotCanonical("a nonce is none")
     statement = SealingStatement.decode(raw)
+    if len(box) != SECRET_BYTES + bindings.crypto_aead_xchacha20poly1305_ietf_ABYTES:
+        raise NotCanonical("a box is none")
     secret = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(box, raw, nonce, key)
     if len(secret) != SECRET_BYTES:
         raise NotCanonical("a secret is none")

@@ -5,7 +5,8 @@ that a mistake would have to be made twice. Tests feed both the same mutations a
 they say. The answer is yes, or `No` with one word where it was noticed.
 """
 
-from keys.second_opinion.chains import No, chain
+from keys.second_opinion.chains import chain
 from keys.second_opinion.decisions import decision
+from keys.second_opinion.objects import No
 
 __all__ = ["No", "chain", "decision"]

@@ -24,13 +24,18 @@ from keys import (
     CertificateRefused,
     Chain,
     Identity,
+    NetworkId,
     RecordRefused,
+    Trust,
     decode_record,
     verify,
     verify_record,
 )
-from keys import second_opinion as second
+from keys import (
+    second_opinion as second,
+)
 from keys.canonical import NotCanonical, decode, encode
+from keys.identity import encode_id as id_of
 from keys.identity import fingerprint
 
 KEYS = [Identity.from_secret(bytes([n]) * 32) for n in range(1, 6)]
@@ -45,11 +50,11 @@ class Disagreement(AssertionError):
 
 _CERTS = [decode(c.body, 4096) for c in P.chain.certificates]
 _RECORD = decode(P.record.body, 4096)
-_SIGNERS = [P.issuer, P.root, P.root]
 _DAY = 86_400_000
 _ODD: dict[int, tuple[Any, ...]] = {
     1: (0, 2, True, None),
     2: (0, 1, 2, 3, 4),
+    3: (bytes(15), bytes(16), bytes(17), "s" * 16),
     4: (fingerprint(KEYS[3].public_key), b"", bytes(32)),
     5: ("lan", "lan2", "LAN", "", "a" * 63, "a" * 64, "-a", "a b", "é"),
     6: tuple(key.public_key for key in KEYS),
@@ -65,6 +70,8 @@ _ODD: dict[int, tuple[Any, ...]] = {
         ["a", "a"],
         ["A"],
         ["a."],
+        [f"n{n:02}" for n in range(16)],
+        [f"n{n:02}" for n in range(17)],
         ["*", "a"],
     ),
     11: tuple(fingerprint(key.public_key) for key in KEYS),
@@ -109,39 +116,87 @@ def _any_encoding(value: Any) -> bytes:
         return packed
 
 
-def _sign(signer: Identity, domain: str, fields: Any) -> bytes:
-    body = _any_encoding(fields)
-    return encode([body, signer.sign(domain, body)])
+class Root:
+    """One key, or several of which `threshold` sign."""
+
+    def __init__(self, *keys: Identity, threshold: int = 0) -> None:
+        self.keys = sorted(keys, key=lambda key: key.public_key)
+        self.threshold = threshold
+        self.quorum = encode({1: 1, 2: threshold, 3: [key.public_key for key in self.keys]})
+        self.public_key = keys[0].public_key
+        if threshold:
+            self.public_key = fingerprint(b"conclave/root-quorum/v1\0" + self.quorum)
+
+    def fields(self, first: bytes, before: bytes, number: int) -> dict[Any, Any]:
+        own = fingerprint(self.public_key)
+        critical = {"root-quorum": self.quorum} if self.threshold else {}
+        if number:
+            critical["rotation"] = encode({1: number, 2: NOW_MS + _DAY})
+        said = {4: first, 6: self.public_key, 7: own, 11: before, 16: critical}
+        return {**_CERTS[2], 3: bytes([number]) * 16, **said}
+
+    def sign(self, domain: str, body: bytes, rng: random.Random | None = None) -> bytes:
+        """With a random source, perhaps by too few, twice by one, or by another."""
+        if not self.threshold:
+            return self.keys[0].sign(domain, body)
+        chosen = list(range(len(self.keys)))[-self.threshold :]
+        given = [[each, self.keys[each].sign(domain, body)] for each in chosen]
+        lie = rng.randrange(40) if rng is not None else -1
+        if lie == 0:
+            given = given[1:]
+        elif lie == 1:
+            given = [given[0]] * len(given)
+        elif lie == 2:
+            given.reverse()
+        elif lie == 3:
+            given = [[each, key.sign(domain, body)] for each, key in enumerate(self.keys)]
+        elif lie == 4:
+            given[0][0] = (given[0][0] + 1) % 4
+        elif lie == 5:
+            given.append([len(self.keys), bytes(64)])
+        return encode(given)
+
+
+_SINGLE, _OTHER = Root(KEYS[0]), Root(KEYS[4])
+_THREE = Root(*KEYS[2:5], threshold=2)
+_LINES = [(_SINGLE,), (_THREE,), (_SINGLE, _THREE), (_THREE, _OTHER), (_SINGLE, _THREE, _OTHER)]
+NETWORKS = [id_of(fingerprint(line[0].public_key)) for line in _LINES]
 
 
 def lying_papers(rng: random.Random) -> bytes:
     """A chain, a record and a time, each perhaps a lie and perhaps well signed."""
-    fields = [dict(each) for each in _CERTS]
-    signers = list(_SIGNERS)
+    place = rng.randrange(len(_LINES))
+    line = _LINES[place]
+    first, before = fingerprint(line[0].public_key), fingerprint(line[0].public_key)
+    roots: list[dict[Any, Any]] = []
+    for number, root in enumerate(line):
+        roots.insert(0, root.fields(first, before, number))
+        before = fingerprint(root.public_key)
+    fields = [{**each, 4: first} for each in _CERTS[:2]] + roots
+    fields[1][11] = before
+    signers: list[Any] = [P.issuer, line[-1], *reversed(line)]
     for _ in range(rng.choice((0, 1, 1, 2))):
-        at = rng.randrange(3)
-        field = rng.choice(list(_ODD))
-        fields[at][field] = rng.choice(_ODD[field])
-        if rng.random() < 0.1:
-            fields[at][rng.choice((0, 18, "x"))] = 1
-        if rng.random() < 0.1:
-            del fields[at][rng.choice(list(fields[at]))]
-        if rng.random() < 0.15:
-            signers[at] = rng.choice(KEYS)
+        _lie(rng, fields, signers)
     shape = rng.randrange(10)
     if shape == 0:  # a peer right below the root
-        fields[0][11] = fingerprint(P.root.public_key)
-        signers[0] = P.root
-        fields, signers = [fields[0], fields[2]], [signers[0], signers[2]]
-    certs = [_sign(s, "certificate", f) for s, f in zip(signers, fields, strict=True)]
+        fields[0][11] = before
+        signers[0] = line[-1]
+        del fields[1], signers[1]
+    certs = []
+    for at, each in enumerate(fields):
+        body = _bent(rng, _any_encoding(each))
+        signature = _signed(rng, signers[at], body)
+        if len(line) > 1 and 0 < len(fields) - 1 - at < len(line):  # a successor
+            signature = encode([_signed(rng, signers[at + 1], body), signature])
+        certs.append(encode([body, signature]))
     if shape == 1:
         rng.shuffle(certs)
     elif shape == 2:
-        certs.insert(rng.randrange(4), rng.choice(certs))
+        certs.insert(rng.randrange(len(certs) + 1), rng.choice(certs))
     elif shape == 3:
         del certs[rng.randrange(len(certs))]
     record = dict(_RECORD)
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         record[9] = fingerprint(decode(certs[0], 4096)[0]) if certs else b""
     if rng.random() < 0.4:
         field = rng.choice(list(_ODD_RECORD))
@@ -150,18 +205,71 @@ def lying_papers(rng: random.Random) -> bytes:
     now_ms = NOW_MS
     if rng.random() < 0.2:
         end = rng.choice((fields[0].get(12), fields[0].get(13), record.get(8)))
-        now_ms = (end if type(end) is int else 0) + rng.choice(
-            (-120_001, -120_000, 120_000, 120_001)
+        off_ms = rng.choice((-120_001, -120_000, 120_000, 120_001))
+        now_ms = (end if type(end) is int else 0) + off_ms
+    body = _any_encoding(record)
+    shown = encode([body, signer.sign("record", body)]) if rng.random() < 0.7 else b""
+    return as_payload([encode(certs), shown, max(-(2**63), min(now_ms, 2**63)), place])
+
+
+def _bent(rng: random.Random, body: bytes) -> bytes:
+    """Seldom in a form that means the same and is not the canonical one."""
+    bend = rng.randrange(60)
+    if bend == 0:
+        return body + b"\0"
+    if bend == 1:
+        return body.replace(b"\x01\x01", b"\x01\xcc\x01", 1)  # a number in two bytes
+    if bend == 2:
+        return body.replace(b"\xde\x00\x11", b"\xdf\x00\x00\x00\x11", 1)
+    if bend == 3:
+        return body.replace(b"\xde\x00\x11", b"\xde\x00\x12", 1) + b"\x01\x01"  # a key twice
+    return body
+
+
+def _signed(rng: random.Random, signer: Any, body: bytes) -> bytes:
+    if isinstance(signer, Root):
+        return signer.sign("certificate", body, rng)
+    made: bytes = signer.sign("certificate", body)
+    return made
+
+
+def _lie(rng: random.Random, fields: list[dict[Any, Any]], signers: list[Any]) -> None:
+    """Change one thing of one certificate."""
+    at = rng.randrange(len(fields))
+    move = rng.randrange(12)
+    if move == 0:
+        fields[at][rng.choice((0, 18, "x"))] = 1
+    elif move == 1:
+        del fields[at][rng.choice(list(fields[at]))]
+    elif move == 2:
+        signers[at] = rng.choice(KEYS)
+    elif move in (3, 4):
+        quorum = {
+            1: 1,
+            2: rng.choice((0, 1, 2, 3, 6)),
+            3: _THREE_KEYS[: rng.choice((0, 1, 2, 3, 6))],
+        }
+        made = _any_encoding(quorum)
+        rotation = encode({1: rng.choice((0, 1, 2, 4, 5)), 2: NOW_MS})
+        fields[at][16] = rng.choice(
+            ({"root-quorum": made}, {"rotation": rotation}, {"rotation": rotation, "x": b""})
         )
-    shown = _sign(signer, "record", record) if rng.random() < 0.7 else b""
-    return as_payload([encode(certs), shown, max(-(2**63), min(now_ms, 2**63))])
+        if rng.random() < 0.5:
+            fields[at][6] = fingerprint(b"conclave/root-quorum/v1\0" + made)
+            fields[at][7] = fingerprint(fields[at][6])
+    else:
+        field = rng.choice(list(_ODD))
+        fields[at][field] = rng.choice(_ODD[field])
+
+
+_THREE_KEYS = [key.public_key for key in (*_THREE.keys, *KEYS[:2], KEYS[2])]
 
 
 def _papers(data: bytes) -> None:
-    chain, record, now_ms = _three(data)
-    first = _first_on_papers(chain, record, now_ms)
+    chain, record, now_ms, network = _parts(data)
+    first = _first_on_papers(chain, record, now_ms, network)
     try:
-        second.chain(chain, P.trust.network_id, now_ms, record or None)
+        second.chain(chain, network, now_ms, record or None)
         also, why = True, ""
     except second.No as word:
         also, why = False, str(word)
@@ -170,19 +278,19 @@ def _papers(data: bytes) -> None:
         raise Disagreement(f"the first says {first}, the second {also} ({why})")
 
 
-def _three(data: bytes) -> tuple[bytes, bytes, int]:
+def _parts(data: bytes) -> tuple[bytes, bytes, int, str]:
     try:
         value = msgpack.unpackb(data)
-        if isinstance(value, list) and [type(v) for v in value] == [bytes, bytes, int]:
-            return value[0], value[1], value[2]
+        if isinstance(value, list) and [type(v) for v in value] == [bytes, bytes, int, int]:
+            return value[0], value[1], value[2], NETWORKS[value[3] % len(NETWORKS)]
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
         pass
-    return data, b"", NOW_MS
+    return data, b"", NOW_MS, NETWORKS[0]
 
 
-def _first_on_papers(chain: bytes, record: bytes, now_ms: int) -> bool:
+def _first_on_papers(chain: bytes, record: bytes, now_ms: int, network: str) -> bool:
     try:
-        principal = verify(Chain.decode(chain), P.trust, now_ms)
+        principal = verify(Chain.decode(chain), Trust(NetworkId(network)), now_ms)
         if record:
             verify_record(decode_record(record), principal, now_ms)
     except (CertificateRefused, RecordRefused):
@@ -238,26 +346,81 @@ BALLOTS = _signed_ballots()
 
 def lying_decision(rng: random.Random) -> bytes:
     """Ballots that their voters signed, put together well or badly."""
+    if rng.random() < 0.3:
+        return odd_decision(rng)
     place = rng.randrange(len(PROPOSALS))
     proposal = PROPOSALS[place]
     size = len(proposal.electors)
     chosen: list[tuple[bytes, bytes]] = []
     usual = rng.choice((0, 0, 1, 2))
     for voter in range(size if rng.random() < 0.9 else 4):
-        for _ in range(rng.choice((0, 1, 1, 1, 1, 2))):
+        for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 3))):
             number = usual if rng.random() < 0.75 else rng.randrange(4)
             at = place if rng.random() < 0.97 else rng.randrange(len(PROPOSALS))
             chosen.append((VOTERS[voter].public_key, BALLOTS[at, voter, number]))
     if rng.random() < 0.95:
         chosen = sorted(set(chosen))
     outcome = rng.choice((1, 2, 3)) if rng.random() < 0.3 else (1, 2, 2)[usual]
-    writer = Writer().fixed(b"CNBC\1", 5).u8(outcome).blob(proposal.raw).u32(len(chosen))
-    for _, raw in chosen:
-        writer.blob(raw)
-    data = bytearray(writer.take())
+    data = bytearray(_certificate(outcome, proposal.raw, [raw for _, raw in chosen]))
     if rng.random() < 0.05:
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(data)
+
+
+def _certificate(outcome: int, proposal: bytes, raws: list[bytes]) -> bytes:
+    writer = Writer().fixed(b"CNBC\1", 5).u8(outcome).blob(proposal).u32(len(raws))
+    for raw in raws:
+        writer.blob(raw)
+    return writer.take()
+
+
+def odd_decision(rng: random.Random) -> bytes:
+    """A proposal at or beyond its bounds, on which everybody said yes and signed it."""
+    lie = rng.randrange(24)
+
+    def number(width: int, usual: int, place: int, *odd: int) -> bytes:
+        return (rng.choice(odd) if lie == place else usual).to_bytes(width, "big")
+
+    def text(usual: bytes, place: int, *odd: bytes) -> bytes:
+        said = rng.choice(odd) if lie == place else usual
+        return len(said).to_bytes(4, "big") + said
+
+    cluster, ident = text(b"lan", 0, b"", b"x" * 256, b"x" * 257, b"\xff"), bytes(16)
+    epoch = number(8, 7, 1, 0, 2**53 - 1, 2**53)
+    electors = []
+    for voter in VOTERS[:3]:
+        key = voter.public_key
+        if lie == 2:  # small order, mixed order, no point, another form
+            key = rng.choice((bytes(32), b"\1" + bytes(31), b"\2" + bytes(31), b"\xff" * 32))
+        name = b"wrong" if lie == 3 else id_of(fingerprint(key)).encode()
+        said = len(name).to_bytes(4, "big") + name + key
+        weight = number(4, 1, 4, 0, 2**31 - 1, 2**31)
+        electors.append(said + weight + number(1, 0, 5, 1, 2) + text(b"n", 6, b"", b"n" * 257))
+    electors.sort(reverse=lie == 7)
+    if lie == 8:
+        electors = [electors[0]] * 3
+    block = number(4, 3, 9, 0, 2, 4, 129) + b"".join(electors)
+    over, under = rng.choice(((0, 1), (1, 2), (1, 3), (3, 3), (500_000, 1_000_001))), (2, 3)
+    numerator, denominator = over if lie == 10 else under
+    rest = numerator.to_bytes(4, "big") + denominator.to_bytes(4, "big")
+    rest += text(b"?", 11, b"", b"?" * 4096, b"?" * 4097) + text(b"", 12, b"\xff" * 65_536)
+    round_number = number(4, 2, 14, 2**31 - 1, 2**31)
+    rest += text(b"", 13, b"k" * 64, b"k" * 65) + round_number
+    rest += number(8, 1000, 15, 0, 1, 2**53 - 1, 2**53) + text(b"me", 16, b"", b"m" * 257)
+    raw = b"CNBP\1" + ident + cluster + epoch + block + rest + (b"\0" if lie == 17 else b"")
+    begin = cluster + epoch + _named(b"electorate", block) + ident + _named(b"proposal", raw)
+    made = []
+    for voter in VOTERS[:3]:
+        reason = text(b"", 18, b"r" * 1024, b"r" * 1025, b"\xff")
+        body = begin + b"\1" + round_number + voter.public_key + reason
+        body += b"\0" if lie == 19 else b""
+        ballot = sealed(body, voter.sign("ballot", body)) + (b"\0" if lie == 20 else b"")
+        made.append((voter.public_key, ballot))
+    return _certificate(1, raw, [each for _, each in sorted(made)])
+
+
+def _named(domain: bytes, data: bytes) -> bytes:
+    return fingerprint(b"conclave/" + domain + b"/v1\0" + data)
 
 
 def _decision(data: bytes) -> None:
@@ -278,7 +441,7 @@ HARNESSES = [
     Harness(
         "second-opinion-papers",
         _papers,
-        [as_payload([P.chain.encode(), P.record.raw, NOW_MS])],
+        [as_payload([P.chain.encode(), P.record.raw, NOW_MS, 0])],
         make=lying_papers,
     ),
     Harness(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fuzz_kept
 import fuzz_keys
 import fuzz_opinions
 import fuzz_roots
@@ -10,7 +11,8 @@ import fuzz_wire
 from fuzz_lab import Harness, Outcome, run
 
 HARNESSES: dict[str, Harness] = {}
-for _module in (fuzz_keys, fuzz_roots, fuzz_wire, fuzz_state, fuzz_opinions):
+_MODULES = (fuzz_keys, fuzz_kept, fuzz_roots, fuzz_wire, fuzz_state, fuzz_opinions)
+for _module in _MODULES:
     for _each in _module.HARNESSES:
         assert _each.name not in HARNESSES, _each.name
         HARNESSES[_each.name] = _each
