@@ -119,10 +119,11 @@ def _any_encoding(value: Any) -> bytes:
 class Root:
     """One key, or several of which `threshold` sign."""
 
-    def __init__(self, *keys: Identity, threshold: int = 0) -> None:
+    def __init__(self, *keys: Identity, threshold: int = 0, said: object = None) -> None:
         self.keys = sorted(keys, key=lambda key: key.public_key)
         self.threshold = threshold
-        self.quorum = encode({1: 1, 2: threshold, 3: [key.public_key for key in self.keys]})
+        usual = {1: 1, 2: threshold, 3: [key.public_key for key in self.keys]}
+        self.quorum = encode(usual if said is None else said)
         self.public_key = keys[0].public_key
         if threshold:
             self.public_key = fingerprint(b"conclave/root-quorum/v1\0" + self.quorum)
@@ -154,12 +155,39 @@ class Root:
             given[0][0] = (given[0][0] + 1) % 4
         elif lie == 5:
             given.append([len(self.keys), bytes(64)])
+        elif lie == 6:
+            given[0].append(1)
+        elif lie == 7:
+            return encode([*given, 7])
+        elif lie == 8:
+            return encode({1: given})
         return encode(given)
 
 
 _SINGLE, _OTHER = Root(KEYS[0]), Root(KEYS[4])
 _THREE = Root(*KEYS[2:5], threshold=2)
 _LINES = [(_SINGLE,), (_THREE,), (_SINGLE, _THREE), (_THREE, _OTHER), (_SINGLE, _THREE, _OTHER)]
+_PUBLIC = [key.public_key for key in _THREE.keys]
+_ODD_QUORUMS: list[object] = [
+    {1: 2, 2: 2, 3: _PUBLIC},
+    {1: 1, 2: 0, 3: _PUBLIC},
+    {1: 1, 2: 4, 3: _PUBLIC},
+    {1: 1, 2: 3, 3: _PUBLIC},
+    {1: 1, 2: 1, 3: _PUBLIC},
+    {1: 1, 2: 2, 3: _PUBLIC, 4: 1},
+    {1: 1, 2: 2, 3: _PUBLIC[::-1]},
+    {1: 1, 2: 2, 3: [*_PUBLIC, b"short"]},
+    {1: 1, 2: 1, 3: _PUBLIC[:1]},
+    {1: 1, 2: 1, 3: [_PUBLIC[0], _PUBLIC[0]]},
+    {1: 1, 2: 2, 3: sorted([*_PUBLIC, *(bytes([n]) * 32 for n in range(2))])},
+    {1: 1, 2: 2, 3: sorted([*_PUBLIC, *(bytes([n]) * 32 for n in range(3))])},
+    [1, 2, _PUBLIC],
+]
+_ODD_LINES = [
+    (_SINGLE, Root(*_THREE.keys, threshold=threshold, said=said))
+    for said in _ODD_QUORUMS
+    for threshold in (1, 2, 3)
+]
 NETWORKS = [id_of(fingerprint(line[0].public_key)) for line in _LINES]
 
 
@@ -167,7 +195,12 @@ def lying_papers(rng: random.Random) -> bytes:
     """A chain, a record and a time, each perhaps a lie and perhaps well signed."""
     place = rng.randrange(len(_LINES))
     line = _LINES[place]
+    if rng.random() < 0.1:
+        place, line = 0, rng.choice(_ODD_LINES)
     first, before = fingerprint(line[0].public_key), fingerprint(line[0].public_key)
+    if rng.random() < 0.02:  # the whole of it of another network
+        place = rng.randrange(len(_LINES))
+        first = fingerprint(_LINES[place][0].public_key)
     roots: list[dict[Any, Any]] = []
     for number, root in enumerate(line):
         roots.insert(0, root.fields(first, before, number))
@@ -187,7 +220,11 @@ def lying_papers(rng: random.Random) -> bytes:
         body = _bent(rng, _any_encoding(each))
         signature = _signed(rng, signers[at], body)
         if len(line) > 1 and 0 < len(fields) - 1 - at < len(line):  # a successor
-            signature = encode([_signed(rng, signers[at + 1], body), signature])
+            both = [_signed(rng, signers[at + 1], body), signature]
+            odd = rng.randrange(60)
+            signature = encode(both if odd else [*both, b""])
+            signature = encode({1: both}) if odd == 1 else signature
+            signature = encode([both[0], 5]) if odd == 2 else signature
         certs.append(encode([body, signature]))
     if shape == 1:
         rng.shuffle(certs)

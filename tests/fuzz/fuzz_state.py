@@ -39,6 +39,7 @@ from agents.ledger import (
     encode,
 )
 from agents.ledger import parsing as ledger_parsing
+from agents.tasking.voted import VoteWish
 from consensus import MembershipInvalid, MessageRefused, SnapshotInvalid
 from consensus.ballots.blocking import Blocking
 from consensus.ballots.proposal import Elector
@@ -486,25 +487,38 @@ HARNESSES = [
                     "failure",
                     "release",
                     "peer_end",
+                    "voted",
+                    "disapproval",
                 )
-            )
+            ),
+            VoteWish.from_wire,
         ),
-        [as_payload(item) for item in _ITEMS.values()],
+        [
+            *map(as_payload, _ITEMS.values()),
+            as_payload([_SPEC, b"terms"]),
+            as_payload([ID, PEER]),
+            as_payload([[PEER], [PEER], 2, 3, 60_000]),
+        ],
         (PayloadError,),
-        tuple(
-            f"agents.ledger.parsing:parse_{name}"
-            for name in (
-                "spec",
-                "task_id",
-                "assignment",
-                "lease_ref",
-                "renewal",
-                "completion",
-                "error",
-                "failure",
-                "release",
-                "peer_end",
-            )
+        (
+            *tuple(
+                f"agents.ledger.parsing:parse_{name}"
+                for name in (
+                    "spec",
+                    "task_id",
+                    "assignment",
+                    "lease_ref",
+                    "renewal",
+                    "completion",
+                    "error",
+                    "failure",
+                    "release",
+                    "peer_end",
+                    "voted",
+                    "disapproval",
+                )
+            ),
+            "agents.tasking.voted:VoteWish.from_wire",
         ),
     ),
     Harness(
@@ -537,7 +551,7 @@ HARNESSES = [
         ballots.Proposal.decode,
         [PROPOSAL.raw, proposal_of(False).raw],
         (ballots.Malformed,),
-        ("consensus.ballots.proposal:Proposal.decode",),
+        ("consensus.ballots.proposal:Proposal.decode", "agents.ledger.voted:read_terms"),
     ),
     Harness(
         "ballot",
