@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.auditing import AuditSettings
+from agents.auditing_offline import open_noted
 from agents.doors import remembered_doors
 from agents.errors import BadSettings
 from agents.hosting import Offer
 from agents.node import Node
 from agents.settings import NodeSettings, load_settings
-from keys import Keystore
 from p2p import LanSettings, LanWorld
 
 DAY_MS = 86_400_000
@@ -52,6 +53,10 @@ def world_of(home: Path, settings: NodeSettings) -> LanWorld:
     )
 
 
+def _in_words(settings: NodeSettings) -> dict[str, str]:
+    return {name: str(value) for name, value in settings.model_dump().items()}
+
+
 @contextlib.asynccontextmanager
 async def node_at(
     home: Path, offers: Iterable[Offer], arguments: Mapping[str, Any]
@@ -63,11 +68,12 @@ async def node_at(
         BadSettings, BadSeed, UnknownInterface: a setting.
         NodeAlreadyUp, PortInUse: something else has its place.
     """
-    keystore = Keystore.open(home, passphrase())
+    keystore = open_noted(home, passphrase())
     settings = load_settings(home, arguments)
     if keystore.issuer is not None:
         keystore.issuer.certificate_ms = settings.certificate_days * DAY_MS
-    node = Node(keystore, world_of(home, settings), offers)
+    audit = AuditSettings(settings.audit, settings.audit_mb, _in_words(settings))
+    node = Node(keystore, world_of(home, settings), offers, audit=audit)
     if settings.metrics_port is None:
         async with node:
             yield node

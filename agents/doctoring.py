@@ -47,6 +47,7 @@ def examine(node: NodeParts) -> list[Finding]:
         *_quorum(node),
         *_certificate(node),
         *_clock(node),
+        *_audit(node),
     ]
 
 
@@ -172,3 +173,21 @@ def _clock(node: NodeParts) -> list[Finding]:
     if abs(offset_ms) > CLOCK_WARNING_MS:
         return [Finding("warning", "clock", said, "set the clock; certificates depend on it")]
     return [Finding("ok", "clock", said)]
+
+
+def _audit(node: NodeParts) -> list[Finding]:
+    audit, alarms = node.auditing.audit, node.auditing.heads.alarms
+    found = []
+    if audit.problem is not None:
+        said = f"entries cannot be written: {audit.problem}; {audit.lost} are lost"
+        found.append(Finding("problem", "audit", said, f"make room for {node.home / 'audit'}"))
+    elif audit.head is not None:
+        said = f"{audit.head.head.sequence} entries, {audit.written} of this start"
+        found.append(Finding("ok", "audit", said))
+    for peer_id in sorted(alarms):
+        label = node.peer.label(peer_id)
+        said = f"{label} has changed or lost its audit log: it went back, or names another entry"
+        path = node.home / "audit" / "heads" / f"{peer_id}.fork"
+        advice = f"find out who did it; the proof is {path} and the .head beside it"
+        found.append(Finding("problem", "audit", said, advice))
+    return found

@@ -48,6 +48,7 @@ class FoundingService:
             keystore.genesis.expected_voters,
             may_name=keystore.names_voters,
         )
+        self.on_adopted: Callable[[Roster], None] = lambda roster: None  # the first time only
         self._starting: asyncio.Task[None] | None = None
         peer.serve_notice(ROSTER, self._on_told, permission=Permission.MEMBERSHIP)
 
@@ -127,6 +128,7 @@ class FoundingService:
     def _adopt(self, roster: Roster) -> None:
         self._core.founded()
         self._roster = roster
+        self.on_adopted(roster)
         self._starting = asyncio.get_running_loop().create_task(self._begin(roster))
 
     async def _begin(self, roster: Roster) -> None:

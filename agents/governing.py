@@ -14,6 +14,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from agents.auditing import Audit
+from agents.auditing_kinds import Kind
 from agents.tasking import Asking, wire
 from consensus import (
     AppliedTimeout,
@@ -24,7 +26,7 @@ from consensus import (
     Stopped,
     TransferFailed,
 )
-from keys import Action, PeerId, Permission
+from keys import Action, AuditUnwritable, PeerId, Permission
 from p2p import (
     Incoming,
     P2PError,
@@ -70,6 +72,7 @@ class Governing:
         steering: Steering,
         *,
         may_vote: Callable[[PeerId], bool],
+        audit: Audit,
     ) -> None:
         self._peer = peer
         self._clock = world.clock
@@ -77,6 +80,7 @@ class Governing:
         self._asking = asking
         self._steering = steering
         self._may_vote = may_vote
+        self._audit = audit
         admin, change = Permission.RAFT_ADMIN, Permission.CONFIG_CHANGE
         peer.serve(ADD_VOTER, self._on_add_voter, permission=admin)
         peer.serve(REMOVE_VOTER, self._on_remove_voter, permission=admin)
@@ -172,7 +176,9 @@ class Governing:
         self._peer.check(incoming.caller, Action.GOVERN, "voters")
         fields = wire.read_list(payload, 1)
         return await self._as_leader(
-            lambda replica: self._bring_in(replica, PeerId(str(fields[0])) if fields else None)
+            incoming,
+            fields,
+            lambda replica: self._bring_in(replica, PeerId(str(fields[0])) if fields else None),
         )
 
     async def _on_remove_voter(self, incoming: Incoming, payload: bytes) -> bytes:
@@ -190,7 +196,7 @@ class Governing:
             await replica.change_members(voters, learners, CHANGE_S)
             return None
 
-        return await self._as_leader(remove)
+        return await self._as_leader(incoming, fields, remove)
 
     async def _on_transfer(self, incoming: Incoming, payload: bytes) -> bytes:
         self._peer.check(incoming.caller, Action.GOVERN, "leader")
@@ -208,7 +214,7 @@ class Governing:
             await replica.hand_over(TRANSFER_S, target)
             return None
 
-        return await self._as_leader(transfer)
+        return await self._as_leader(incoming, fields, transfer)
 
     async def _on_autopilot(self, incoming: Incoming, payload: bytes) -> bytes:
         self._peer.check(incoming.caller, Action.CONFIGURE, "autopilot")
@@ -217,13 +223,34 @@ class Governing:
         async def switch(replica: Replica) -> None:
             await self._steering.set_automatic(replica, on=bool(fields and fields[0]))
 
-        return await self._as_leader(switch)
+        return await self._as_leader(incoming, fields, switch)
 
-    async def _as_leader(self, work: Callable[[Replica], Awaitable[str | None]]) -> bytes:
+    async def _as_leader(
+        self,
+        incoming: Incoming,
+        fields: list[Any] | None,
+        work: Callable[[Replica], Awaitable[str | None]],
+    ) -> bytes:
         replica = self._quorum.replica
         if replica is None or not replica.is_leader:
             hint = self._quorum.leader()
             return wire.answer(wire.Tag.NOT_LEADER, None if hint == self._peer.peer_id else hint)
+        wish, by = str(fields[0]) if fields else "", incoming.caller.peer_id
+        detail: dict[str, str | int] = {"method": incoming.method, "name": incoming.caller.name}
+        try:
+            await self._audit.record(Kind.VOTERS_ASKED, wish, by=by, detail=detail)
+        except AuditUnwritable as error:
+            return wire.answer(wire.Tag.OK, str(error))
+        answer = await self._work(replica, work)
+        tag, said = wire.read_answer(answer)
+        why = said if isinstance(said, str) else ""
+        outcome = tag.value if not why or tag is not wire.Tag.OK else "refused"
+        self._audit.note(Kind.VOTERS_ASKED, wish, by=by, outcome=outcome, why=why, detail=detail)
+        return answer
+
+    async def _work(
+        self, replica: Replica, work: Callable[[Replica], Awaitable[str | None]]
+    ) -> bytes:
         try:
             refused = await work(replica)
         except NotLeader as error:

@@ -24,6 +24,7 @@ from agents.ledger import MAJORITY
 from agents.local import Gate
 from agents.messaging import Messaging
 from agents.names import seen_from
+from agents.net_audit import AuditNet
 from agents.net_deciding import DecidingNet
 from agents.net_raft import RaftNet
 from agents.publishing import Publishing
@@ -63,6 +64,11 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
         Full names go on to mean what they say, and `:math.add` the default namespace.
         """
         return Net(self._gate, self.name, self.peer_id, namespace, self._clock)
+
+    @property
+    def audit(self) -> AuditNet:
+        """Audit logs: what happened, by whom."""
+        return AuditNet(self._gate)
 
     @property
     def raft(self) -> RaftNet:

@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from agents.auditing import DEFAULT, AuditSettings
+from agents.auditing_service import Auditing
 from agents.calling import Calling
 from agents.deciding import Judges
 from agents.deciding_service import Deciding
@@ -74,12 +76,19 @@ class Node:
     """
 
     def __init__(
-        self, keystore: Keystore, world: World, offers: Iterable[Offer], *, local_door: bool = True
+        self,
+        keystore: Keystore,
+        world: World,
+        offers: Iterable[Offer],
+        *,
+        local_door: bool = True,
+        audit: AuditSettings = DEFAULT,
     ) -> None:
         self.keystore = keystore
         self.world = world
         self.home: Path = keystore.home
         self._has_local_door = local_door
+        self._audit_settings = audit
         self.host = AgentHost(offers, keystore.name)
         self._judges = Judges(self.host.offers)
         self.directory = Directory()
@@ -100,6 +109,8 @@ class Node:
         async with contextlib.AsyncExitStack() as stack:
             self._lock(stack)
             self._build()
+            stack.push_async_callback(self.auditing.close)
+            await self.auditing.start()
             stack.push_async_callback(self.quorum.close)
             await stack.enter_async_context(self.peer)
             stack.push_async_callback(self._wind_down)
@@ -124,6 +135,7 @@ class Node:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self.auditing.stopping()
         await self._stack.aclose()
 
     def _lock(self, stack: contextlib.AsyncExitStack) -> None:
@@ -143,6 +155,7 @@ class Node:
             self.keystore.issuer,
         )
         self.peer = Peer(papers, self.world)
+        self.auditing = Auditing(self.keystore, self.peer, clock, self._audit_settings)
         check_namespaces(self.host.offers, self.peer.principal)
         self.quorum = Quorum(self.peer, self.world, self.home, self._leader_changed, self._fatal)
         self.asking = Asking(
@@ -161,6 +174,8 @@ class Node:
         self.founding = FoundingService(
             self.peer, self.keystore, clock, self.quorum.begin, self._fatal
         )
+        self.founding.on_adopted = self.auditing.roster_adopted
+        self.quorum.on_members = self._members_changed
         self.quorum.explain_missing(self.founding.explain)
         self.steering = Steering(
             self.peer,
@@ -176,6 +191,7 @@ class Node:
             self.asking,
             self.steering,
             may_vote=self.founding.may_vote,
+            audit=self.auditing.audit,
         )
         self.keeping = Keeping(self.peer, self.world, self.quorum, self.asking)
         self.deciding = Deciding(
@@ -241,6 +257,7 @@ class Node:
             self.directory.remove(change.peer_id)
             self.quorum.peer_died(change.peer_id, change.incarnation)
         self.founding.members_changed()
+        self.auditing.heads.changed()
         self.steering.member_changed(change)
         self._workers_changed()
         self.watching.tell(
@@ -268,9 +285,13 @@ class Node:
                 )
         self.quorum.workers_changed(tuple(workers))
 
+    def _members_changed(self) -> None:
+        self.auditing.voters_changed(self.quorum.electorate)
+
     def _leader_changed(self, leader: PeerId | None) -> None:
         self.asking.leader_changed()
         self.working.leader_changed(leader)
+        self.auditing.leader_changed(leader, self.quorum.term)
         name = self.peer.label(leader) if leader is not None else None
         log.info("the leader is %s", name or "unknown", extra={"peer": leader or "none"})
         self.watching.tell(
@@ -282,6 +303,7 @@ class Node:
         if self.failure is None:
             self.failure = error
             log.error("this node stops: %s", error)
+            self.auditing.failed(error)
         if self.failed is not None:
             self.failed.set()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from agents.auditing_service import Auditing
     from agents.calling import Calling
     from agents.deciding_service import Deciding
     from agents.directory import Directory
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 class NodeParts(Protocol):
     """A node that is up."""
 
+    auditing: Auditing
     keystore: Keystore
     world: World
     host: AgentHost

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.addressing import other_peer, peer_named
+from agents.auditing_events import watched
+from agents.auditing_reading import audit_operations
 from agents.calling import PRIORITIES, Wishes
 from agents.doctoring import examine
 from agents.errors import InvalidArguments
@@ -62,13 +64,17 @@ class Operations:
         streams: Mapping[str, Stream] = {"bench": self._bench, "watch": self._watch}
         topics, store = topic_operations(node), keeping_operations(node)
         self.table = Table(
-            {
-                **requests,
-                **topics.requests,
-                **raft_operations(node).requests,
-                **deciding_operations(node).requests,
-                **store.requests,
-            },
+            watched(
+                node.auditing.audit,
+                {
+                    **requests,
+                    **topics.requests,
+                    **raft_operations(node).requests,
+                    **deciding_operations(node).requests,
+                    **store.requests,
+                    **audit_operations(node).requests,
+                },
+            ),
             {**streams, **topics.streams, **store.streams},
             stream_operations(node.opening, self._wishes).channels,
         )

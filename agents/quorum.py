@@ -97,6 +97,7 @@ class Quorum:
         self.decisions = Decisions(peer.principal.network_id)
         self.ledger = Ledger(self.decisions.register)
         self.polls: Polls | None = None  # how tasks are voted on
+        self.on_members: Callable[[], None] = lambda: None  # hears that others vote now
         self.on_stored: Callable[[], None] = lambda: None  # hears of every entry of the store
         self._workers: tuple[WorkerView, ...] = ()
         self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)
@@ -305,6 +306,7 @@ class Quorum:
             self._asked.discard(peer_id)
         if not news:
             return
+        self.on_members()
         self._heard = {who: word for who, word in self._heard.items() if self.is_voter(who)}
         own, now = self._own_cluster, self.electorate.cluster
         if own is not None and own.generation < now.generation:
@@ -336,7 +338,8 @@ class Quorum:
     def _on_status(self, status: Status) -> None:
         self.term = status.term
         assert self._own_cluster is not None
-        self.electorate.learn(self._own_cluster, status.membership_index, status.membership)
+        if self.electorate.learn(self._own_cluster, status.membership_index, status.membership):
+            self.on_members()
         if self.leading is not None:
             self.leading.on_status(status)
         if status.role is Role.LEADER:

@@ -40,6 +40,8 @@ class NodeSettings(BaseModel):
         seeds: `HOST[:PORT]` of doors to knock at where mDNS cannot reach.
         mdns: whether to announce and listen by multicast.
         certificate_days: at an issuer: how long the certificates are good that it gives.
+        audit: `required` refuses what administrators do when it cannot be written to the audit log.
+        audit_mb: how large that log may become; the oldest of it goes.
         metrics_port: where Prometheus may scrape, or none.
         metrics_host: the address to serve them at; loopback unless told otherwise.
         log_level, log_style: what is logged and as what, see `agents.observe`.
@@ -53,6 +55,8 @@ class NodeSettings(BaseModel):
     seeds: tuple[str, ...] = ()
     mdns: bool = True
     certificate_days: int = Field(90, ge=1, le=90)
+    audit: Literal["best-effort", "required"] = "best-effort"
+    audit_mb: int = Field(64, ge=1, le=65_536)
     metrics_port: int | None = Field(None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -11,6 +11,7 @@ from keys.audit_lines import (
 )
 from keys.audit_log import AuditLog, audit_files, read_audit, read_audit_file
 from keys.audit_verify import AuditProblem, AuditVerdict, verify_log
+from keys.canonical import NotCanonical
 from keys.ceremony import Paper, Purpose
 from keys.ceremony_refusals import (
     CeremonyIncomplete,
@@ -62,6 +63,7 @@ from keys.errors import (
     TicketUsed,
     TicketWrongSecret,
 )
+from keys.files import read_file, write_atomic
 from keys.genesis import Genesis
 from keys.guard import POLICY_KEY, RESERVED, Guard, OnDenied, Source, Verdict
 from keys.identity import (
@@ -195,6 +197,7 @@ from keys.sealing import (
     NAMES as SUITES,
 )
 from keys.ticket import DoorAddress, Ticket
+from keys.ticketbook import TicketNote, UsedMark
 from keys.trust import Chain, Principal, Trust, verify, verify_issuer, verify_line
 
 __all__ = [
@@ -286,6 +289,7 @@ __all__ = [
     "NoNetworkYet",
     "NotACustodian",
     "NotAPeer",
+    "NotCanonical",
     "NotTheIssuer",
     "OnDenied",
     "Paper",
@@ -362,6 +366,7 @@ __all__ = [
     "Ticket",
     "TicketExpired",
     "TicketMalformed",
+    "TicketNote",
     "TicketRefused",
     "TicketUnknown",
     "TicketUsed",
@@ -371,6 +376,7 @@ __all__ = [
     "Trust",
     "UnknownCritical",
     "UnknownVersion",
+    "UsedMark",
     "ValidityTooWide",
     "Verdict",
     "WrongIssuer",
@@ -416,6 +422,7 @@ __all__ = [
     "read_audit",
     "read_audit_file",
     "read_audit_header",
+    "read_file",
     "read_list",
     "renew_at_ms",
     "role_named",
@@ -428,4 +435,5 @@ __all__ = [
     "verify_log",
     "verify_record",
     "verify_signature",
+    "write_atomic",
 ]

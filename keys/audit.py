@@ -51,6 +51,8 @@ _KIND = re.compile(r"[a-z]+(\.[a-z_]+)+")
 _NAME = re.compile(r"[a-z][a-z_0-9]*")
 _TICKET = re.compile(r"conclave1-[A-Za-z0-9_-]{8,}")
 _SECRET_NAME = re.compile(r"secret|pass|private|token")
+_ENTRY_START = b"\x8c\x01\x01\x02"  # version 1, then the number
+_WIDTHS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 _CHECKPOINT_START = b"\x85\x01\x01\x02\xc4\x20"  # version 1 and the start of a peer id
 
 
@@ -233,6 +235,16 @@ def decode_checkpoint(raw: bytes) -> Checkpoint:
 def is_checkpoint(raw: bytes) -> bool:
     """Whether a frame claims to be a checkpoint, and not an entry."""
     return raw[:1] == b"\x92"
+
+
+def number_of(raw: bytes) -> int | None:
+    """The number of an entry without reading the rest of it; None if it does not begin like one."""
+    if raw[:4] != _ENTRY_START or len(raw) < 5:
+        return None
+    width = _WIDTHS.get(raw[4])
+    if width is None:
+        return raw[4] if raw[4] < 0x80 else None
+    return int.from_bytes(raw[5 : 5 + width], "big")
 
 
 def frame(raw: bytes) -> bytes:

@@ -40,6 +40,7 @@ from keys.audit import (
     is_checkpoint,
     last_signed_after,
     link,
+    number_of,
     sign_head,
 )
 from keys.audit_verify import DROPPED, THROUGH
@@ -257,16 +258,17 @@ def read_audit(directory: Path, since: int = 1) -> Iterator[AuditEntry | Checkpo
     for number, following in zip(numbers, [*numbers[1:], None], strict=True):
         if following is not None and following <= since:
             continue
+        is_there = number >= since
         for _, raw in frames(read_audit_file(directory, number)):
             if raw is None:
                 break
+            is_there = is_there or (number_of(raw) or 0) >= since
+            if not is_there:
+                continue
             try:
-                one = decode_checkpoint(raw) if is_checkpoint(raw) else decode_audit_entry(raw)
+                yield decode_checkpoint(raw) if is_checkpoint(raw) else decode_audit_entry(raw)
             except NotCanonical:
                 continue
-            sequence = one.sequence if isinstance(one, AuditEntry) else one.head.sequence
-            if sequence >= since:
-                yield one
 
 
 class _End:

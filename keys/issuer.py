@@ -77,6 +77,8 @@ class Issuer:
         self.chain = chain
         self.genesis = genesis
         self.trust = trust or Trust(genesis.network_id)
+        # Hears of each ticket that was used, in the thread that redeems it.
+        self.on_redeemed: Callable[[TicketNote, UsedMark], None] = lambda note, mark: None
 
     def __repr__(self) -> str:
         return f"Issuer({self.chain.leaf.name!r}, key=***)"
@@ -128,6 +130,8 @@ class Issuer:
         mark = self._book.used_by(asked.ticket_id)
         if mark is None:
             mark = self._book.claim(asked.ticket_id, self._new_mark(asked, note, now_ms))
+            if mark.public_key == asked.public_key:
+                self.on_redeemed(note, mark)
         if mark.public_key != asked.public_key:
             raise TicketUsed(asked.ticket_id.hex())
         try:

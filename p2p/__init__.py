@@ -44,6 +44,7 @@ from p2p.errors import (
     TransportFailed,
     WorldError,
 )
+from p2p.incidents import Incident, IntroductionRefused, PeerAdmitted, PeerExpelled
 from p2p.lan import LanSettings, LanWorld
 from p2p.links import MAX_BODY_BYTES, Lane
 from p2p.membership import Member, MembershipSettings, MemberState
@@ -91,8 +92,10 @@ __all__ = [
     "FileNotStored",
     "HandlerFailed",
     "HeartbeatSeen",
+    "Incident",
     "Incoming",
     "IntroductionFailed",
+    "IntroductionRefused",
     "JoinFailed",
     "LanSettings",
     "LanWorld",
@@ -113,6 +116,8 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "Peer",
+    "PeerAdmitted",
+    "PeerExpelled",
     "PeerUnreachable",
     "PermissionDenied",
     "Policy",

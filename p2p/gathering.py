@@ -15,7 +15,15 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from keys import Issuer, KeystoreError, PeerId, Principal
-from p2p.admission import Admitted, Credentials, Hint, RefusalCode, Session, SessionTable
+from p2p.admission import (
+    Admitted,
+    Credentials,
+    Hint,
+    Refusal,
+    RefusalCode,
+    Session,
+    SessionTable,
+)
 from p2p.alarm import Alarm
 from p2p.discovery import (
     Address,
@@ -33,6 +41,7 @@ from p2p.discovery import (
     Tick,
 )
 from p2p.errors import IntroductionFailed
+from p2p.incidents import IntroductionRefused, OnIncident, PeerAdmitted
 from p2p.links import Transport
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor, World
 
@@ -63,6 +72,7 @@ class Gathering:
 
     Args:
         on_admitted: a session began or was renewed; the transport knows it already.
+        on_incident: hears who was let in, and who was not.
         on_dial_failed: a peer that we know could not be reached at any of its doors.
     """
 
@@ -74,6 +84,7 @@ class Gathering:
         on_admitted: OnAdmitted,
         on_dial_failed: OnDialFailed,
         issuer: Issuer | None,
+        on_incident: OnIncident = lambda incident: None,
     ) -> None:
         self.sessions = SessionTable()
         self.counts: Counter[str] = Counter()
@@ -83,6 +94,7 @@ class Gathering:
         self._on_admitted = on_admitted
         self._on_dial_failed = on_dial_failed
         self._issuer = issuer
+        self._on_incident = on_incident
         self._table = CandidateTable(
             credentials.peer_id, CandidateSettings(), world.rng, own_networks=world.networks()
         )
@@ -97,7 +109,9 @@ class Gathering:
 
     async def open_door(self) -> int:
         """Open the introduction door and return its port."""
-        calls = DoorCalls(self.sessions, self._take_from_door, self._hints, self._issuer)
+        calls = DoorCalls(
+            self.sessions, self._take_from_door, self._hints, self._issuer, self._on_refused
+        )
         self._door = await self._world.open_door(self._credentials, calls)
         return self._door.port
 
@@ -262,6 +276,13 @@ class Gathering:
         self.counts[f"introduction_{error.reason}"] += 1
         level = logging.DEBUG if error.reason in _QUIET else logging.WARNING
         log.log(level, "%s", error, extra={"reason": error.reason, "address": str(address)})
+        if error.reason not in _QUIET | _ABSENT:
+            self._on_incident(IntroductionRefused(str(address), error.reason, error.detail))
+
+    def _on_refused(self, host: str, refusal: Refusal) -> None:
+        if refusal.code is not RefusalCode.OURSELVES:
+            code, theirs = refusal.code.value, refusal.theirs
+            self._on_incident(IntroductionRefused(host, code, refusal.text, theirs, True))
 
     def _take_from_door(self, session: Session) -> None:
         self._take(session)
@@ -275,6 +296,10 @@ class Gathering:
         self._learn_roots(session)
         door = session.ports.get("door", 0)
         self._world.note_good(session.peer_id, session.hosts, door)
+        if admission.outcome is not Admitted.SAME:
+            host = session.hosts[0] if session.hosts else ""
+            name, how = session.principal.name, admission.outcome.value
+            self._on_incident(PeerAdmitted(session.peer_id, name, host, how))
         self._on_admitted(session, admission.outcome)
 
     def _learn_roots(self, session: Session) -> None:

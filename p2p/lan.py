@@ -135,6 +135,7 @@ class LanWorld:
             on_session=calls.on_session,
             hints=calls.hints,
             issuer=calls.issuer,
+            on_refused=calls.on_refused,
         )
         await door.start()
         return door

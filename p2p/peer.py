@@ -19,6 +19,7 @@ from keys import Action, Chain, Guard, PeerId, Permission, Principal, Trust
 from p2p.admission import Admitted, Session
 from p2p.errors import PermissionDenied
 from p2p.gathering import Gathering
+from p2p.incidents import Incident, OnIncident, PeerExpelled
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.own_papers import OwnPapers, Papers
@@ -61,6 +62,7 @@ class Peer:
             self._on_frame, self._on_link, self._on_publication, self._on_fatal
         )
         self.incarnation = self._own.incarnation
+        self._incident_listeners: list[OnIncident] = []
         self._gathering = Gathering(
             world,
             self._own.credentials,
@@ -68,6 +70,7 @@ class Peer:
             self._on_admitted,
             self._on_dial_failed,
             papers.issuer,
+            self._on_incident,
         )
         self._exchange = Exchange(
             self.principal,
@@ -227,6 +230,10 @@ class Peer:
         """Tell this function of every change among the peers."""
         self._presence.listen(listener)
 
+    def watch_incidents(self, listener: OnIncident) -> None:
+        """Tell this function who is let in, kept out and thrown out."""
+        self._incident_listeners.append(listener)
+
     def report_status(self, status: Callable[[], tuple[int, bytes]]) -> None:
         """Put this (load, status) into every heartbeat."""
         self._status = status
@@ -310,8 +317,15 @@ class Peer:
         self._strikes.pop(peer_id, None)
         self._exchange.lose(peer_id, reason)
         self._streams.lose(peer_id, reason)
+        session = self.session_of(peer_id)
+        name = session.principal.name if session is not None else ""
         self._gathering.expel(peer_id)
         self._presence.expelled(peer_id)
+        self._on_incident(PeerExpelled(peer_id, name, reason))
+
+    def _on_incident(self, incident: Incident) -> None:
+        for listener in self._incident_listeners:
+            listener(incident)
 
     # -- what happens --------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keys import Issuer, NetworkId, PeerId, TransportKey
-from p2p.admission import Credentials, Hint, Session, SessionTable
+from p2p.admission import Credentials, Hint, Refusal, Session, SessionTable
 from p2p.clock import Clock
 from p2p.discovery import Address, Found, GoodPeer, Lost
 from p2p.links import Transport
@@ -27,12 +27,14 @@ class DoorCalls:
         on_session: somebody has proved who it is; runs before it is told that it is in.
         hints: where other doors are, for whom the answer is (None for a stranger).
         issuer: redeems tickets, or None where this node has no issuer's key.
+        on_refused: a conversation with this host ended badly.
     """
 
     sessions: SessionTable
     on_session: Callable[[Session], None]
     hints: Callable[[PeerId | None], Sequence[Hint]]
     issuer: Issuer | None
+    on_refused: Callable[[str, Refusal], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+from agents.auditing_offline import note_ticket, open_noted
 from agents.bringing_up import passphrase
 from agents.cli.places import home_of
 from agents.errors import NodeNotUp
 from agents.local import attach
 from agents.settings import load_settings
-from keys import DoorAddress, Keystore, NotTheIssuer
+from keys import DoorAddress, NotTheIssuer
 from p2p import DEFAULT_DOOR_PORT, hosts_to_tell, parse_seed, usable_interfaces
 
 MAX_ADDRESSES = 4
@@ -23,7 +24,7 @@ MAX_ADDRESSES = 4
 def run(arguments: argparse.Namespace) -> None:
     """Print a ticket; nobody needs to be up for that."""
     home = home_of(arguments)
-    keystore = Keystore.open(home, passphrase())
+    keystore = open_noted(home, passphrase())
     if keystore.issuer is None:
         raise NotTheIssuer("inviting (do it on the node that ran `conclave init`)")
     doors = asyncio.run(_door_of(home))
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     ticket = keystore.issuer.invite(
         int(time.time() * 1000), ttl_s=max(1, round(arguments.minutes * 60)), addresses=addresses
     )
+    note_ticket(keystore, ticket)
     line = ticket.export_secret()
     if arguments.json:
         print(json.dumps({"ticket": line, "addresses": [str(a) for a in addresses]}))

@@ -9,9 +9,11 @@ import argparse
 import math
 
 MAX_SECONDS = 30 * 86_400.0
+MAX_AGO = 1e9
 MAX_COUNT = 1_000_000
 MAX_PORT = 65_535
 MAX_INDEX = 2**62
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds(word: str) -> float:
@@ -22,6 +24,13 @@ def seconds(word: str) -> float:
 def minutes(word: str) -> float:
     """Read a time of at least a second and at most 30 days, in minutes."""
     return _number(word, 1 / 60, MAX_SECONDS / 60, "minutes from 0.017 to 43200")
+
+
+def ago(word: str) -> float:
+    """Read how long ago, in seconds: 90, 90s, 15m, 1h or 2d."""
+    unit = _UNITS.get(word[-1:])
+    digits = word if unit is None else word[:-1]
+    return _number(digits, 0.0, MAX_AGO, "a time such as 90s, 15m, 1h or 2d") * (unit or 1)
 
 
 def count(word: str) -> int:

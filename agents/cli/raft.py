@@ -142,15 +142,17 @@ def _restore(arguments: argparse.Namespace) -> None:
 
 
 def _begin_again(arguments: argparse.Namespace, act: Callable[[Any], Any]) -> None:
-    from keys import Keystore
+    from agents.auditing_offline import note_disaster, open_noted
+    from agents.bringing_up import passphrase
 
     _ask_first(
         arguments,
         "This makes a new log whose only voter is this node. What the old voters decided and this"
         " one does not know is lost. Do it only when a majority of them will never come back.",
     )
-    keystore = Keystore.open(home_of(arguments))
+    keystore = open_noted(home_of(arguments), passphrase())
     with keystore.lock():
+        note_disaster(keystore, arguments.verb)
         begun = act(keystore)
     said = {
         "generation": begun.cluster.generation,
@@ -172,16 +174,18 @@ def _begin_again(arguments: argparse.Namespace, act: Callable[[Any], Any]) -> No
 
 
 def _rejoin(arguments: argparse.Namespace) -> None:
+    from agents.auditing_offline import note_disaster, open_noted
+    from agents.bringing_up import passphrase
     from agents.disaster import rejoin
-    from keys import Keystore
 
     _ask_first(
         arguments,
         "This node leaves the log that it follows. Do it only when the others have begun again"
         " without it.",
     )
-    keystore = Keystore.open(home_of(arguments))
+    keystore = open_noted(home_of(arguments), passphrase())
     with keystore.lock():
+        note_disaster(keystore, arguments.verb)
         aside = rejoin(keystore)
     where = f"; its files are in {aside}" if aside is not None else ""
     text = f"this node is no member any more{where}; bring it up, and add it as a voter if wanted"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from agents.cli.words import Parser, add_command
+from agents.cli.numbers import ago
+from agents.cli.words import Parser, add_command, add_verb
 
 
 def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -18,3 +19,21 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
 def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
     renew = add_command(commands, "renew", "renew", "renew this node's certificate now")
     renew.add_argument("--json", action="store_true", help="print one JSON object")
+    _audit(commands)
+
+
+def _audit(commands: argparse._SubParsersAction[Parser]) -> None:
+    audit = add_command(commands, "audit", "audit", "what happened here, by whom, and the proof")
+    verbs = audit.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    show = add_verb(verbs, "show", "print the entries of an audit log")
+    show.add_argument("--since", type=ago, metavar="AGO", help="such as 90s, 15m, 1h or 2d")
+    show.add_argument("--kind", help="such as peer.refused, or peer for all of them")
+    show.add_argument("--follow", action="store_true", help="go on, until Ctrl-C")
+    show.add_argument("--peer", help="of this member: its name or id (needs the role admin)")
+    verify = add_verb(verbs, "verify", "whether a log is whole; names the first bad entry")
+    verify.add_argument("--file", help="one that `conclave audit export` wrote, of any node")
+    verify.add_argument(
+        "--offline", action="store_true", help="do not compare with the heads that others hold"
+    )
+    export = add_verb(verbs, "export", "write the log as JSON lines that `verify` can check")
+    export.add_argument("to", metavar="FILE", help="which must not exist yet")

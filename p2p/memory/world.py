@@ -114,8 +114,11 @@ class MemoryWorld:
             dialled_host=address.host,
             expected=expected,
         )
-        meeting = _Meeting(dialer, door.answer(self.host), calls, door.calls, self._clock.wall_ms)
+        answering = door.answer(self.host)
+        meeting = _Meeting(dialer, answering, calls, door.calls, self._clock.wall_ms)
         meeting.run()
+        if answering.refusal is not None:
+            door.calls.on_refused(self.host, answering.refusal)
         if dialer.refusal is not None:
             raise failure_of(str(address), dialer.refusal)
         assert meeting.session is not None

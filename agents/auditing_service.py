@@ -1,0 +1,158 @@
+"""The audit of a node with everything that feeds it and everything that it serves.
+
+Its first entry of a start is durable before the node meets anybody; where the settings say
+`required`, a node whose audit log cannot be written does not start.
+
+What this module does not know: how entries are written, how heads travel.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from agents.auditing import DEFAULT, Audit, AuditSettings, Detail
+from agents.auditing_events import in_words, on_denied, on_incident
+from agents.auditing_heads import Heads
+from agents.auditing_kinds import Kind
+from agents.auditing_reading import AuditReading
+from agents.electorate import Electorate
+from keys import (
+    AuditUnwritable,
+    Keystore,
+    KeystoreError,
+    PeerId,
+    Roster,
+    TicketNote,
+    UsedMark,
+    peer_id_of,
+    read_file,
+    write_atomic,
+)
+from p2p import Clock, Peer
+
+log = logging.getLogger("conclave.agents.auditing")
+
+CONFIGURATION = "configuration"
+MAX_CONFIGURATION_BYTES = 64 * 1024
+
+
+class Auditing:
+    """One node's audit: the log, the heads, and who is told."""
+
+    def __init__(
+        self, keystore: Keystore, peer: Peer, clock: Clock, settings: AuditSettings = DEFAULT
+    ) -> None:
+        self.audit = Audit(keystore.home, keystore.identity, clock, settings)
+        self.heads = Heads(peer, keystore.home, self.audit, clock)
+        self.reading = AuditReading(peer, keystore.home)
+        self._peer = peer
+        self._settings = settings
+        self._path: Path = keystore.home / "audit" / CONFIGURATION
+        self._membership: tuple[int, int] | None = None
+        self._leader: PeerId | None = None
+        peer.watch_incidents(partial(on_incident, self.audit))
+        peer.guard.on_denied.append(partial(on_denied, self.audit))
+        if keystore.issuer is not None:
+            keystore.issuer.on_redeemed = self._redeemed
+
+    async def start(self) -> None:
+        """Begin to write.
+
+        Raises:
+            AuditUnwritable: it cannot be written, and is required.
+            KeystoreError: what was kept before cannot be read.
+        """
+        self.audit.start()
+        self.heads.start()
+        detail: Detail = {"name": self._peer.name, "start": self._peer.incarnation}
+        self.audit.note(Kind.NODE_STARTED, self._peer.peer_id, detail=detail)
+        before = self._configuration_before()
+        now = dict(self._settings.configuration)
+        changes = _changes(before, now) if before is not None else {}
+        if changes:
+            self.audit.note(Kind.CONFIG_CHANGED, "settings", by="local", detail=changes)
+        try:
+            await self.audit.flush()
+            if before != now:
+                write_atomic(self._path, json.dumps(now, sort_keys=True).encode())
+        except AuditUnwritable:
+            if self._settings.mode == "required":
+                raise
+        except KeystoreError as error:
+            log.warning("the settings of this start are not remembered: %s", error)
+
+    async def close(self) -> None:
+        """Write what there is, and stop."""
+        await self.heads.close()
+        await self.audit.close()
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def stopping(self) -> None:
+        self.audit.note(Kind.NODE_STOPPED, self._peer.peer_id)
+
+    def failed(self, error: Exception) -> None:
+        why = type(error).__name__
+        detail = {"said": str(error)}
+        self.audit.note(
+            Kind.NODE_FAILED, self._peer.peer_id, outcome="failed", why=why, detail=detail
+        )
+
+    def leader_changed(self, leader: PeerId | None, term: int) -> None:
+        """Somebody leads now; that nobody is known to for a moment is no entry."""
+        if leader is None or leader == self._leader:
+            return
+        before, self._leader = self._leader, leader
+        detail: dict[str, str | int] = {"term": term, "name": self._peer.label(leader)}
+        if before is not None:
+            detail["before"] = before
+        self.audit.note(Kind.LEADER_CHANGED, leader, detail=detail)
+
+    def roster_adopted(self, roster: Roster) -> None:
+        detail = {"voters": in_words(roster.voters)}
+        self.audit.note(Kind.ROSTER_ADOPTED, "roster", detail=detail)
+
+    def voters_changed(self, electorate: Electorate) -> None:
+        """The voters have decided who votes; what was so before this start is no news."""
+        if electorate.place == self._membership:
+            return
+        self._membership = electorate.place
+        now = electorate.membership
+        detail: Detail = {
+            "voters": in_words(now.voters),
+            "learners": in_words(now.learners),
+            "outgoing": in_words(now.outgoing),
+            "generation": max(0, electorate.cluster.generation),
+            "entry": electorate.index,
+        }
+        self.audit.note(Kind.VOTERS_CHANGED, "voters", detail=detail)
+
+    def _redeemed(self, note: TicketNote, mark: UsedMark) -> None:
+        """In the door's thread: a newcomer has been given a certificate."""
+        who = peer_id_of(mark.public_key)
+        detail: dict[str, str | int] = {
+            "ticket_id": note.ticket_id.hex(),
+            "name": mark.name,
+            "serial": mark.serial.hex(),
+            "roles": str(note.roles.name).lower(),
+            "namespaces": " ".join(note.namespaces),
+        }
+        self.audit.note(Kind.TICKET_REDEEMED, who, by=who, detail=detail)
+        self.audit.note(Kind.CERTIFICATE_ISSUED, who, detail=detail)
+
+    def _configuration_before(self) -> dict[str, str] | None:
+        try:
+            said = json.loads(read_file(self._path, MAX_CONFIGURATION_BYTES) or b"null")
+        except (KeystoreError, ValueError, RecursionError):
+            return None
+        return said if isinstance(said, dict) else None
+
+
+def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str | int]:
+    names = sorted(before.keys() | now.keys())
+    changed = [name for name in names if before.get(name) != now.get(name)]
+    return {name: f"{before.get(name)} -> {now.get(name)}" for name in changed}

@@ -1,0 +1,57 @@
+"""What a peer tells of those who come, are kept out, or are thrown out.
+
+For an audit log and for whoever counts. Listeners run on the loop, where it happened; they neither
+block nor raise.
+
+What this module does not know: who listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keys import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class IntroductionRefused:
+    """A conversation at our door, or at that of another, ended without a session.
+
+    Attributes:
+        host: with the port, where we knocked.
+        reason: a word of `RefusalCode`.
+        said: in words; theirs are only as true as they are.
+        is_theirs: whether they refused us, where that is known.
+        at_our_door: whether they knocked, or we.
+    """
+
+    host: str
+    reason: str
+    said: str
+    is_theirs: bool = False
+    at_our_door: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAdmitted:
+    """
+    Attributes:
+        how: `new`, `refreshed` (with newer papers) or `replaced` (it was started again).
+    """
+
+    peer_id: PeerId
+    name: str
+    host: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerExpelled:
+    peer_id: PeerId
+    name: str
+    reason: str
+
+
+Incident = IntroductionRefused | PeerAdmitted | PeerExpelled
+OnIncident = Callable[[Incident], None]
