@@ -11,11 +11,13 @@ import pytest
 from node_lab import NodeLab, in_lab, until
 
 from agents.agent import Agent
-from agents.deciding import Question, votes
+from agents.deciding import Question, Wish, votes
+from agents.disaster import _State
 from agents.errors import InvalidArguments, QuestionRefused, TaskParked
 from agents.ledger import Assignment, State, TaskId, encode_assigned
 from agents.node import Node
 from agents.task import Task
+from consensus import SqliteStorage
 from consensus.ballots import Choice
 
 Say = Callable[[Question], Any]
@@ -275,6 +277,33 @@ def test_votes_hold_up_no_other_work_and_are_bounded(tmp_path: Path) -> None:
     in_lab(tmp_path, scenario)
 
 
+def test_a_log_that_is_read_again_leads_to_the_same_assignments(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await network(lab, {name: Judge(yes) for name in "abc"})
+        task = await submitted(nodes["a"])
+        assert await task.result(timeout=20) == "X"
+        agent_of(nodes["b"]).say = no
+        parked = await submitted(nodes["a"])
+        with pytest.raises(TaskParked, match="b rejected"):
+            await parked.result(timeout=20)
+        before = ledger_of(nodes["c"]).get(TaskId(task.id)), ledger_of(nodes["c"]).get(parked.id)
+        for node in nodes.values():
+            await node.__aexit__(None, None, None)
+        again = _State(nodes["c"].keystore)
+        storage = SqliteStorage(
+            nodes["c"].home / "raft" / "log.db",
+            nodes["c"].quorum.electorate.cluster.cluster_id,
+            nodes["c"].peer.peer_id,
+        )
+        again.take_log(storage.recover(), storage.snapshots)
+        storage.close()
+        assert (again.ledger.get(TaskId(task.id)), again.ledger.get(TaskId(parked.id))) == before
+        assert before[0].state is State.DONE
+        assert before[1].state is State.PARKED
+
+    in_lab(tmp_path, scenario)
+
+
 def test_what_cannot_be_voted_on_is_refused_in_words(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         nodes = await network(lab, {name: Worker() for name in "abc"})
@@ -297,8 +326,6 @@ def test_what_cannot_be_voted_on_is_refused_in_words(tmp_path: Path) -> None:
 def test_nobody_takes_the_id_of_a_tasks_question(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         nodes = await network(lab, {name: Worker() for name in "abc"})
-        from agents.deciding import Wish
-
         wish = Wish("7461736b" + "0" * 24, "Mine?", b"", "", None, {}, (), (1, 2), 1000)
         with pytest.raises(QuestionRefused, match="belong to tasks' questions"):
             await nodes["a"].deciding.decide(wish, None)

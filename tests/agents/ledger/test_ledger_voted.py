@@ -245,6 +245,9 @@ def test_an_approved_task_cannot_be_parked_by_its_vote() -> None:
     lab.submit_voted(1)
     lab.open(lab.question(1))
     assert lab.disapprove(1).refusal is Refusal.NOT_DISAPPROVED
+    said = certificate(lab.question(1), YES, YES)
+    assert lab.register_applies(closed_command(said)).code is ReplyCode.DONE
+    assert lab.disapprove(1).refusal is Refusal.NOT_DISAPPROVED
     lab.submit(spec(2))
     assert lab.disapprove(2).refusal is Refusal.NOT_DISAPPROVED
     assert lab.disapprove(3).refusal is Refusal.UNKNOWN_TASK
