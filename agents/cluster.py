@@ -98,7 +98,7 @@ class Cluster:
         """
         left = sorted({*Cluster.left(home), self})
         rows = [[cluster.generation, cluster.cluster_id] for cluster in left]
-        _write(home / "raft" / LEFT, json.dumps(rows))
+        write_durably(home / "raft" / LEFT, json.dumps({"left": rows, "sum": _sum(rows)}))
         (home / "raft" / FILE).unlink(missing_ok=True)
 
     @classmethod
@@ -110,26 +110,36 @@ class Cluster:
         """
         path = home / "raft" / LEFT
         try:
-            left = frozenset(cls(*row) for row in json.loads(path.read_text(encoding="utf-8")))
+            said = json.loads(path.read_text(encoding="utf-8"))
+            rows = said["left"] if isinstance(said, dict) else said  # older nodes wrote no sum
+            if isinstance(said, dict) and said["sum"] != _sum(rows):
+                raise ValueError("its checksum does not match")
+            left = frozenset(cls(*row) for row in rows)
             for cluster in left:
                 cluster.check()
         except FileNotFoundError:
             return frozenset()
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ClusterDamaged(path, str(error)) from error
         return left
 
     def save(self, home: Path) -> None:
         """Follow this one from now on, durably."""
         fields = {"generation": self.generation, "cluster_id": self.cluster_id}
-        _write(home / "raft" / FILE, json.dumps(fields))
+        write_durably(home / "raft" / FILE, json.dumps(fields))
 
 
-def _write(path: Path, text: str) -> None:
-    """Durably, and whole or not at all."""
+def _sum(rows: object) -> str:
+    """A bit that turned must not name another log: this node could vote in the one it left."""
+    return blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Whole or not at all, private, and there after a power cut when this returns."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

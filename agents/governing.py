@@ -267,13 +267,14 @@ class Governing:
         return wire.answer(wire.Tag.OK, [list(now.voters), list(now.learners)])
 
     async def _bring_in(self, replica: Replica, peer_id: PeerId | None) -> str | None:
-        if peer_id is None or peer_id in replica.status.membership.voters:
-            return "it votes already" if peer_id is not None else "it names no peer"
-        if not self._may_vote(peer_id):
+        if peer_id is None:
+            return "it names no peer"
+        # One that votes already is what was asked for: the answer of an earlier leader was lost.
+        if peer_id not in replica.status.membership.voters and not self._may_vote(peer_id):
             return "its certificate does not let it vote, or it is not here"
         await self._steering.set_automatic(replica, on=False)
         now = replica.status.membership
-        if peer_id not in now.learners:
+        if peer_id not in now.members:
             voters = [PeerId(voter) for voter in now.voters]
             learners = [*(PeerId(one) for one in now.learners), peer_id]
             await replica.change_members(voters, learners, CHANGE_S)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from agents.cluster import Cluster, ClusterReplaced
+from agents.cluster import Cluster, ClusterReplaced, write_durably
 from agents.deciding import Decisions
 from agents.electorate import Electorate
 from agents.ledger import Ledger, Outcome, Refused
@@ -158,7 +158,8 @@ class Quorum:
         await replica.__aenter__()
         if cluster.generation:
             cluster.save(self._home)
-        (self._home / BEGUN).touch(mode=0o600)
+        if not (self._home / BEGUN).exists():
+            write_durably(self._home / BEGUN, "")  # who loses the log later must not vote anew
         self.replica = replica
         leading.workers_changed(self._workers)
 

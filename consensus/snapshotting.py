@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from consensus.storage import SnapshotStore, SnapshotWriter
 
 KEPT_SNAPSHOTS = 2
+RETRY_MS = 1_000  # after a transfer that failed; doubled with every further one
+RETRY_DOUBLED = 5
 
 
 class Snapshotting:
@@ -51,6 +53,8 @@ class Snapshotting:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-snapshots")
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._failed: dict[NodeId, int] = {}  # transfers in a row
+        self._retries: dict[NodeId, asyncio.TimerHandle] = {}
         self._sender = Sender(config.node_id, self._send)
         self._receiver = Receiver(
             config.node_id,
@@ -92,6 +96,7 @@ class Snapshotting:
 
     def ship(self, peer: NodeId, meta: SnapshotMeta) -> None:
         """Send this snapshot; the driver hears how it ended."""
+        self._forget_retry(peer)
         try:
             reader = self._store.open(meta)
             fate = self._sender.begin(peer, self._driver.core.term, meta, reader, self._clock_ms())
@@ -104,6 +109,9 @@ class Snapshotting:
     def stop_shipping(self) -> None:
         """This node leads no more."""
         self._sender.stop()
+        self._failed.clear()
+        for peer in list(self._retries):
+            self._forget_retry(peer)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -127,8 +135,30 @@ class Snapshotting:
     def _on_fate(self, peer: NodeId, fate: Fate) -> None:
         if fate is Fate.FAILED:
             self._driver.begin_snapshot()  # ours may have rotted: the next one is sent
-        if fate is not Fate.GOES_ON:
-            self._driver.post(SnapshotSent(peer, fate is Fate.ARRIVED))
+        if fate is Fate.ARRIVED:
+            self._failed.pop(peer, None)
+            self._driver.post(SnapshotSent(peer, True))
+        elif fate is not Fate.GOES_ON:
+            self._fail_later(peer)
+
+    def _fail_later(self, peer: NodeId) -> None:
+        """The core sends another one as soon as it hears of it. A follower whose disk is full would
+        be sent the whole snapshot over and over, so it hears of it after a pause that grows."""
+        self._forget_retry(peer)
+        failed = self._failed.get(peer, 0)
+        self._failed[peer] = failed + 1
+        pause_s = RETRY_MS * 2 ** min(failed, RETRY_DOUBLED) / 1000
+        loop = asyncio.get_running_loop()
+        self._retries[peer] = loop.call_later(pause_s, self._fail, peer)
+
+    def _fail(self, peer: NodeId) -> None:
+        self._retries.pop(peer, None)
+        self._driver.post(SnapshotSent(peer, False))
+
+    def _forget_retry(self, peer: NodeId) -> None:
+        retry = self._retries.pop(peer, None)
+        if retry is not None:
+            retry.cancel()
 
     # -- from others ---------------------------------------------------------------------------
 

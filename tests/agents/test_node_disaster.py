@@ -7,6 +7,7 @@ import errno
 import json
 import shutil
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -311,6 +312,24 @@ def test_a_damaged_name_of_the_log_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "raft" / "cluster").write_text(text)
     with pytest.raises(ClusterDamaged, match="raft/cluster"):
         Cluster.load(tmp_path)
+
+
+def test_a_log_that_was_left_stays_left_or_the_damage_is_said(tmp_path: Path) -> None:
+    first, second = Cluster(0, "a" * 32), Cluster(1, "b" * 32)
+    first.leave(tmp_path)
+    second.leave(tmp_path)
+    assert Cluster.left(tmp_path) == {first, second}
+    path = tmp_path / "raft" / "left"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in (1, 4, 16):
+            changed = bytearray(whole)
+            changed[place] ^= bit
+            path.write_bytes(bytes(changed))
+            with suppress(ClusterDamaged):
+                assert Cluster.left(tmp_path) == {first, second}, place  # a space, say
+    path.write_text(f'[[0, "{first.cluster_id}"]]')  # as an older node wrote it
+    assert Cluster.left(tmp_path) == {first}
 
 
 def test_the_autopilot_leaves_alone_what_a_person_did_until_it_is_switched_on(

@@ -10,6 +10,7 @@ from node_lab import NodeLab, in_lab, until
 
 from agents.node import Node
 from consensus import ChangeRefused, Role
+from keys import PeerId
 from keys import Role as NodeRole
 
 
@@ -90,8 +91,10 @@ def test_a_removed_follower_is_a_client_too(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         nodes = await network_of(lab, "a")
-        with pytest.raises(ChangeRefused, match="votes already"):
-            await nodes[0].governing.add_voter(nodes[0].peer.peer_id)
+        own = nodes[0].peer.peer_id
+        assert await nodes[0].governing.add_voter(own) == [[own], []]  # what was asked for is so
+        with pytest.raises(ChangeRefused, match="it is not here"):
+            await nodes[0].governing.add_voter(PeerId("nobody"))
         with pytest.raises(ChangeRefused, match="not possible"):
             await nodes[0].governing.remove_voter(nodes[0].peer.peer_id)
 
