@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         NodeNotUp,
         NoProvider,
         NoQuorum,
+        NoSealingKey,
         OutcomeUnknown,
         QuestionRefused,
         StoreError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from agents.node import Node
     from agents.publishing import Message
     from agents.reduction import map_reduce
+    from agents.sealing import Unsealed
     from agents.task import Decision, Task, Tasks
     from consensus.ballots import Choice
     from consensus.kv import Fence, FencedFile, StaleToken, fenced_update
@@ -89,6 +91,7 @@ _HOMES = {
     "Net": "agents.net",
     "NoProvider": "agents.errors",
     "NoQuorum": "agents.errors",
+    "NoSealingKey": "agents.errors",
     "Node": "agents.node",
     "NodeNotUp": "agents.errors",
     "OutcomeUnknown": "agents.errors",
@@ -106,6 +109,7 @@ _HOMES = {
     "TaskTimeout": "agents.errors",
     "TaskUnknown": "agents.errors",
     "Tasks": "agents.task",
+    "Unsealed": "agents.sealing",
     "ValueTooLarge": "agents.errors",
     "VoteRefused": "agents.errors",
     "connect": "agents.connecting",
@@ -146,6 +150,7 @@ __all__ = [
     "Net",
     "NoProvider",
     "NoQuorum",
+    "NoSealingKey",
     "Node",
     "NodeNotUp",
     "OutcomeUnknown",
@@ -163,6 +168,7 @@ __all__ = [
     "TaskTimeout",
     "TaskUnknown",
     "Tasks",
+    "Unsealed",
     "ValueTooLarge",
     "VoteRefused",
     "connect",

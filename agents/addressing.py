@@ -5,6 +5,7 @@ What this module does not know: what is asked of the peer.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from agents.errors import InvalidArguments, NoOtherPeer
@@ -13,6 +14,7 @@ from p2p import Peer, PeerUnreachable
 
 # A shorter start may be a name: what was meant for a dead peer must not reach another one.
 MIN_START_CHARS: Final = 6
+_ID: Final = re.compile(r"[a-z2-7]{52}")
 
 
 def peer_named(peer: Peer, wanted: str) -> PeerId:
@@ -32,6 +34,17 @@ def peer_named(peer: Peer, wanted: str) -> PeerId:
         return found[0]
     reason = "no living peer has that id or name" if not found else "several peers are meant"
     raise PeerUnreachable(wanted, reason)
+
+
+def peer_or_id(peer: Peer, wanted: str) -> PeerId:
+    """Find a living peer, or take a whole id as it is: that one may be away now.
+
+    Raises:
+        PeerUnreachable: there is none of that name, or more than one.
+    """
+    if _ID.fullmatch(wanted):
+        return PeerId(wanted)
+    return peer_named(peer, wanted)
 
 
 def other_peer(peer: Peer, wanted: str | None, what: str) -> PeerId:

@@ -18,6 +18,7 @@ from agents.errors import BadSettings
 from agents.hosting import Offer
 from agents.node import Node
 from agents.settings import NodeSettings, load_settings
+from keys import SUITES
 from p2p import LanSettings, LanWorld
 
 DAY_MS = 86_400_000
@@ -73,7 +74,8 @@ async def node_at(
     if keystore.issuer is not None:
         keystore.issuer.certificate_ms = settings.certificate_days * DAY_MS
     audit = AuditSettings(settings.audit, settings.audit_mb, _in_words(settings))
-    node = Node(keystore, world_of(home, settings), offers, audit=audit)
+    suite = SUITES[settings.sealing]
+    node = Node(keystore, world_of(home, settings), offers, audit=audit, sealing=suite)
     if settings.metrics_port is None:
         async with node:
             yield node

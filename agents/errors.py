@@ -12,6 +12,7 @@
     |   |-- NodeNotUp             definite: no node runs here
     |   |-- NoProvider            definite: nobody offers the capability
     |   |-- NoOtherPeer           definite: this node is alone
+    |   |-- NoSealingKey          definite: it is not known how to seal for a peer
     |   |-- CircuitOpen           definite: those who offer it failed lately, and are left alone
     |   |-- ChannelClosed         indefinite: one side has ended it
     |   |-- NotRenewed            definite: no issuer has renewed our certificate
@@ -112,6 +113,16 @@ class NoProvider(NetworkError):
         )
         self.capability = capability
         self.offered = offered
+
+
+class NoSealingKey(NetworkError):
+    def __init__(self, peer: str, why: str) -> None:
+        super().__init__(
+            f"nothing can be sealed for {peer} now, nor was it: its key is not known here, and it "
+            f"cannot be asked for one ({why}); wait until it is back"
+        )
+        self.peer = peer
+        self.why = why
 
 
 class NoOtherPeer(NetworkError):

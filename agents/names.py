@@ -4,6 +4,7 @@
     vision:math.add     in `vision`, where a node may offer whose certificate says so
     :math.add           the default namespace again, for those who are within another one
     summer/math.add     of the agent `summer` and no other; `vision:summer/math.add` in a namespace
+    math.add@<peer id>  as the skill of a task: by this peer and no other
 
 What this module does not know: who may offer where, who offers what.
 """
@@ -66,6 +67,17 @@ def at_agent(full: str, agent: str) -> str:
     """Return what a capability is called by those who want it of this agent alone."""
     namespace, colon, plain = full.rpartition(":")
     return f"{namespace}{colon}{agent}/{plain}"
+
+
+def at_peer(skill: str, peer_id: str) -> str:
+    """Return what a task's skill is called when this peer alone shall do it."""
+    return f"{skill}@{peer_id}"
+
+
+def peer_meant(skill: str) -> tuple[str, str | None]:
+    """Return a task's skill without the peer that alone shall do it, and that peer, if any."""
+    plain, _, peer_id = skill.partition("@")
+    return plain, peer_id or None
 
 
 def whoever_offers(name: str) -> str:

@@ -28,6 +28,7 @@ from agents.net_audit import AuditNet
 from agents.net_deciding import DecidingNet
 from agents.net_raft import RaftNet
 from agents.publishing import Publishing
+from agents.sealing import SealingNet
 from agents.streaming.programs import Streaming
 from agents.task import Task, Tasks, vote_of
 from p2p import Clock, SystemClock
@@ -39,7 +40,7 @@ SUBMIT_BATCH = 256
 SUBMIT_BATCH_BYTES = 512 * 1024
 
 
-class Net(Messaging, Streaming, Publishing, DecidingNet):
+class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
     """Everything that a program may ask of the network; made by `connect`.
 
     Args:
@@ -123,6 +124,7 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
         lease: float = 10.0,
         limit: float = 300.0,
         priority: int = 0,
+        sealed_to: str | None = None,
         timeout: float = SUBMIT_TIMEOUT_S,
         policy: str = MAJORITY,
         voters: Iterable[str] | None = None,
@@ -140,6 +142,8 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
             retries: how often it is tried again after its worker died or failed it.
             lease: seconds after which a silent worker loses it.
             limit: seconds that one execution may take.
+            sealed_to: this peer alone shall do it, and nobody else can read payload and result, in
+                the log and its snapshots neither.
             timeout: seconds to wait for the quorum.
             policy: "majority" of the log's voters decides who does it. With "vote" named voters
                 approve each assignment first, with signed ballots; docs/decisions.md.
@@ -150,11 +154,13 @@ class Net(Messaging, Streaming, Publishing, DecidingNet):
             InvalidArguments: nobody can vote on it like that.
             NoQuorum: nothing can be decided now; it was not submitted.
             OutcomeUnknown: it may have been; submitting it again with the same key is safe.
+            NoSealingKey: it cannot be sealed for that peer; it was not submitted.
         """
         options = _options(retries, lease, limit, priority)
         skill = seen_from(self._namespace, skill)
         spec = {"id": secrets.token_hex(16), "skill": skill, "key": key, **options}
         spec["payload"] = to_bytes([[payload], {}] if payload is not None else [[], {}])
+        spec["sealed_to"] = sealed_to
         vote = vote_of(skill, policy, voters, threshold, may_veto, vote_deadline)
         params = {"tasks": [spec], "job": None, "timeout_s": timeout, **vote}
         (task_id,) = await self._gate.request("submit", params)

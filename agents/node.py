@@ -40,11 +40,12 @@ from agents.operations import Operations
 from agents.probing import Probing
 from agents.quorum import Quorum
 from agents.renewing import Renewing
+from agents.sealing import SealedStreams, SealedTasks, SealedTopics, Sealing
 from agents.steering import Steering
 from agents.streaming import Opening, StreamServing
 from agents.tasking import Asking, Working
 from agents.watching import Watching
-from keys import HomeInUse, Keystore, PeerId
+from keys import HomeInUse, Keystore, PeerId, Suite
 from p2p import (
     AdvertSeen,
     HeartbeatSeen,
@@ -70,6 +71,7 @@ class Node:
     Args:
         offers: the agents that it hosts.
         local_door: whether programs of this machine may attach.
+        sealing: the suite of this node's sealing keys.
 
     Raises:
         BadAgent: the agents do not fit together.
@@ -83,12 +85,14 @@ class Node:
         *,
         local_door: bool = True,
         audit: AuditSettings = DEFAULT,
+        sealing: Suite = Suite.X25519,
     ) -> None:
         self.keystore = keystore
         self.world = world
         self.home: Path = keystore.home
         self._has_local_door = local_door
         self._audit_settings = audit
+        self._suite = sealing
         self.host = AgentHost(offers, keystore.name)
         self._judges = Judges(self.host.offers)
         self.directory = Directory()
@@ -103,6 +107,7 @@ class Node:
         Raises:
             NodeAlreadyUp: another process runs a node here.
             PortInUse, TransportFailed, StorageError, KeystoreError: as they say.
+            HybridUnavailable: that suite is wanted, and the library for it is not there.
             BadAgent: an agent is in a namespace that this node's certificate does not allow.
         """
         self.failed = asyncio.Event()
@@ -111,12 +116,14 @@ class Node:
             self._build()
             stack.push_async_callback(self.auditing.close)
             await self.auditing.start()
+            self.sealing.open()
             stack.push_async_callback(self.quorum.close)
             await stack.enter_async_context(self.peer)
             stack.push_async_callback(self._wind_down)
             advert = advert_of(self.host.offers, self.peer.incarnation)
             self.directory.put(self.peer.peer_id, advert, may_offer_in(self.peer.principal))
             self.peer.presence.advertise(advert)
+            self.sealing.start()
             self.working.start()
             self.figures.start()
             self.renewing.start()
@@ -166,10 +173,16 @@ class Node:
             self.quorum.is_hopeless,
         )
         self.calling = Calling(self.peer, self.host, self.directory, self.world, self._call_context)
-        self.opening = Opening(self.peer, self.calling, clock)
-        StreamServing(self.peer, self.host, self._call_context)
+        self._build_sealing()
+        self.opening = Opening(self.peer, self.calling, clock, self.sealed_streams)
+        StreamServing(self.peer, self.host, self._call_context, self.sealed_streams)
         self.working = Working(
-            self.peer, self.world, self.host, self._task_context, self.quorum.is_voter
+            self.peer,
+            self.world,
+            self.host,
+            self._task_context,
+            self.quorum.is_voter,
+            self.sealed_tasks,
         )
         self.founding = FoundingService(
             self.peer, self.keystore, clock, self.quorum.begin, self._fatal
@@ -213,6 +226,13 @@ class Node:
         self.peer.report_status(self._status)
         self.peer.watch(self._on_presence)
 
+    def _build_sealing(self) -> None:
+        peer, clock = self.peer, self.world.clock
+        self.sealing = Sealing(peer, clock, self.home, self.keystore.identity, self._suite)
+        self.sealed_tasks = SealedTasks(self.sealing, peer.peer_id)
+        self.sealed_topics = SealedTopics(self.sealing)
+        self.sealed_streams = SealedStreams(self.sealing, peer.peer_id, clock)
+
     async def _wind_down(self) -> None:
         """Leave cleanly: nobody should have to wait for a timeout to notice."""
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
@@ -225,6 +245,7 @@ class Node:
         await self.steering.close()
         await self.calling.close()
         await self.working.close()
+        await self.sealing.close()
         self.host.close()
 
     # -- what happens --------------------------------------------------------------------------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agents.measuring import Measuring
     from agents.quorum import Quorum
     from agents.renewing import Renewing
+    from agents.sealing import SealedTasks, SealedTopics, Sealing
     from agents.steering import Steering
     from agents.streaming import Opening
     from agents.tasking import Asking, Working
@@ -49,6 +50,9 @@ class NodeParts(Protocol):
     deciding: Deciding
     keeping: Keeping
     opening: Opening
+    sealed_tasks: SealedTasks
+    sealed_topics: SealedTopics
+    sealing: Sealing
     steering: Steering
     measuring: Measuring
     working: Working

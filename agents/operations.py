@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agents.addressing import other_peer, peer_named
+from agents.addressing import other_peer, peer_named, peer_or_id
 from agents.auditing_events import watched
 from agents.auditing_reading import audit_operations
 from agents.calling import PRIORITIES, Wishes
@@ -20,11 +20,12 @@ from agents.errors import InvalidArguments
 from agents.hosting import Kind
 from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
 from agents.local import Operation, Stream, Table, describe_error
-from agents.names import namespace_of
+from agents.names import namespace_of, peer_meant
 from agents.operations_deciding import deciding_operations
 from agents.operations_keeping import keeping_operations
 from agents.operations_messaging import topic_operations
 from agents.operations_raft import raft_operations
+from agents.sealing import sealing_operations
 from agents.streaming import stream_operations
 from agents.tasking import wire
 from keys import PeerId
@@ -71,6 +72,7 @@ class Operations:
                     **topics.requests,
                     **raft_operations(node).requests,
                     **deciding_operations(node).requests,
+                    **sealing_operations(node).requests,
                     **store.requests,
                     **audit_operations(node).requests,
                 },
@@ -138,8 +140,9 @@ class Operations:
 
     async def _submit(self, params: Mapping[str, Any]) -> list[str]:
         own = self._node.peer.peer_id
-        specs = [_spec_of(raw, own, params.get("job")) for raw in params["tasks"]]
-        for skill in {spec.skill for spec in specs}:
+        raws = [await self._sealed(raw) for raw in params["tasks"]]
+        specs = [_spec_of(raw, own, params.get("job")) for raw in raws]
+        for skill in {peer_meant(spec.skill)[0] for spec in specs}:
             kind = self._node.directory.kind_of(skill)
             if kind not in (None, Kind.CALL):
                 raise InvalidArguments(skill, f"no task can be made of it: it {kind.advice}")
@@ -157,6 +160,19 @@ class Operations:
                 raise InvalidArguments(spec.skill, f"the ledger refuses the task: {refusal}")
             ids.append(task_id)
         return ids
+
+    async def _sealed(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a task as it is submitted: sealed, where it is for one peer's eyes."""
+        skill, to = str(raw["skill"]), raw.get("sealed_to")
+        if peer_meant(skill)[1] is not None:
+            raise InvalidArguments(skill, "it is meant for one peer; say `sealed_to`")
+        if to is None:
+            return raw
+        worker = peer_or_id(self._node.peer, str(to))
+        skill, payload = await self._node.sealed_tasks.seal_payload(
+            str(raw["id"]), skill, raw["payload"], worker
+        )
+        return {**raw, "skill": skill, "payload": payload}
 
     async def _wait(self, params: Mapping[str, Any]) -> list[Any]:
         wait_s = float(params["timeout_s"])

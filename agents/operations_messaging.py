@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agents.addressing import peer_named
+from agents.addressing import peer_or_id
 from agents.errors import InvalidArguments
 from agents.local import Table
 from keys import PeerId, Principal, Role
@@ -16,6 +16,7 @@ from keys import PeerId, Principal, Role
 if TYPE_CHECKING:
     from agents.node_parts import NodeParts
 
+Only = Callable[[Principal], bool]
 BATCH = 64  # publications that travel to a program together
 
 
@@ -41,9 +42,33 @@ class _Topics:
         topic = str(params["topic"])
         if "wait_subscribers" in params:
             await self._wait(topic, int(params["wait_subscribers"]), float(params["timeout_s"]))
-        only = self._only(params) if "only_roles" in params else None
+        wanted = params.get("only_roles") or params.get("only_peers")
+        only = self._only(params) if wanted else None
+        payload: bytes = params["value"]
+        if params.get("sealed"):
+            payload, only = await self._sealed(topic, payload, only, params)
         await self._node.peer.room_to_publish()
-        return self._node.peer.publish(topic, params["value"], only=only)
+        return self._node.peer.publish(topic, payload, only=only)
+
+    async def _sealed(
+        self, topic: str, payload: bytes, only: Only | None, params: Mapping[str, Any]
+    ) -> tuple[bytes, Only]:
+        """Return the payload sealed for those who may read it now, and a word for just them.
+
+        Raises:
+            InvalidArguments: it is for everybody, or for nobody who is here.
+        """
+        peer = self._node.peer
+        if only is None:
+            raise InvalidArguments("publish", "say for whom it is sealed, as only_peers=[...]")
+        sessions = (peer.session_of(peer_id) for peer_id in peer.presence.present())
+        present = [peer.principal, *(s.principal for s in sessions if s is not None)]
+        named = {peer_or_id(peer, str(word)) for word in params["only_peers"]}
+        readers = frozenset(named | {who.peer_id for who in present if only(who)})
+        if not readers:
+            raise InvalidArguments("publish", "nobody who may read it is here now")
+        sealed = await self._node.sealed_topics.seal(topic, payload, readers)
+        return sealed, lambda who: who.peer_id in readers
 
     async def wait_subscribers(self, params: Mapping[str, Any]) -> None:
         await self._wait(str(params["topic"]), int(params["count"]), float(params["timeout_s"]))
@@ -64,9 +89,11 @@ class _Topics:
             replay=int(params["replay"]),
             repair=bool(params["repair"]),
         )
+        reader = self._node.sealed_topics.reader()
         try:
             yield "subscribed"
-            while batch := await subscription.next_batch(BATCH):
+            while found := await subscription.next_batch(BATCH):
+                batch = reader.open(found)
                 names = {sender: peer.label(sender) for sender in {m.sender for m in batch}}
                 yield [[m[0], m[1], names[m[1]], m[2], m[3], m[4]] for m in batch]
         finally:
@@ -92,7 +119,4 @@ class _Topics:
         return lambda who: bool(who.roles & roles) or who.peer_id in peers
 
     def _reader(self, wanted: str) -> PeerId:
-        peer = self._node.peer
-        if len(wanted) == len(peer.peer_id):  # one that is away now may read it later
-            return PeerId(wanted)
-        return peer_named(peer, wanted)
+        return peer_or_id(self._node.peer, wanted)  # one that is away now may read it later

@@ -46,6 +46,7 @@ class Publishing:
         timeout: float = DEFAULT_WAIT_S,
         only_roles: Collection[str] = (),
         only_peers: Collection[str] = (),
+        sealed: bool = False,
     ) -> int:
         """Send a value to all who subscribe to this topic, and return its number.
 
@@ -59,10 +60,13 @@ class Publishing:
             only_roles: of "service", "observer", "manager", "admin": only who holds one reads it.
             only_peers: only these read it: whole ids, or names or starts of ids of living peers.
                 With both, it is enough to fit one of them.
+            sealed: seal it for those of them that are here now, and named ones that were met, 64
+                at most: what is kept of it in histories is closed to everybody else.
 
         Raises:
             NotEnoughSubscribers: nobody else listens in time; it was not published.
             PermissionDenied: this node's roles do not include publishing.
+            NoSealingKey, HybridUnavailable: it cannot be sealed for a reader; not published.
             BadTopic, PayloadTooLarge, InvalidArguments, PeerUnreachable: it was not published.
         """
         params: dict[str, Any] = {"topic": topic, "value": to_bytes(value)}
@@ -70,6 +74,9 @@ class Publishing:
             params |= {"wait_subscribers": wait_subscribers, "timeout_s": timeout}
         if only_roles or only_peers:
             params |= {"only_roles": list(only_roles), "only_peers": list(only_peers)}
+        if sealed:
+            params |= {"only_roles": list(only_roles), "only_peers": list(only_peers)}
+            params["sealed"] = True
         return int(await self._gate.request("publish", params))
 
     @contextlib.asynccontextmanager

@@ -44,6 +44,8 @@ class NodeSettings(BaseModel):
         audit_mb: how large that log may become; the oldest of it goes.
         metrics_port: where Prometheus may scrape, or none.
         metrics_host: the address to serve them at; loopback unless told otherwise.
+        sealing: the suite of the keys that others seal for this node with: "hybrid" is X25519
+            with ML-KEM-768, and wants `conclave-mesh[pq]`.
         log_level, log_style: what is logged and as what, see `agents.observe`.
     """
 
@@ -59,6 +61,7 @@ class NodeSettings(BaseModel):
     audit_mb: int = Field(64, ge=1, le=65_536)
     metrics_port: int | None = Field(None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
+    sealing: Literal["x25519", "hybrid"] = "x25519"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["text", "json"] = "text"
 

@@ -23,6 +23,7 @@ from agents.errors import (
 from agents.hosting.values import as_type, from_bytes
 from agents.ledger import MAJORITY, NOT_APPROVED, VOTE, State, TaskView
 from agents.local import Gate
+from agents.names import peer_meant
 
 POLL_S = 10.0
 VOTE_DEADLINE_S = 60.0
@@ -124,7 +125,7 @@ class Task:
         except TimeoutError:
             raise TaskTimeout(self.id, timeout or 0.0, self.state) from None
         assert self._view is not None
-        value = result_of(self._view)
+        value = await opened_result(self._gate, self._view)
         return value if returns is None else as_type(value, returns)
 
     def _take(self, said: dict[str, Any]) -> None:
@@ -206,11 +207,23 @@ class Tasks:
         try:
             async with asyncio.timeout(timeout):
                 async for view in self.views():
-                    values[view.task_id] = result_of(view)
+                    values[view.task_id] = await opened_result(self._gate, view)
         except TimeoutError:
             late = next(i for i in self.ids if i not in values)
             raise TaskTimeout(late, timeout or 0.0, "under way") from None
         return [values[task_id] for task_id in self.ids]
+
+
+async def opened_result(gate: Gate, view: TaskView) -> Any:
+    """Return the result of a task that rests, or raise why there is none.
+
+    Raises:
+        SealedRefused: it is sealed, and not for this node, or not by the worker it was meant for.
+    """
+    if view.state is State.DONE and view.result is not None and peer_meant(view.skill)[1]:
+        params = {"id": view.task_id, "skill": view.skill, "data": view.result}
+        return from_bytes(await gate.request("unseal_result", params))
+    return result_of(view)
 
 
 def result_of(view: TaskView) -> Any:

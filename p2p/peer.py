@@ -265,6 +265,11 @@ class Peer:
     # -- our own papers ------------------------------------------------------------------------
 
     @property
+    def papers(self) -> OwnPapers:
+        """Our certificates and trust as they are now."""
+        return self._own
+
+    @property
     def principal(self) -> Principal:
         """Ourselves as others see us."""
         return self._own.principal

@@ -37,3 +37,19 @@ def _audit(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     export = add_verb(verbs, "export", "write the log as JSON lines that `verify` can check")
     export.add_argument("to", metavar="FILE", help="which must not exist yet")
+    _sealing(commands)
+
+
+def _sealing(commands: argparse._SubParsersAction[Parser]) -> None:
+    seal = add_command(commands, "seal", "sealing", "seal a file, so that only some peers read it")
+    seal.add_argument(
+        "--to", action="append", required=True, metavar="PEER", help="a reader; may be repeated"
+    )
+    unseal = add_command(commands, "unseal", "sealing", "open what was sealed for this node")
+    unseal.add_argument("--once", action="store_true", help="refuse it the second time")
+    for command in (seal, unseal):
+        command.add_argument("file", nargs="?", default="-", help="default: standard input")
+        command.add_argument(
+            "--purpose", default="message", help="both sides say the same (default: message)"
+        )
+        command.add_argument("--json", action="store_true", help="print one JSON object")

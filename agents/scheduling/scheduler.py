@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agents.ledger import BAD_ENDS, Assignment, Task
+from agents.names import peer_meant
 from agents.scheduling.history import History, Observation
 from agents.scheduling.workers import AgentView, WorkerView
 from keys import PeerId
@@ -148,6 +149,11 @@ class Scheduler:
     ) -> dict[str, _Skill]:
         skills: dict[str, _Skill] = {}
         order = itertools.count()
+        meant: dict[str | None, list[tuple[str, str]]] = {}
+        for skill in waiting:
+            plain, peer_id = peer_meant(skill)
+            if peer_id is not None:
+                meant.setdefault(peer_id, []).append((skill, plain))
         for worker in workers:
             if not worker.alive:
                 continue
@@ -155,6 +161,8 @@ class Scheduler:
             for agent in worker.agents:
                 # Sorted: a set's order differs from process to process, and ties use the rng.
                 wanted = sorted(agent.skills & waiting.keys()) if agent.capacity > 0 else []
+                if agent.capacity > 0 and worker.peer in meant:
+                    wanted += sorted(s for s, plain in meant[worker.peer] if plain in agent.skills)
                 if not wanted:
                     continue
                 slot = self._slot(now_ms, worker, agent, held.get(agent.name, 0), next(order))

@@ -25,6 +25,7 @@ from agents.calling import (
 )
 from agents.choosing import Chooser, Destination, Outcome
 from agents.hosting import handler_deadline_ms
+from agents.sealing import SealedPipe, SealedStreams
 from agents.streaming.serving import STREAM
 from keys import PeerId
 from p2p import Cancelled, Clock, DeadlineExceeded, P2PError, Peer, Stream, StreamAborted
@@ -46,7 +47,7 @@ class Opened:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Stream | SealedPipe,
         clock: Clock,
         deadline_ms: int | None,
         deadline_s: float | None,
@@ -113,10 +114,13 @@ class Opened:
 class Opening:
     """Opens the streams of one node."""
 
-    def __init__(self, peer: Peer, calling: Calling, clock: Clock) -> None:
+    def __init__(
+        self, peer: Peer, calling: Calling, clock: Clock, sealed_streams: SealedStreams
+    ) -> None:
         self._peer = peer
         self._calling = calling
         self._clock = clock
+        self._sealed_streams = sealed_streams
 
     async def open(
         self,
@@ -125,12 +129,15 @@ class Opening:
         deadline_s: float | None,
         wishes: Wishes,
         window_bytes: int | None = None,
+        *,
+        is_sealed: bool = False,
     ) -> Opened:
         """Return a stream whose handler has begun; close it.
 
         Args:
             deadline_s: for all of it; inside a handler no more than what that one has left.
             window_bytes: how much may wait here unread.
+            is_sealed: seal the message and every chunk for the provider.
 
         Raises:
             NoProvider, CircuitOpen, PeerUnreachable, Overloaded, NoSuchMethod: nobody has begun.
@@ -155,14 +162,16 @@ class Opening:
             if wishes.to is not None and (chooser is None or chooser.of(wishes.to) is None):
                 if course.failure is not None:
                     raise course.failure
-                stream = await self._begin(wishes.to, capability, message, left_s, window_bytes)
+                stream = await self._begin(
+                    wishes.to, capability, message, left_s, window_bytes, is_sealed=is_sealed
+                )
                 return Opened(stream, self._clock, deadline_ms, left_s, lambda error: None)
             if chooser is None:
                 raise course.failure or calling.nobody(capability)
             one = calling.caller.next(capability, chooser, wishes, course, self._clock.now_ms())
             try:
                 stream, on_end = await self._attempt(
-                    chooser, one, capability, message, left_s, window_bytes
+                    chooser, one, capability, message, left_s, window_bytes, is_sealed=is_sealed
                 )
             except NEXT_MAY_DO as error:
                 course.failure = error
@@ -178,7 +187,9 @@ class Opening:
         message: bytes,
         left_s: float | None,
         window_bytes: int | None,
-    ) -> tuple[Stream, OnEnd]:
+        *,
+        is_sealed: bool,
+    ) -> tuple[Stream | SealedPipe, OnEnd]:
         """Open at one provider, and remember how it did."""
         time = asyncio.get_running_loop().time
         began_s = time()
@@ -194,7 +205,10 @@ class Opening:
             chooser.end(one, is_probe, outcome, took_us, self._clock.now_ms())
 
         try:
-            stream = await self._begin(PeerId(one.peer), capability, message, left_s, window_bytes)
+            to = PeerId(one.peer)
+            stream = await self._begin(
+                to, capability, message, left_s, window_bytes, is_sealed=is_sealed
+            )
         except BaseException as error:
             took_us = int((time() - began_s) * 1_000_000)
             ended(error)
@@ -212,10 +226,15 @@ class Opening:
         message: bytes,
         left_s: float | None,
         window_bytes: int | None,
-    ) -> Stream:
+        *,
+        is_sealed: bool,
+    ) -> Stream | SealedPipe:
         """Open, and wait until the handler has begun."""
         timeout_s = OPEN_TIMEOUT_S if left_s is None else min(left_s, OPEN_TIMEOUT_S)
-        stream = await self._peer.open_stream(
+        session_key: bytes | None = None
+        if is_sealed:
+            session_key, message = await self._sealed_streams.ask(to, message)
+        below = await self._peer.open_stream(
             to,
             STREAM,
             message,
@@ -224,6 +243,9 @@ class Opening:
             window_bytes=window_bytes,
             what=capability,
         )
+        stream: Stream | SealedPipe = below
+        if session_key is not None:
+            stream = self._sealed_streams.pipe(below, session_key, to)
         try:
             async with asyncio.timeout(timeout_s):
                 await anext(stream)

@@ -35,6 +35,7 @@ def stream_operations(opening: Opening, wishes_of: WishesOf) -> Table:
             None if deadline_s is None else float(deadline_s),
             wishes_of(params),
             params.get("window_bytes"),
+            is_sealed=bool(params.get("sealed")),
         )
         await _join(opened, channel)
 

@@ -32,6 +32,7 @@ class Streaming:
         balance: str = "",
         key: str | None = None,
         named: Mapping[str, Any] | None = None,
+        sealed: bool = False,
         **kwargs: Any,
     ) -> AsyncGenerator[Any, None]:
         """Ask whoever offers a capability, and yield its answers as they come.
@@ -45,6 +46,7 @@ class Streaming:
                 what it has left.
             returns: a type that each answer is validated as; plain data otherwise.
             peer, balance, key, named: as for `call`.
+            sealed: seal arguments and answers for the two nodes, under a key of this stream alone.
 
         Raises:
             NoProvider, CircuitOpen, PeerUnreachable, Overloaded, PermissionDenied: it did not run.
@@ -53,6 +55,7 @@ class Streaming:
             DeadlineExceeded, ConnectionLost, StreamAborted, NodeNotUp: what came so far has come.
         """
         options = {"balance": balance, "key": key, "window_bytes": ANSWERS_WINDOW_BYTES}
+        options["sealed"] = sealed
         opened = await self._open(capability, args, kwargs, named, deadline, peer, options)
         channel = Channel(opened, capability, returns)
         try:
@@ -73,6 +76,7 @@ class Streaming:
         balance: str = "",
         key: str | None = None,
         named: Mapping[str, Any] | None = None,
+        sealed: bool = False,
         **kwargs: Any,
     ) -> AsyncGenerator[Channel, None]:
         """Converse with a handler that takes a `Channel`: `async with net.open(c) as channel`.
@@ -81,7 +85,7 @@ class Streaming:
 
         Args and errors: as for `stream`.
         """
-        options = {"balance": balance, "key": key}
+        options = {"balance": balance, "key": key, "sealed": sealed}
         opened = await self._open(capability, args, kwargs, named, deadline, peer, options)
         channel = Channel(opened, capability, returns)
         try:
@@ -108,6 +112,7 @@ class Streaming:
             "peer": peer,
             "options": {"balance": options["balance"], "key": options["key"]},
             "window_bytes": options.get("window_bytes"),
+            "sealed": options["sealed"],
         }
         channel = await self._gate.open("open", params)
         try:

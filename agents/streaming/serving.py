@@ -2,7 +2,8 @@
 
     agents.stream   open with the message of a call: [capability, [positional, ...], {name: value}]
                     the first chunk from here says that the handler has begun; every further chunk,
-                    in both directions, is one value or a part of a file
+                    in both directions, is one value or a part of a file. A sealed stream opens
+                    with 0xc1 and a sealed message, see `agents.sealing.streams`
 
 Whatever is refused ends the stream with the refusal instead of the first chunk. When a policy
 changes, the streams that it no longer allows end with a refusal too, wherever their handlers are.
@@ -18,8 +19,9 @@ from typing import Final
 from agents.calling import read_message
 from agents.hosting import Channel, to_bytes
 from agents.hosting.host import AgentHost, MakeContext
-from keys import Action, Permission, Principal
-from p2p import Incoming, Peer, PermissionDenied, Stream
+from agents.sealing import SealedPipe, SealedStreams
+from keys import Action, Permission, Principal, SealedRefused
+from p2p import BadRequest, Incoming, Peer, PermissionDenied, Stream
 
 STREAM: Final = "agents.stream"
 BEGUN: Final = to_bytes(["begun"])
@@ -29,7 +31,9 @@ MAX_RUNNING = 4096
 class StreamServing:
     """Serves `agents.stream`."""
 
-    def __init__(self, peer: Peer, host: AgentHost, context: MakeContext) -> None:
+    def __init__(
+        self, peer: Peer, host: AgentHost, context: MakeContext, sealed_streams: SealedStreams
+    ) -> None:
         self._name = peer.name
         self._host = host
         self._make_context = context
@@ -37,14 +41,23 @@ class StreamServing:
         self._running: dict[asyncio.Task[None], tuple[Principal, str]] = {}
         self._refused: dict[asyncio.Task[None], str] = {}
         peer.guard.listeners.append(self._rights_changed)
+        self._sealed_streams = sealed_streams
         peer.serve_stream(STREAM, self._handle, permission=Permission.CALL, limit=MAX_RUNNING)
 
     async def _handle(self, incoming: Incoming, payload: bytes, stream: Stream) -> None:
+        caller = incoming.caller.peer_id
+        try:
+            session_key, payload = self._sealed_streams.answer(caller, payload)
+        except SealedRefused as error:
+            raise BadRequest(self._name, STREAM, str(error)) from None
         capability, args, kwargs = read_message(payload, self._name)
         self._peer.check(incoming.caller, Action.STREAM, capability)
         accepted = self._host.accept(capability, args, kwargs, incoming, is_streamed=True)
+        pipe: Stream | SealedPipe = stream
+        if session_key is not None:
+            pipe = self._sealed_streams.pipe(stream, session_key, caller)
         try:
-            await stream.write(BEGUN)
+            await pipe.write(BEGUN)
         except BaseException:
             self._host.give_back(accepted)
             raise
@@ -52,7 +65,9 @@ class StreamServing:
         assert task is not None
         self._running[task] = (incoming.caller, capability)
         try:
-            await self._host.stream(accepted, self._make_context, Channel(stream, capability))
+            await self._host.stream(accepted, self._make_context, Channel(pipe, capability))
+            if isinstance(pipe, SealedPipe):
+                await pipe.end()
         except asyncio.CancelledError:
             why = self._refused.get(task)
             if why is None:

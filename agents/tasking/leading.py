@@ -24,6 +24,7 @@ from agents.ledger import (
     VotedSpec,
     parse_spec,
 )
+from agents.names import peer_meant
 from agents.replica import Replica
 from agents.scheduling import (
     AnswerRenewal,
@@ -256,7 +257,7 @@ class Leading:
                 return wire.answer(wire.Tag.OK, [["", "malformed"]])
             # Who submits is whom the connection proves, whatever the request says.
             specs.append(spec._replace(submitter=incoming.caller.peer_id))
-            self._peer.check(incoming.caller, Action.SUBMIT, spec.skill)
+            self._peer.check(incoming.caller, Action.SUBMIT, peer_meant(spec.skill)[0])
         return await self._ask(lambda n: SubmissionReceived(n, tuple(specs)))
 
     async def _on_submit_voted(self, incoming: Incoming, payload: bytes) -> bytes:
@@ -270,7 +271,7 @@ class Leading:
             if spec is None or wish is None:
                 return wire.answer(wire.Tag.OK, [["", "malformed"]])
             spec = spec._replace(submitter=incoming.caller.peer_id, policy=VOTE)
-            self._peer.check(incoming.caller, Action.SUBMIT, spec.skill)
+            self._peer.check(incoming.caller, Action.SUBMIT, peer_meant(spec.skill)[0])
             try:
                 voted = polls.freeze(spec, wish)
             except QuestionRefused as error:

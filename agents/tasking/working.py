@@ -15,10 +15,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from agents.errors import GiveUp
+from agents.errors import GiveUp, NoSealingKey
 from agents.hosting import Context, TaskGrant
 from agents.hosting.host import AgentHost
 from agents.ledger import ErrorText, LeaseRef, TaskId, Token, Work
+from agents.names import peer_meant
 from agents.scheduling import (
     AcknowledgeWork,
     AgentsChanged,
@@ -43,13 +44,15 @@ from agents.scheduling import (
     WorkTold,
     report_to_wire,
 )
+from agents.sealing import SealedTasks, hidden
 from agents.tasking import wire
-from keys import Action, PeerId, Permission, lacking
+from keys import Action, PeerId, Permission, SealedRefused, SealingKeyRefused, lacking
 from p2p import (
     Alarm,
     BadRequest,
     NoSuchMethod,
     P2PError,
+    PayloadTooLarge,
     Peer,
     PeerUnreachable,
     PermissionDenied,
@@ -67,6 +70,7 @@ class Working:
 
     Args:
         is_voter: whether a peer may lead; only such a peer's work is taken.
+        sealed: opens tasks that are meant for this node alone, and seals their results.
     """
 
     def __init__(
@@ -76,12 +80,14 @@ class Working:
         host: AgentHost,
         make_context: MakeContext,
         is_voter: Callable[[PeerId], bool],
+        sealed: SealedTasks,
     ) -> None:
         self._peer = peer
         self._clock = world.clock
         self._host = host
         self._make_context = make_context
         self._is_voter = is_voter
+        self._sealed = sealed
         self._core = WorkerCore(WorkerSettings(), peer.peer_id, peer.incarnation)
         self._leader: PeerId | None = None
         self._running: dict[LeaseRef, asyncio.Task[None]] = {}
@@ -169,18 +175,28 @@ class Working:
     async def _execute(self, work: Work) -> None:
         grant = TaskGrant(work.task_id, work.token, work.attempt)
         ref = (work.task_id, work.token)
+        is_sealed = peer_meant(work.skill)[1] is not None
         try:
+            opened = self._sealed.open_work(work)
+            work = opened.work
             self._check(work)
             result = await self._host.run_task(
                 work.skill, work.payload, self._make_context(work, grant)
             )
-        except (BadRequest, NoSuchMethod, PermissionDenied) as error:
-            self._step(ExecutionFailed(*ref, _text(error, ""), retryable=False))
+            result = await self._sealed.seal_result(opened, result)
+        except (
+            BadRequest,
+            NoSuchMethod,
+            PermissionDenied,
+            SealedRefused,
+            SealingKeyRefused,
+        ) as error:
+            self._failed(work, error, "", is_sealed=is_sealed, retryable=False)
         except GiveUp as error:
-            self._step(ExecutionFailed(*ref, _text(error, ""), retryable=False))
+            self._failed(work, error, "", is_sealed=is_sealed, retryable=False)
         except Exception as error:  # noqa: BLE001 - a handler is not ours: all it raises is reported
             told = "".join(traceback.format_exception(error))
-            self._step(ExecutionFailed(*ref, _text(error, told), retryable=True))
+            self._failed(work, error, told, is_sealed=is_sealed, retryable=True)
         else:
             self._step(ExecutionFinished(*ref, result))
 
@@ -201,6 +217,18 @@ class Working:
         missing = needed & ~submitter.permissions
         if missing:
             raise PermissionDenied(self._peer.name, work.skill, lacking(submitter.name, missing))
+
+    def _failed(
+        self, work: Work, error: Exception, told: str, *, is_sealed: bool, retryable: bool
+    ) -> None:
+        text = ErrorText(type(error).__name__, str(error), told).clipped()
+        if is_sealed and isinstance(error, NoSealingKey | PayloadTooLarge):
+            retryable = False  # of a result that cannot go into the log sealed
+        elif is_sealed and not isinstance(error, SealedRefused | SealingKeyRefused):
+            # What is raised may quote what was sealed: it goes no further than our own log.
+            log.info("a sealed task failed: %s", error, extra={"task": work.task_id})
+            text = hidden(text)
+        self._step(ExecutionFailed(work.task_id, work.token, text, retryable=retryable))
 
     def _ended(self, ref: LeaseRef, task: asyncio.Task[None]) -> None:
         self._running.pop(ref, None)
@@ -237,7 +265,3 @@ class Working:
         if fields and type(fields[0]) is int and self._is_voter(peer_id):
             renewed, lost = wire.read_leases(fields[1]), wire.read_leases(fields[2])
             self._step(RenewalAnswered(fields[0], renewed, lost))
-
-
-def _text(error: Exception, told: str) -> ErrorText:
-    return ErrorText(type(error).__name__, str(error), told).clipped()

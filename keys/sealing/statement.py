@@ -108,6 +108,12 @@ class SealingStatement:
         """Whether something may be sealed for it now."""
         return self.not_before_ms - SKEW_MS <= now_ms <= self.not_after_ms + SKEW_MS
 
+    def is_of(self, peer_id: PeerId, public_key: bytes) -> bool:
+        """Whether this peer, with this identity key, says or once said so."""
+        return self.peer_id == peer_id and verify_signature(
+            public_key, DOMAIN, self.body, self.signature
+        )
+
     def verify(self, peer_id: PeerId, public_key: bytes, now_ms: int) -> None:
         """Whether this peer, with this identity key, says so, and it holds now.
 
