@@ -23,6 +23,7 @@
     |   |-- StoreFull             definite: there is no room
     |   |-- LockHeld              definite: another one holds it
     |   `-- LockLost              the lock is no longer ours: stop the work
+    |-- PolicyRefused             definite: the network's policy is as it was
     |-- DecisionError             a question was not put to a vote, or a vote not taken
     |   |-- QuestionRefused       definite: it cannot be put to a vote
     |   |-- VoteRefused           definite: this node's ballot was not cast
@@ -224,6 +225,14 @@ class LockLost(StoreError):
         super().__init__(f"lock {name!r}, token {token}, is lost: {why}; stop the work")
         self.name = name
         self.token = token
+        self.why = why
+
+
+class PolicyRefused(AgentsError):
+    """The network's policy was not changed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the policy was not changed: {why}")
         self.why = why
 
 

@@ -37,6 +37,7 @@ from agents.local import DirectGate, LocalDoor
 from agents.measuring import Measuring
 from agents.net import Net
 from agents.operations import Operations
+from agents.policing import Policing
 from agents.probing import Probing
 from agents.quorum import Quorum
 from agents.renewing import Renewing
@@ -45,7 +46,7 @@ from agents.steering import Steering
 from agents.streaming import Opening, StreamServing
 from agents.tasking import Asking, Working
 from agents.watching import Watching
-from keys import HomeInUse, Keystore, PeerId, Suite
+from keys import HomeInUse, Keystore, PeerId, PolicyStore, Suite
 from p2p import (
     AdvertSeen,
     HeartbeatSeen,
@@ -129,6 +130,7 @@ class Node:
             self.renewing.start()
             self.steering.start()
             self.keeping.start()
+            self.policing.start()
             self.deciding.start()
             await self.founding.begin()
             self._workers_changed()
@@ -207,6 +209,10 @@ class Node:
             audit=self.auditing.audit,
         )
         self.keeping = Keeping(self.peer, self.world, self.quorum, self.asking)
+        self.policing = Policing(
+            self.peer, self.quorum, self.asking, self.keeping, PolicyStore(self.home)
+        )
+        self.policing.load()
         self.deciding = Deciding(
             self.peer,
             self.world,
@@ -239,6 +245,7 @@ class Node:
         self.figures.close()
         await self.renewing.close()
         await self.working.drain(DRAIN_S)
+        await self.policing.close()
         await self.keeping.close()
         await self.deciding.close()
         await self.quorum.hand_over(HAND_OVER_S, self.steering.successor())

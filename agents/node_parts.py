@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.hosting.host import AgentHost
     from agents.keeping import Keeping
     from agents.measuring import Measuring
+    from agents.policing import Policing
     from agents.quorum import Quorum
     from agents.renewing import Renewing
     from agents.sealing import SealedTasks, SealedTopics, Sealing
@@ -43,6 +44,7 @@ class NodeParts(Protocol):
     home: Path
     watching: Watching
     peer: Peer
+    policing: Policing
     quorum: Quorum
     renewing: Renewing
     asking: Asking

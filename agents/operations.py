@@ -24,6 +24,7 @@ from agents.names import namespace_of, peer_meant
 from agents.operations_deciding import deciding_operations
 from agents.operations_keeping import keeping_operations
 from agents.operations_messaging import topic_operations
+from agents.operations_policy import policy_operations
 from agents.operations_raft import raft_operations
 from agents.sealing import sealing_operations
 from agents.streaming import stream_operations
@@ -71,6 +72,7 @@ class Operations:
                     **requests,
                     **topics.requests,
                     **raft_operations(node).requests,
+                    **policy_operations(node).requests,
                     **deciding_operations(node).requests,
                     **sealing_operations(node).requests,
                     **store.requests,

@@ -83,8 +83,9 @@ from keys.issuer_request import IssuerRequest
 from keys.join import JoinedNetwork, accept_grant, make_join_request
 from keys.keystore import Keystore
 from keys.names import host_problem, name_problem, namespace_in
-from keys.policy import NEEDS, Action, Effect, Policy, built_in_text
+from keys.policy import NEEDS, NOTHING, Action, Effect, Policy, built_in_text
 from keys.policy_file import MAX_POLICY_BYTES, parse_policy
+from keys.policy_store import Held, Place, PolicyStore
 from keys.record import TransportRecord, decode_record, verify_record
 from keys.refusals import (
     BadRoot,
@@ -209,6 +210,7 @@ __all__ = [
     "MAX_SEALED_BYTES",
     "NEEDS",
     "NOTHING_REVOKED",
+    "NOTHING",
     "POLICY_KEY",
     "RESERVED",
     "SUITES",
@@ -253,6 +255,7 @@ __all__ = [
     "Have",
     "HeadNews",
     "HeadStore",
+    "Held",
     "HeldHead",
     "HomeDamaged",
     "HomeExists",
@@ -298,8 +301,10 @@ __all__ = [
     "PathTooLong",
     "PeerId",
     "Permission",
+    "Place",
     "Policy",
     "PolicyInvalid",
+    "PolicyStore",
     "Principal",
     "Purpose",
     "RecordBadSignature",

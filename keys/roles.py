@@ -146,7 +146,9 @@ def permissions_of(roles: Role) -> Permission:
 def roles_with(permission: Permission) -> tuple[str, ...]:
     """The names of the roles that include all of this by themselves."""
     return tuple(
-        str(role.name).lower() for role, given in PERMISSIONS.items() if permission in given
+        str(role.name).lower()
+        for role, given in PERMISSIONS.items()
+        if permission in given | EVERY_MEMBER
     )
 
 

@@ -13,6 +13,7 @@ from agents.cli.words import Parser, add_command, add_verb
 
 def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add them all."""
+    _policy(commands)
     _renewal(commands)
 
 
@@ -53,3 +54,25 @@ def _sealing(commands: argparse._SubParsersAction[Parser]) -> None:
             "--purpose", default="message", help="both sides say the same (default: message)"
         )
         command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _policy(commands: argparse._SubParsersAction[Parser]) -> None:
+    policy = add_command(commands, "policy", "policy", "who may do what, beyond roles")
+    verbs = policy.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    show = add_verb(verbs, "show", "the policies in force at this node")
+    show.add_argument("--built-in", action="store_true", help="what the roles allow, as a policy")
+    check = add_verb(verbs, "check", "say whether a file is a policy; no node is asked")
+    check.add_argument("file", help="in TOML, as docs/policy.md describes it")
+    change = add_verb(verbs, "set", "have the network decide on a policy")
+    change.add_argument("file", help="in TOML, as docs/policy.md describes it")
+    change.add_argument(
+        "--force", action="store_true", help="also if this node could not change it again"
+    )
+    reset = add_verb(verbs, "reset", "have the network be without a policy")
+    reset.add_argument(
+        "--yes", action="store_true", help="while this node is down: note it without asking"
+    )
+    explain = add_verb(verbs, "explain", "say whether somebody may do something, and why")
+    explain.add_argument("who", help="a living peer's name or id, or role:service")
+    explain.add_argument("action", help="such as call, publish, read; see docs/policy.md")
+    explain.add_argument("what", help="a capability, topic, key, lock or kind")

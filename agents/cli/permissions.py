@@ -1,0 +1,78 @@
+"""What each command needs: a permission of the node that it acts as, or nothing but its own home.
+
+    local    it touches the own home alone, or asks the own node of itself
+    joining  it needs a ticket, and no network yet
+    else     the permission that the other side asks for; which capability, topic, key or task it is
+             about is judged there too
+
+A test compares this table with the parser: a command without a row here does not pass.
+
+What this module does not know: how any of it is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from keys import Permission
+
+LOCAL: Final = "local"
+JOINING: Final = "joining"
+
+NEEDED: Final[dict[str, str]] = {
+    "init": LOCAL,
+    "invite": LOCAL,  # of a home that holds the issuer's key
+    "join": JOINING,
+    "up": LOCAL,
+    "status": LOCAL,
+    "peers": LOCAL,
+    "agents": LOCAL,
+    "tasks": "TASK_READ",
+    "top": LOCAL,
+    "bench": "CALL",
+    "doctor": LOCAL,
+    "call": "CALL",
+    "submit": "TASK_SUBMIT",
+    "cancel": "TASK_SUBMIT",  # of others' tasks TASK_CONTROL
+    "retry": "TASK_SUBMIT",
+    "run": "TASK_SUBMIT",
+    "pub": "PUBLISH",
+    "tail": "SUBSCRIBE",  # below conclave/ SUBSCRIBE_METADATA
+    "kv get": "STORE_READ",  # below conclave/ CONFIG_READ
+    "kv list": "STORE_READ",
+    "kv watch": "STORE_READ",
+    "kv put": "STORE_WRITE",
+    "kv cas": "STORE_WRITE",
+    "kv delete": "STORE_WRITE",
+    "lock": "STORE_WRITE",
+    "raft status": "STATUS_READ",
+    "raft transfer": "RAFT_ADMIN",
+    "raft add-voter": "RAFT_ADMIN",
+    "raft remove-voter": "RAFT_ADMIN",
+    "raft autopilot": "CONFIG_CHANGE",
+    "raft snapshot": LOCAL,
+    "raft backup": LOCAL,
+    "raft restore": LOCAL,
+    "raft force-new-cluster": LOCAL,
+    "raft rejoin": LOCAL,
+    "decide": "DECIDE",
+    "vote": "TASK_READ",  # a ballot is the node's own, as the question names it
+    "verify-certificate": LOCAL,
+    "policy show": LOCAL,
+    "policy check": LOCAL,
+    "policy explain": LOCAL,
+    "policy set": "CONFIG_CHANGE",
+    "policy reset": "CONFIG_CHANGE",  # while the node is down: the files of a voter
+    "renew": "MEMBERSHIP",
+    "demo": LOCAL,
+}
+
+
+def permission_for(words: str) -> Permission | None:
+    """The permission that a command needs of others; None for one that asks nobody.
+
+    Raises:
+        KeyError: nobody has said.
+    """
+    needed = NEEDED[words]
+    return None if needed in (LOCAL, JOINING) else Permission[needed]
