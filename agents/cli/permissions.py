@@ -64,6 +64,11 @@ NEEDED: Final[dict[str, str]] = {
     "policy set": "CONFIG_CHANGE",
     "policy reset": "CONFIG_CHANGE",  # while the node is down: the files of a voter
     "renew": "MEMBERSHIP",
+    "audit show": LOCAL,  # of another node AUDIT_READ
+    "audit verify": LOCAL,
+    "audit export": LOCAL,
+    "seal": "MEMBERSHIP",  # asks the readers for their keys
+    "unseal": LOCAL,
     "demo": LOCAL,
 }
 
