@@ -17,6 +17,7 @@
         |-- PeerUnreachable          definite
         |-- QueueFull                definite
         |-- PortInUse                definite
+        |-- RotationFailed           definite: the keys are what they were
         |-- DeadlineExceeded         indefinite
         |-- ConnectionLost           indefinite
         |-- IntroductionFailed       definite
@@ -165,6 +166,12 @@ class IntroductionFailed(WorldError):
         super().__init__(f"introduction at {address} failed: {detail}")
         self.address = address
         self.reason = reason
+        self.detail = detail
+
+
+class RotationFailed(WorldError):
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the transport keys were not changed, the old ones go on: {detail}")
         self.detail = detail
 
 

@@ -8,7 +8,9 @@ What this module does not know: envelopes, certificates, discovery, sockets, tim
 
 Promises of every transport: a frame is attributed to the peer whose key sent it; frames of one
 peer on one lane over one connection arrive in order, at most once; what cannot be carried is an
-error at `send` or a `LinkDown`, never silence without a counter.
+error at `send` or a `LinkDown`, never silence without a counter. While keys rotate, a lane moves
+from one connection to another without losing, doubling or overtaking anything, and so do
+publications; a connection that breaks on the way is reported as ever.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol, runtime_checkable
 
-from keys import PeerId
+from keys import PeerId, TransportKey
 
 MAX_BODY_BYTES = 1024 * 1024
 JOIN_BYTES = 5  # in front of several envelopes in a frame
@@ -141,10 +143,26 @@ class Transport(Protocol):
         """Flush what leaves at once, then close everything; never hangs."""
 
     def admit(self, contact: Contact) -> None:
-        """Let this peer's key in and make it reachable. A new key or address replaces the old."""
+        """Let this peer's key in and make it reachable. A new key or address replaces the old; but
+        a new key of the same start stands beside the old one for a while, until all has moved."""
 
     def expel(self, peer_id: PeerId) -> None:
         """Off the allow-list, refused per frame, and the connection cut."""
+
+    async def begin_rotation(self, key: TransportKey) -> Mapping[str, int]:
+        """Listen under a new key beside the present one, and return the new ports. Peers who know
+        the new key by then (`Contact.knows_key`) are dialled with it.
+
+        Raises:
+            RotationFailed: with the reason; nothing has changed then.
+            MisuseError: a rotation is under way.
+        """
+
+    def left_behind(self) -> int:
+        """How many connections are still under the former key."""
+
+    def end_rotation(self) -> None:
+        """Forget the former key. What still uses it is cut, and reported."""
 
     def send(
         self,

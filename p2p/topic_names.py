@@ -13,6 +13,7 @@ from p2p.errors import MisuseError
 
 TERMINATOR = b"\0"
 HOLD = b"\0hold"  # subscribed to by whoever does not read just now
+SEAM = b"\0seam"  # and random bytes: by whoever moves to another connection, on both of them
 _SUBTREE = "/"
 
 

@@ -14,6 +14,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from keys import PeerId
 from p2p.memory.network import MemoryNetwork
@@ -23,7 +24,15 @@ MAX_TOPIC_BYTES = 255
 BUDGET_BYTES = 8 * 1024 * 1024
 HOLD_PATIENCE_S = 30.0
 Publication = tuple[str, bytes]
-Found = tuple[PeerId, str, "MemoryTopics"]  # a peer, where it is, and its topics
+
+
+class Found(NamedTuple):
+    """A peer that can hear us: where it is, under which key it knows us, its topics."""
+
+    peer_id: PeerId
+    host: str
+    own_key: bytes
+    topics: MemoryTopics
 
 
 @dataclass(slots=True)
@@ -39,7 +48,6 @@ class _Waiting:
 class MemoryTopics:
     """
     Args:
-        key: whom others hear.
         others: those that know us and whom we know, where they listen just now.
         hear: gets what arrives: the publisher's key, the topic, the envelope.
     """
@@ -48,17 +56,15 @@ class MemoryTopics:
         self,
         network: MemoryNetwork,
         host: str,
-        key: bytes,
         others: Callable[[], Iterable[Found]],
         hear: Callable[[bytes, str, bytes], None],
     ) -> None:
         self._network = network
         self._host = host
-        self._key = key
         self._others = others
         self._hear = hear
         self._names: set[bytes] = set()
-        self._waiting: dict[bytes, _Waiting] = {}  # by the subscriber's key
+        self._waiting: dict[PeerId, _Waiting] = {}  # by subscriber
         self._unread: deque[tuple[bytes, str, bytes]] = deque()
         self.counts: Counter[str] = Counter()
         self.is_holding = False
@@ -85,22 +91,22 @@ class MemoryTopics:
     def subscribers(self, topic: str) -> frozenset[PeerId]:
         name = wire_name(topic, MAX_TOPIC_BYTES)
         return frozenset(
-            peer_id
-            for peer_id, host, other in self._others()
-            if other.hears(name)
-            and self._network.reaches(self._host, host)
-            and self._network.reaches(host, self._host)
+            found.peer_id
+            for found in self._others()
+            if found.topics.hears(name)
+            and self._network.reaches(self._host, found.host)
+            and self._network.reaches(found.host, self._host)
         )
 
     def publish(self, topic: str, envelope: bytes) -> None:
         name = wire_name(topic, MAX_TOPIC_BYTES)
-        for _, host, other in self._others():
-            if not other.hears(name):
+        for found in self._others():
+            if not found.topics.hears(name):
                 continue
-            if other.is_holding or other._key in self._waiting:
-                self._wait_for(other._key, (topic, envelope))
+            if found.topics.is_holding or found.peer_id in self._waiting:
+                self._wait_for(found.peer_id, (topic, envelope))
             else:
-                self._deliver(host, other, topic, envelope)
+                self._deliver(found, topic, envelope)
 
     def hold(self, hold: bool) -> None:
         if hold is self.is_holding:
@@ -110,21 +116,23 @@ class MemoryTopics:
             return
         while self._unread and not self.is_holding:
             self._hear(*self._unread.popleft())
-        for _, host, other in self._others():
+        for _, host, _, other in self._others():
             self._network.deliver(self._host, host, lambda other=other: other._go_on(self))  # type: ignore[misc]
 
-    def forget(self, key: bytes) -> None:
+    def forget(self, peer_id: PeerId) -> None:
         """This subscriber is gone."""
-        waiting = self._waiting.pop(key, None)
+        waiting = self._waiting.pop(peer_id, None)
         if waiting is not None and waiting.patience is not None:
             waiting.patience.cancel()
 
     def close(self) -> None:
-        for key in list(self._waiting):
-            self.forget(key)
+        for peer_id in list(self._waiting):
+            self.forget(peer_id)
 
-    def _deliver(self, host: str, other: MemoryTopics, topic: str, envelope: bytes) -> None:
-        self._network.deliver(self._host, host, lambda: other._arrived(self._key, topic, envelope))
+    def _deliver(self, to: Found, topic: str, envelope: bytes) -> None:
+        self._network.deliver(
+            self._host, to.host, lambda: to.topics._arrived(to.own_key, topic, envelope)
+        )
 
     def _arrived(self, key: bytes, topic: str, envelope: bytes) -> None:
         if not self.hears(wire_name(topic, MAX_TOPIC_BYTES)):
@@ -134,20 +142,20 @@ class MemoryTopics:
         else:
             self._hear(key, topic, envelope)
 
-    def _wait_for(self, key: bytes, publication: Publication) -> None:
-        waiting = self._waiting.get(key)
+    def _wait_for(self, peer_id: PeerId, publication: Publication) -> None:
+        waiting = self._waiting.get(peer_id)
         if waiting is None:
-            waiting = self._waiting[key] = _Waiting()
+            waiting = self._waiting[peer_id] = _Waiting()
             waiting.patience = asyncio.get_running_loop().call_later(
-                HOLD_PATIENCE_S, self._leave_behind, key
+                HOLD_PATIENCE_S, self._leave_behind, peer_id
             )
         waiting.publications.append(publication)
         waiting.size_bytes += len(publication[1])
         if waiting.is_left_behind or waiting.size_bytes > BUDGET_BYTES:
-            self._leave_behind(key)
+            self._leave_behind(peer_id)
 
-    def _leave_behind(self, key: bytes) -> None:
-        waiting = self._waiting[key]
+    def _leave_behind(self, peer_id: PeerId) -> None:
+        waiting = self._waiting[peer_id]
         waiting.is_left_behind = True
         self.counts["topics_lossy_frames"] += len(waiting.publications)
         waiting.publications.clear()
@@ -155,11 +163,10 @@ class MemoryTopics:
 
     def _go_on(self, other: MemoryTopics) -> None:
         """That one reads again."""
-        waiting = self._waiting.get(other._key)
-        if waiting is None or other.is_holding:
+        found = next((one for one in self._others() if one.topics is other), None)
+        waiting = self._waiting.get(found.peer_id) if found is not None else None
+        if found is None or waiting is None or other.is_holding:
             return
-        self.forget(other._key)
-        for _, host, found in self._others():
-            if found is other:
-                for topic, envelope in waiting.publications:
-                    self._deliver(host, other, topic, envelope)
+        self.forget(found.peer_id)
+        for topic, envelope in waiting.publications:
+            self._deliver(found, topic, envelope)

@@ -3,6 +3,9 @@
 Frames are attributed by the CURVE key that the sender's transport holds, looked up in the
 receiver's own table of contacts, as over real sockets: a peer that was not admitted is not heard.
 
+There are no connections that could be left, so a rotation of keys moves everything at once; but for
+a while there are two keys of ours, at two places, and two of a peer that changed its own.
+
 What this module does not know: encryption (there is none), envelopes, sessions.
 """
 
@@ -28,11 +31,12 @@ from p2p.links import (
 )
 from p2p.memory.network import MemoryNetwork
 from p2p.memory.outlet import Carried, Frame, Outlet, bytes_of
-from p2p.memory.topics import MemoryTopics
+from p2p.memory.topics import Found, MemoryTopics
 
 MAX_ENVELOPE_BYTES = 1024 * 1024 - 64
 BUDGET_BYTES = (8 * 1024 * 1024, 16 * 1024 * 1024, 32 * 1024 * 1024)  # by lane
 REFUSED_FROM = (0.5, 0.9, 1.0)  # of the budget, by priority
+FORMER_KEY_S = 60.0
 PORTS = ("control", "data", "bulk", "topics")
 
 
@@ -43,14 +47,17 @@ class MemoryTransport:
         self._network = network
         self._host = host
         self._key = key.public
+        self._former_key: bytes | None = None  # while we change it
         self._contacts: dict[PeerId, Contact] = {}
         self._of_key: dict[bytes, PeerId] = {}
+        self._given_up: dict[PeerId, tuple[bytes, asyncio.TimerHandle]] = {}
         self._outlets: dict[tuple[PeerId, Lane], Outlet] = {}
         self._under_way: Counter[tuple[PeerId, Lane]] = Counter()  # bytes handed to the network
-        self._topics = MemoryTopics(network, host, self._key, self._others, self._publication)
+        self._topics = MemoryTopics(network, host, self._others, self._publication)
         self._published: Counter[PeerId] = Counter()
         self._published_bytes: Counter[PeerId] = Counter()
         self._ports: dict[str, int] = {}
+        self._former_ports: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._is_open = False
 
@@ -80,8 +87,10 @@ class MemoryTransport:
         self._is_open = False
         for peer_id in self._contacts:
             self._hang_up(peer_id, "connection closed by the other side")
-        for port in self._ports.values():
+        for port in (*self._ports.values(), *self._former_ports.values()):
             self._network.silence(self._host, port)
+        for _, timer in self._given_up.values():
+            timer.cancel()
         self._topics.close()
         for outlet in self._outlets.values():
             self._counts["dropped_at_close"] += outlet.close()
@@ -90,32 +99,60 @@ class MemoryTransport:
         peer_id, key = contact.peer_id, contact.curve_public
         if not self._is_open:
             raise NotRunning("the transport")
-        if key == self._key or self._of_key.get(key, peer_id) != peer_id:
+        if key in self._own_keys or self._of_key.get(key, peer_id) != peer_id:
             self._counts["dropped_key_taken"] += 1
             return
         before = self._contacts.get(peer_id)
         self._contacts[peer_id] = contact
         if before is not None and before.curve_public != key:
-            del self._of_key[before.curve_public]
-            self._topics.forget(before.curve_public)
-            for lane in Lane:
-                self._outlets[peer_id, lane].lose("it came back under a new key")
+            self._end_given_up(peer_id)
+            if 0 < before.incarnation == contact.incarnation:
+                self._give_up_later(peer_id, before.curve_public)
+            else:
+                del self._of_key[before.curve_public]
+                self._topics.forget(peer_id)
+                for lane in Lane:
+                    self._outlets[peer_id, lane].lose("it came back under a new key")
         self._of_key[key] = peer_id
         for lane in Lane:
             if (peer_id, lane) not in self._outlets:
                 self._outlets[peer_id, lane] = self._new_outlet(peer_id, lane)
             asyncio.get_running_loop().call_soon(self._outlets[peer_id, lane].flush)
 
+    async def begin_rotation(self, key: TransportKey) -> Mapping[str, int]:
+        if not self._is_open:
+            raise NotRunning("the transport")
+        if self._former_key is not None:
+            raise MisuseError("one rotation at a time")
+        self._former_key, self._key = self._key, key.public
+        self._former_ports = self._ports
+        self._ports = {name: self._network.listen(self._host, self) for name in PORTS}
+        return dict(self._ports)
+
+    def left_behind(self) -> int:
+        return 0
+
+    def end_rotation(self) -> None:
+        if not self._is_open:
+            raise NotRunning("the transport")
+        if self._former_key is None:
+            return
+        self._former_key = None
+        for port in self._former_ports.values():
+            self._network.silence(self._host, port)
+        self._former_ports = {}
+
     def expel(self, peer_id: PeerId) -> None:
         contact = self._contacts.get(peer_id)
         if contact is None:
             return
+        self._end_given_up(peer_id)
         self._hang_up(peer_id, "connection closed by the other side")
         for lane in Lane:
             outlet = self._outlets.pop((peer_id, lane))
             outlet.lose("expelled")
             self._counts["dropped_expelled"] += outlet.close()
-        self._topics.forget(contact.curve_public)
+        self._topics.forget(peer_id)
         del self._contacts[peer_id]
         del self._of_key[contact.curve_public]
 
@@ -173,7 +210,7 @@ class MemoryTransport:
         self._topics.hold(hold)
 
     def links(self) -> Mapping[PeerId, LinkFigures]:
-        readers = {peer_id: topics for peer_id, _, topics in self._others()}
+        readers = {found.peer_id: found.topics for found in self._others()}
         return {
             peer_id: LinkFigures(
                 {
@@ -216,18 +253,19 @@ class MemoryTransport:
         back = self._network.reaches(contact.hosts[0], self._host)
         if other is None or not there or not back:
             return Carried.CUT
-        return Carried.YES if self._key in other._of_key else Carried.REFUSED
+        return Carried.YES if self._key_for(contact) in other._of_key else Carried.REFUSED
 
     def _carry(self, to: PeerId, lane: Lane, frame: Frame) -> Carried:
         contact = self._contacts[to]
         other = self._at(contact, lane.name.lower())
-        if other is None or self._key not in other._of_key:
+        key = self._key_for(contact)
+        if other is None or key not in other._of_key:
             self._counts["frames_lost"] += 1
             return Carried.CUT
 
         def arrive() -> None:
             self._under_way[to, lane] -= bytes_of(frame)
-            other._take(self._key, lane, frame)
+            other._take(key, lane, frame)
 
         self._under_way[to, lane] += bytes_of(frame)
         if not self._network.deliver(self._host, contact.hosts[0], arrive):
@@ -239,16 +277,28 @@ class MemoryTransport:
 
     def _at(self, contact: Contact, port: str) -> MemoryTransport | None:
         found = self._network.listener(contact.hosts[0], contact.ports.get(port, 0))
-        if isinstance(found, MemoryTransport) and found._key == contact.curve_public:
-            return found
-        return None
+        if not isinstance(found, MemoryTransport):
+            return None
+        is_former = contact.ports.get(port, 0) in found._former_ports.values()
+        key = found._former_key if is_former else found._key
+        return found if key == contact.curve_public else None
 
-    def _others(self) -> Iterator[tuple[PeerId, str, MemoryTopics]]:
+    @property
+    def _own_keys(self) -> tuple[bytes | None, ...]:
+        return (self._key, self._former_key)
+
+    def _key_for(self, contact: Contact) -> bytes:
+        """Under which of our keys a peer knows us."""
+        former = self._former_key
+        return former if former is not None and contact.knows_key == former else self._key
+
+    def _others(self) -> Iterator[Found]:
         """Those that can hear us publish, and whom we know."""
         for peer_id, contact in self._contacts.items():
             other = self._at(contact, "topics")
-            if other is not None and self._key in other._of_key:
-                yield peer_id, contact.hosts[0], other._topics
+            key = self._key_for(contact)
+            if other is not None and key in other._of_key:
+                yield Found(peer_id, contact.hosts[0], key, other._topics)
 
     # -- the way in ----------------------------------------------------------------------------
 
@@ -256,16 +306,27 @@ class MemoryTransport:
         """The other side learns that its connections to us have ended, after what is under way."""
         contact = self._contacts[peer_id]
         other = self._at(contact, "control")
+        key = self._key_for(contact)
         if other is not None:
-            self._network.deliver(
-                self._host, contact.hosts[0], lambda: other._broken(self._key, reason)
-            )
+            self._network.deliver(self._host, contact.hosts[0], lambda: other._broken(key, reason))
 
     def _broken(self, key: bytes, reason: str) -> None:
         peer_id = self._of_key.get(key)
         if peer_id is not None and self._is_open:
             for lane in Lane:
                 self._outlets[peer_id, lane].lose(reason)
+
+    def _give_up_later(self, peer_id: PeerId, key: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(FORMER_KEY_S, self._end_given_up, peer_id)
+        self._given_up[peer_id] = (key, timer)
+
+    def _end_given_up(self, peer_id: PeerId) -> None:
+        given_up = self._given_up.pop(peer_id, None)
+        if given_up is not None:
+            given_up[1].cancel()
+            if self._contacts[peer_id].curve_public != given_up[0]:
+                del self._of_key[given_up[0]]
 
     def _take(self, key: bytes, lane: Lane, frame: Frame) -> None:
         peer_id = self._of_key.get(key)

@@ -67,8 +67,8 @@ class Assembly:
         }
         self.topics = TopicServer(self.exchange, counters, peers)
         self.links = TopicLinks(self.exchange, counters, on_publication)
-        self._key = key
         self._counters = counters
+        self._is_at_other_ports = False
 
     def open(self) -> dict[str, int]:
         """Bind every listener; returns the ports.
@@ -84,8 +84,44 @@ class Assembly:
         ports["topics"] = self.topics.open(self._settings.topics_port)
         return ports
 
+    def open_beside(self, key: TransportKey) -> dict[str, int]:
+        """Bind every listener once more, under this key, which we dial with from now on.
+
+        Raises:
+            PortInUse, TransportFailed: as `open` says; nothing has changed then.
+        """
+        other = self._is_at_other_ports = not self._is_at_other_ports
+        former = self._sockets.turn_to(key)
+        try:
+            ports = {
+                lane.name.lower(): server.listening.open(self._settings.port_of(lane, other=other))
+                for lane, server in self.lanes.items()
+            }
+            topics_port = self._settings.topics_port_of(other=other)
+            ports["topics"] = self.topics.listening.open(topics_port)
+        except BaseException:
+            self.take_back(former)
+            raise
+        return ports
+
+    def take_back(self, former: TransportKey) -> None:
+        """Undo `open_beside`."""
+        self._is_at_other_ports = not self._is_at_other_ports
+        self._sockets.turn_to(former)
+        for listener in self._listeners():
+            listener.listening.take_back()
+
+    def leave_old(self) -> None:
+        """Close the old endpoints, and end what came in there."""
+        for listener in self._listeners():
+            listener.leave_old()
+
+    def left_behind(self) -> int:
+        """How many connections are still at the old endpoints."""
+        return sum(listener.listening.left_behind() for listener in self._listeners())
+
     def self_test(self, ports: Mapping[str, int]) -> SelfTest:
-        return SelfTest(self.exchange, self._counters, self.zap, self._key.public, ports)
+        return SelfTest(self.exchange, self._counters, self.zap, self._sockets.key.public, ports)
 
     def cut(self, user_id: str) -> None:
         """Hang up on the holder of a key, wherever it came in.
@@ -97,6 +133,13 @@ class Assembly:
             self._counters.connections_cut += listener.cut(user_id)
         delay_s = self._settings.handshake_timeout_ms / 1000
         self._loop.call_later(delay_s, self._sweep)
+
+    def cut_former(self, user_id: str) -> None:
+        """Hang up on the holder of a key that its peer gave up. Connections that nobody can
+        attribute are left alone: one that is young and honest may be among them, and whoever else
+        holds that key is cut at its first word."""
+        for listener in self._listeners():
+            self._counters.connections_cut += listener.cut_key(user_id)
 
     def _listeners(self) -> list[TopicServer | LaneServer]:
         return [self.topics, *self.lanes.values()]

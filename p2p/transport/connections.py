@@ -7,8 +7,8 @@ file descriptor: libzmq sees the other side hang up, neighbours notice nothing.
 File descriptors are reused, and the monitor's events are late: a message of a new connection may
 be read before the events that the old one ended and the new one began. Hence `_ahead`: what was
 learnt from a message before its ACCEPTED came survives the DISCONNECTED of its predecessor. Every
-entry holds the remote address beside the descriptor, and nothing is cut unless both the listener's
-port and that address still fit.
+entry holds the remote address and our own port beside the descriptor, and nothing is cut unless
+both still fit. A listener has one port, or two while keys rotate.
 
 Does not know: peers, routing ids, messages; `owner` is the user id that ZAP gave to the key.
 Invariants: a descriptor is silent or owned or neither; one that is ahead is owned.
@@ -21,7 +21,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-Remote = tuple[str, int]
+Remote = tuple[str, int, int]  # their host and port, our port
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,17 @@ class Connection:
     remote: Remote
     owner: str
 
+    @property
+    def port(self) -> int:
+        """Ours, at which it came in."""
+        return self.remote[2]
+
 
 class Connections:
     """Those of one listener, by file descriptor."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, *ports: int) -> None:
+        self._ports = set(ports)
         self._silent: dict[int, Remote | None] = {}
         self._owned: dict[int, Connection] = {}
         self._ahead: set[int] = set()
@@ -49,11 +54,11 @@ class Connections:
             self._ahead.remove(fd)  # and we know already whose it is
             return
         self._owned.pop(fd, None)
-        self._silent[fd] = _remote_of(fd, self._port)
+        self._silent[fd] = self._remote_of(fd)
 
     def attribute(self, fd: int, owner: str) -> Connection | None:
         """A message of `owner` came over `fd`. None when that connection is gone already."""
-        remote = _remote_of(fd, self._port)
+        remote = self._remote_of(fd)
         if remote is None:
             return None
         known = self._owned.get(fd)
@@ -69,6 +74,23 @@ class Connections:
         self._silent.pop(fd, None)
         if fd not in self._ahead:
             self._owned.pop(fd, None)
+
+    def listen(self, port: int) -> None:
+        """They come in there, too."""
+        self._ports.add(port)
+
+    def leave(self, port: int) -> None:
+        """That port is closed, and all that came in there ended without an event."""
+        self._ports.discard(port)
+        for fd in [fd for fd, one in self._owned.items() if one.port == port]:
+            del self._owned[fd]
+            self._ahead.discard(fd)
+        for fd in [fd for fd, remote in self._silent.items() if remote and remote[2] == port]:
+            del self._silent[fd]
+
+    def count_at(self, port: int) -> int:
+        """How many came in there and are somebody's."""
+        return sum(one.port == port for one in self._owned.values())
 
     def check_invariants(self) -> None:
         assert not self._silent.keys() & self._owned.keys()
@@ -86,40 +108,38 @@ class Connections:
     def cut_silent(self) -> int:
         """Cut those that never said anything: nobody knows whose they are. Honest ones redial."""
         silent = list(self._silent.items())
-        return sum(cut(fd, remote, self._port) for fd, remote in silent if remote is not None)
+        return sum(cut(fd, remote) for fd, remote in silent if remote is not None)
 
     def cut(self, connection: Connection) -> bool:
         """True when it was there to be cut."""
-        return cut(connection.fd, connection.remote, self._port)
+        return cut(connection.fd, connection.remote)
+
+    def _remote_of(self, fd: int) -> Remote | None:
+        """Where it comes from, if `fd` is a live connection that came in at a port of ours."""
+        duplicate = _duplicate(fd)
+        if duplicate is None:
+            return None
+        with duplicate:
+            try:
+                remote = _ends_of(duplicate)
+            except OSError:
+                return None
+        return remote if remote[2] in self._ports else None
 
 
-def cut(fd: int, remote: Remote, local_port: int) -> bool:
+def cut(fd: int, remote: Remote) -> bool:
     """Hang up, provided that the descriptor is still this connection."""
     duplicate = _duplicate(fd)
     if duplicate is None:
         return False
     with duplicate:
         try:
-            if duplicate.getsockname()[1] != local_port or _peer_name(duplicate) != remote:
+            if _ends_of(duplicate) != remote:
                 return False
             duplicate.shutdown(socket.SHUT_RDWR)
         except OSError:  # it ended on its own
             return False
     return True
-
-
-def _remote_of(fd: int, local_port: int) -> Remote | None:
-    """The remote address if `fd` is a live connection that came in at this port."""
-    duplicate = _duplicate(fd)
-    if duplicate is None:
-        return None
-    with duplicate:
-        try:
-            if duplicate.getsockname()[1] != local_port:
-                return None
-            return _peer_name(duplicate)
-        except OSError:
-            return None
 
 
 def _duplicate(fd: int) -> socket.socket | None:
@@ -136,6 +156,6 @@ def _duplicate(fd: int) -> socket.socket | None:
         return None
 
 
-def _peer_name(connection: socket.socket) -> Remote:
+def _ends_of(connection: socket.socket) -> Remote:
     host, port = connection.getpeername()[:2]
-    return str(host), int(port)
+    return str(host), int(port), int(connection.getsockname()[1])

@@ -92,6 +92,8 @@ class Dial:
         bulk: bool = False,
     ) -> None:
         self.endpoint = endpoint
+        self.server_key = server_key
+        self.own_public = (own_key or exchange.sockets.key).public
         self.up = False
         self.closed = False
         self._owner = owner
@@ -100,7 +102,7 @@ class Dial:
         self.reader = SocketReader(
             exchange.loop,
             self.socket,
-            take=lambda: owner.dial_message(self),
+            take=lambda: self._owner.dial_message(self),
             settled=exchange.flusher.room,
             batch=exchange.settings.drain_frames_of(Lane.BULK if bulk else Lane.DATA),
         )
@@ -111,7 +113,13 @@ class Dial:
             self.close()
             raise
 
+    def hand_to(self, owner: DialOwner) -> None:
+        """Somebody else is told from now on."""
+        self._owner = owner
+
     def send(self, payload: bytes, body: Body | None = None) -> Sent:
+        if self.closed:
+            return Sent.GONE
         try:
             if body is None:
                 self.socket.send(payload, NOBLOCK)

@@ -16,10 +16,11 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import zmq
 
+from keys import TransportKey
 from p2p.links import Contact
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Dial, Exchange
@@ -30,11 +31,23 @@ _MIN_ATTEMPT_S = 0.25
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
+class Aim(NamedTuple):
+    """Whom to dial, and as whom."""
+
+    server_key: bytes
+    own_key: TransportKey
+    endpoints: Sequence[str]
+
+    def fits(self, dial: Dial) -> bool:
+        """Whether that connection is under these keys."""
+        return dial.server_key == self.server_key and dial.own_public == self.own_key.public
+
+
 class DiallerOwner(Protocol):
     def dialler_up(self, dial: Dial) -> None:
         """There is a connection."""
 
-    def dialler_lost(self, reason: str) -> None:
+    def dialler_lost(self, dial: Dial, reason: str) -> None:
         """The connection that was up is gone; the dialler has stopped."""
 
     def dialler_refused(self, reason: str) -> None:
@@ -67,8 +80,7 @@ class Dialler:
         self._longest_pause_ms = longest_pause_ms
         self._bulk = bulk
         self._prepare = prepare
-        self._endpoints: Sequence[str] = ()
-        self._server_key = b""
+        self._aim: Aim | None = None
         self._dial: Dial | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0
@@ -87,16 +99,13 @@ class Dialler:
         """The socket at work, connected or not yet."""
         return self._dial.socket if self._dial is not None else None
 
-    def target(self, server_key: bytes, endpoints: Sequence[str]) -> None:
+    def target(self, aim: Aim) -> None:
         """Whom to dial from now on. A connection that no longer fits is closed; attempts under
         way begin afresh. Call `start` again after it."""
-        fits = self._dial is not None and self._dial.up and self._dial.endpoint in endpoints
-        if server_key == self._server_key and fits:
-            self._endpoints = endpoints
+        dial, self._aim = self.dial, aim
+        if dial is not None and dial.endpoint in aim.endpoints and aim.fits(dial):
             return
         self.stop()
-        self._server_key = server_key
-        self._endpoints = endpoints
         self._next = self._failures = self._refusals = 0
 
     def start(self, after_s: float = 0.0) -> None:
@@ -114,6 +123,15 @@ class Dialler:
             self._dial.close(linger_ms)
             self._dial = None
             self._up_since_s = 0.0
+
+    def release(self) -> Dial | None:
+        """Give away the connection that is up; it is no business of ours any more."""
+        dial = self.dial
+        if dial is not None:
+            self._dial = None
+            self._up_since_s = 0.0
+            self.active = False
+        return dial
 
     def dial_up(self, dial: Dial) -> None:
         self._cancel_timer()
@@ -133,7 +151,7 @@ class Dialler:
             self._failures = 0 if stable else self._failures + 1
             self.active = False
             self._counters.links_lost += 1
-            self._owner.dialler_lost(self.why)
+            self._owner.dialler_lost(dial, self.why)
         elif refused:
             self._refused()
         else:
@@ -144,16 +162,23 @@ class Dialler:
 
     def _attempt(self) -> None:
         self._timer = None
-        if not self._endpoints:
+        aim = self._aim
+        if aim is None or not aim.endpoints:
             self.why = "no address of it is known"
             self._failed()
             return
-        endpoint = self._endpoints[self._next % len(self._endpoints)]
+        endpoint = aim.endpoints[self._next % len(aim.endpoints)]
         self._counters.dials += 1
         self._up_since_s = 0.0
         try:
             dial = Dial(
-                self._exchange, self._kind, endpoint, self._server_key, self, bulk=self._bulk
+                self._exchange,
+                self._kind,
+                endpoint,
+                aim.server_key,
+                self,
+                aim.own_key,
+                bulk=self._bulk,
             )
         except zmq.ZMQError as error:  # out of descriptors, or an address libzmq cannot parse
             self.why = f"{endpoint}: {error}"
@@ -162,7 +187,7 @@ class Dialler:
         self._dial = dial
         if self._prepare is not None:
             self._prepare(dial.socket)
-        each_s = self._settings.connect_timeout_ms / 1000 / len(self._endpoints)
+        each_s = self._settings.connect_timeout_ms / 1000 / len(aim.endpoints)
         self._timer = self._exchange.loop.call_later(
             max(_MIN_ATTEMPT_S, each_s), self._timed_out, dial
         )
@@ -183,7 +208,8 @@ class Dialler:
         self._counters.dials_failed += 1
         self._refusals = 0
         self._next += 1
-        if self._endpoints and self._next % len(self._endpoints):
+        endpoints = self._aim.endpoints if self._aim is not None else ()
+        if endpoints and self._next % len(endpoints):
             self._schedule(0.0)
             return
         self._failures += 1

@@ -18,9 +18,10 @@ import zmq
 from keys import PeerId
 from p2p.links import Lane, OnFrame
 from p2p.transport.allocator import keep_chunks
-from p2p.transport.connections import Connection, Connections
+from p2p.transport.connections import Connection
 from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Exchange, Sent
+from p2p.transport.listening import Listening
 from p2p.transport.outbox import Body
 from p2p.transport.parts import (
     MORE,
@@ -32,7 +33,7 @@ from p2p.transport.parts import (
     user_id_of,
 )
 from p2p.transport.reading import SocketReader
-from p2p.transport.sockets import bind
+from p2p.transport.words import MARK
 
 SERVER_EVENTS = (
     zmq.EVENT_ACCEPTED
@@ -67,6 +68,11 @@ class Route:
     def reader(self) -> SocketReader:
         return self._server.reader
 
+    @property
+    def is_at_old_port(self) -> bool:
+        """Whether it came in at an endpoint that we are about to leave."""
+        return self.connection.port != self._server.listening.port
+
     def send(self, payload: bytes, body: Body | None = None) -> Sent:
         socket = self._server.socket
         try:
@@ -92,6 +98,9 @@ class RouteOwner(Protocol):
 
     def route_closed(self, lane: Lane, route: Route, reason: str) -> None:
         """That connection ended."""
+
+    def route_word(self, lane: Lane, route: Route, message: bytes) -> None:
+        """The transport at the other end says something; see `words`."""
 
 
 class LaneServer:
@@ -123,14 +132,20 @@ class LaneServer:
             settled=exchange.flusher.room,
             batch=self._settings.drain_frames_of(lane),
         )
-        self._connections = Connections(0)
+        self.listening = Listening(self.socket, exchange.sockets, self._settings.host)
+        self._connections = self.listening.connections
 
     def open(self, port: int) -> int:
         """Bind; returns the port."""
-        bound = bind(self.socket, self._settings.host, port)
-        self._connections = Connections(bound)
+        bound = self.listening.open(port)
         self.reader.start()
         return bound
+
+    def leave_old(self) -> None:
+        """Close the old endpoint, and end what came in there."""
+        self.listening.leave_old()
+        for route in [one for one in self._routes.values() if one.is_at_old_port]:
+            self._close_route(route, "the keys of this node have changed")
 
     def close(self, linger_ms: int = 0) -> None:
         self.reader.stop()
@@ -139,11 +154,14 @@ class LaneServer:
 
     def cut(self, user_id: str) -> int:
         """Cut the connections of a key, and those that nobody can attribute. Drops its routes."""
+        return self.cut_key(user_id) + self.cut_silent()
+
+    def cut_key(self, user_id: str) -> int:
+        """Cut the connections of a key that is over, and leave those alone that may be honest."""
         routes = [route for route in self._routes.values() if route.user_id == user_id]
         for route in routes:
             self.forget(route)
-        theirs = (route.connection for route in routes)
-        return self._connections.cut_owner(user_id, theirs) + self.cut_silent()
+        return self._connections.cut_owner(user_id, (route.connection for route in routes))
 
     def cut_silent(self) -> int:
         """Cut the connections that nobody can attribute; honest peers dial again."""
@@ -179,6 +197,10 @@ class LaneServer:
                 self._close_route(route, "connection closed by the other side")
             route = self._open_route(peer_id, user_id, routing_id, frame)
         payload = frame.bytes
+        if payload[:1] == MARK:
+            if route is not None:
+                self._owner.route_word(self._lane, route, payload)
+            return
         size_bytes = len(payload) if body is None else len(payload) + len(body)
         self._flow.frames_in += 1
         self._flow.bytes_in += size_bytes

@@ -8,15 +8,21 @@ dials a moment later, or a third of all pairs would keep two connections where o
 
 States, by what there is: a path (up); no path but a window (dialling); neither (idle).
 
+When keys rotate, the path is stale but good until there is a connection under the new keys: then
+what was handed over is waited for, and the rest takes the new one; see `words`. Whoever dialled the
+old connection dials the new one.
+
 Does not know: sockets' options, who else there is, what envelopes hold. Invariants: frames leave
 in the order of `push`; a frame is handed to one connection only, so it arrives at most once; a
-path that is lost is reported even when another takes over, because frames on it may be lost.
+path that is lost is reported even when another takes over, because frames on it may be lost; a path
+that is left is not, because none are; a connection that we dialled and have left stays open until
+the other side has left it too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import zmq
 
@@ -25,11 +31,12 @@ from p2p.errors import PayloadTooLarge, QueueFull
 from p2p.links import Lane, LaneFigures, LinkChanged, LinkState, OnFrame, OnLink
 from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Dial, Exchange, Sent
-from p2p.transport.dialler import Dialler
+from p2p.transport.dialler import Aim, Dialler
 from p2p.transport.lane_server import Route
 from p2p.transport.outbox import FULL, REFUSED, TOO_LARGE, Outbox
 from p2p.transport.parts import read_body, skip_rest
 from p2p.transport.reading import Room, SocketReader
+from p2p.transport.words import MARK, NUMBERS, Owed, Verb, decode_word
 
 _YIELD_S = 0.1  # longer than a handshake on a busy machine, shorter than between two heartbeats
 
@@ -55,7 +62,6 @@ class Outlet:
         self._loop = exchange.loop
         self._limit_bytes = settings.frame_limit_bytes
         self._window_s = settings.connect_timeout_ms / 1000
-        self._own_key = exchange.sockets.public_key
         self._yield_s = 0.0
         self._counters = counters
         self._flow = counters.of(lane)
@@ -81,8 +87,14 @@ class Outlet:
             longest_pause_ms=longest_ms,
             bulk=lane is Lane.BULK,
         )
+        self._aim: Aim | None = None
         self._routes: list[Route] = []
         self._path: Path | None = None
+        self._draining: int | None = None  # waiting for this answer, to leave the path
+        self._number = 0
+        self._released: set[Dial] = set()  # under keys of before; open while anybody sends there
+        self._finished: set[Path] = set()  # LAST: of ours, it was heard; of theirs, it is said
+        self._owed: Owed[Path] = Owed()
         self._window: asyncio.TimerHandle | None = None
 
     def pushed(self, said: int, size_bytes: int) -> None:
@@ -107,6 +119,9 @@ class Outlet:
         """Hand over what waits, as far as the connection takes it; dial when there is none."""
         outbox = self.outbox
         moved = Room.NONE
+        stalled = bool(self._owed) and not self._owed.say(self._say)
+        if self._draining is not None:
+            return Room.NONE if stalled else Room.UNWANTED
         outbox.seal()
         while (frame := outbox.first()) is not None:
             path = self._path
@@ -126,33 +141,60 @@ class Outlet:
                 flow.frames_out += 1
                 flow.bytes_out += size_bytes
                 flow.envelopes_out += envelopes
-        return Room.UNWANTED
+        return Room.NONE if stalled else Room.UNWANTED
 
     @property
     def reader(self) -> SocketReader | None:
         return self._path.reader if self._path is not None else None
 
-    def target(self, server_key: bytes, endpoints: Sequence[str], *, new_key: bool) -> None:
-        """The peer was admitted, perhaps again. Under a new key the old connections are void."""
-        if new_key:
-            self._routes.clear()
-            self._dialler.stop()
-            if self._path is not None:
-                self._lose(self._path, "it came back under a new key")
-        yields = self.lane is Lane.CONTROL and self._own_key > server_key
+    def target(self, aim: Aim, *, new_start: bool = False) -> None:
+        """The peer was admitted, perhaps again. After a new start the old connections are void;
+        under new keys of the same start they are left one by one."""
+        self._aim = aim
+        if new_start:
+            self.drop(lambda path: True, "it came back under a new key")
+        yields = self.lane is Lane.CONTROL and aim.own_key.public > aim.server_key
         self._yield_s = min(_YIELD_S, self._window_s / 8) if yields else 0.0
         dial = self._dialler.dial
-        self._dialler.target(server_key, endpoints)
+        if dial is not None and not aim.fits(dial):
+            self._dialler.release()
+            dial.hand_to(self)
+            self._released.add(dial)
+        self._dialler.target(aim)
         if dial is not None and dial.closed and self._path is dial:
             self._lose(dial, "its address changed")
         self._flusher.mark(self)
         if self._window is not None:
             self._dialler.start()
+        self._improve()
+
+    def drop(self, is_over: Callable[[Path], bool], reason: str) -> None:
+        """End these connections, also when they are at work."""
+        path = self._path
+        self._routes = [route for route in self._routes if not is_over(route)]
+        for dial in [dial for dial in self._released if is_over(dial)]:
+            self._close(dial)
+        current = self._dialler.dial
+        if current is not None and is_over(current):
+            current.reader.finish()
+            self._dialler.stop()
+        if path is not None and path is self._path and is_over(path):
+            self._lose(path, reason)
+
+    def uses(self, own_public: bytes) -> int:
+        """How many connections there are that we dialled under this key."""
+        return sum(dial.own_public == own_public for dial in self._released)
 
     def close(self, linger_ms: int = 0) -> int:
         """End everything; returns how many envelopes were still waiting."""
         self._close_window()
         self._dialler.stop(linger_ms)
+        for dial in self._released:
+            dial.close(linger_ms)
+        self._released.clear()
+        self._finished.clear()
+        self._owed = Owed()
+        self._draining = None
         self._routes.clear()
         if self._path is not None:
             self._counters.links_open -= 1
@@ -189,23 +231,59 @@ class Outlet:
             # One connection for a pair of peers: ours, which nothing was sent on, is not needed.
             self._dialler.stop()
             self._take(route)
+        else:
+            self._improve()
 
     def route_closed(self, route: Route, reason: str) -> None:
         if route in self._routes:
             self._routes.remove(route)
+        self._gone(route)
         if self._path is route:
             self._lose(route, reason)
+
+    def word(self, path: Path, message: bytes) -> None:
+        """The other end says something about a connection; see `words`."""
+        word = decode_word(message)
+        if word is None:
+            self._counters.dropped_malformed += 1
+        elif word.verb is Verb.DRAIN:
+            self._owe(path, Verb.DRAINED, word.number)
+        elif word.verb is Verb.DRAINED:
+            if path is self._path and word.number == self._draining:
+                self._leave(path)
+        elif word.verb is Verb.LAST and isinstance(path, Dial):
+            self._finished.add(path)
+            self._close_if_left(path)
+
+    def dial_up(self, dial: Dial) -> None:
+        raise AssertionError("what was released was up before")
+
+    def dial_ended(self, dial: Dial, reason: str, refused: bool) -> None:
+        """One that was released is gone."""
+        self._released.discard(dial)
+        self._gone(dial)
+        if self._path is dial:
+            self._counters.links_lost += 1
+            self._lose(dial, reason)
+
+    def dial_message(self, dial: Dial) -> None:
+        self.dialler_message(dial)
 
     def dialler_up(self, dial: Dial) -> None:
         if self._path is None:
             self._take(dial)
+        elif self._is_stale(self._path):
+            self._owe(dial, Verb.HERE)
+            self._improve()
         else:
             self._dialler.stop()
 
-    def dialler_lost(self, reason: str) -> None:
-        if not isinstance(self._path, Dial):
+    def dialler_lost(self, dial: Dial, reason: str) -> None:
+        self._gone(dial)
+        if self._path is not dial:
+            self._improve()
             return
-        self._lose(self._path, reason)
+        self._lose(dial, reason)
         if self._path is None:
             self._open_window()
 
@@ -224,6 +302,9 @@ class Outlet:
                 self._counters.dropped_malformed += 1
                 return
         payload = frame.bytes
+        if payload[:1] == MARK:
+            self.word(dial, payload)
+            return
         size_bytes = len(payload) if body is None else len(payload) + len(body)
         for flow in (self._flow, self._mine):
             flow.frames_in += 1
@@ -237,19 +318,96 @@ class Outlet:
         self._tell(LinkState.UP)
         if self.outbox:
             self._flusher.mark(self)
+        self._improve()
 
     def _lose(self, path: Path, reason: str) -> None:
         assert self._path is path
         self._path = None
+        self._draining = None
         self._counters.links_open -= 1
         if isinstance(path, Route) and path in self._routes:
             self._routes.remove(path)
         self._tell(LinkState.DOWN, reason)
-        spare = self._dialler.dial or (self._routes[-1] if self._routes else None)
+        spare = self._fresh() or self._dialler.dial or self._last_route()
         if spare is not None:
             self._take(spare)
         elif self.outbox:
             self._open_window()
+
+    # -- from one connection to another --------------------------------------------------------
+
+    def _is_stale(self, path: Path) -> bool:
+        """Whether it is under keys of before: good, but better left."""
+        aim = self._aim
+        assert aim is not None, "whoever has a path was admitted"
+        if isinstance(path, Dial):
+            return not aim.fits(path)
+        return path.user_id != aim.server_key.hex() or path.is_at_old_port
+
+    def _fresh(self) -> Path | None:
+        dial = self._dialler.dial
+        if dial is not None and not self._is_stale(dial):
+            return dial
+        return next((one for one in reversed(self._routes) if not self._is_stale(one)), None)
+
+    def _last_route(self) -> Route | None:
+        """The newest on which we have not yet said that nothing more comes."""
+        return next((one for one in reversed(self._routes) if one not in self._finished), None)
+
+    def _improve(self) -> None:
+        """Leave a stale path for a fresh one, or dial for one if the stale one was ours."""
+        path = self._path
+        if path is None or self._draining is not None:
+            return
+        if not self._is_stale(path):
+            for route in self._routes:
+                if route not in self._finished and self._is_stale(route):
+                    self._finished.add(route)
+                    self._owe(route, Verb.LAST)
+        elif self._fresh() is not None:
+            self._number = (self._number + 1) % NUMBERS
+            self._draining = self._number
+            self._owe(path, Verb.DRAIN, self._number)
+        elif isinstance(path, Dial):
+            self._dialler.start()
+
+    def _leave(self, path: Path) -> None:
+        """All that we sent there has been read: go on over the fresh one, if it is still there."""
+        self._draining = None
+        fresh = self._fresh()
+        if fresh is not None:
+            self._path = fresh
+            if isinstance(path, Dial):
+                self._close_if_left(path)
+        self._flusher.mark(self)
+        self._improve()
+
+    def _close_if_left(self, dial: Dial) -> None:
+        if dial in self._released and dial in self._finished and dial is not self._path:
+            self._close(dial)
+
+    def _close(self, dial: Dial) -> None:
+        self._released.discard(dial)
+        dial.reader.finish()
+        dial.close()
+        self._gone(dial)
+
+    def _gone(self, path: Path) -> None:
+        self._finished.discard(path)
+        self._owed.forget(path)
+
+    def _say(self, path: Path, word: bytes) -> bool:
+        sent = path.send(word)
+        if sent is Sent.GONE:
+            if isinstance(path, Route) and path in self._routes:
+                self._routes.remove(path)
+            if path is self._path:
+                self._lose(path, "the connection is gone")
+        return sent is not Sent.FULL
+
+    def _owe(self, path: Path, verb: Verb, number: int = 0) -> None:
+        self._owed.owe(path, verb, number)
+        self._flusher.mark(self)
 
     def _open_window(self) -> None:
         self._dialler.start(self._yield_s)

@@ -89,7 +89,7 @@ class SocketReader:
                     more = False
                     break
                 self._take()
-                if self.closed:
+                if self.closed or self._paused:
                     return
             more = self._offer_room(more)
         finally:

@@ -45,6 +45,10 @@ class SelfTest:
         self._exchange = exchange
         self._counters = counters
         self._zap = zap
+        self.aim(server_key, ports)
+
+    def aim(self, server_key: bytes, ports: Mapping[str, int]) -> None:
+        """Test these from now on."""
         self._server_key = server_key
         self._ports = ports
 

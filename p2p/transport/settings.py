@@ -23,6 +23,7 @@ class TransportSettings:
     data_port: int = 0
     bulk_port: int = 0
     topics_port: int = 0
+    other_ports_from: int = 4  # ports that are fixed alternate with those so much higher
 
     max_message_bytes: int = 1024 * 1024  # as seen by libzmq, encryption included
     control_budget_bytes: int = 8 * 1024 * 1024  # waiting for one peer
@@ -47,6 +48,7 @@ class TransportSettings:
     redial_max_ms: int = 2_000
     topics_redial_max_ms: int = 10_000  # subscriptions are dialled for as long as they stand
     handshake_timeout_ms: int = 5_000
+    former_key_ms: int = 60_000  # how long the key that a peer gave up is let in
     heartbeat_interval_ms: int = 2_000
     heartbeat_timeout_ms: int = 6_000
     self_test_interval_ms: int = 60_000
@@ -67,8 +69,13 @@ class TransportSettings:
     def drain_frames_of(self, lane: Lane) -> int:
         return self.bulk_drain_frames if lane is Lane.BULK else self.drain_frames
 
-    def port_of(self, lane: Lane) -> int:
-        return (self.control_port, self.data_port, self.bulk_port)[lane]
+    def port_of(self, lane: Lane, *, other: bool = False) -> int:
+        port = (self.control_port, self.data_port, self.bulk_port)[lane]
+        return port + self.other_ports_from if port and other else port
+
+    def topics_port_of(self, *, other: bool = False) -> int:
+        port = self.topics_port
+        return port + self.other_ports_from if port and other else port
 
     def budget_of(self, lane: Lane) -> int:
         return (self.control_budget_bytes, self.data_budget_bytes, self.bulk_budget_bytes)[lane]

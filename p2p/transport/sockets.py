@@ -59,9 +59,19 @@ class Sockets:
             self.context.socket(zmq.PAIR).close()  # the first socket starts the threads
 
     @property
-    def public_key(self) -> bytes:
-        """Ours, by which others know us."""
-        return self._key.public
+    def key(self) -> TransportKey:
+        """Ours, as it is now."""
+        return self._key
+
+    def turn_to(self, key: TransportKey) -> TransportKey:
+        """Use this key from now on; returns the former one."""
+        former, self._key = self._key, key
+        return former
+
+    def rekey(self, listener: zmq.Socket[bytes]) -> None:
+        """What the listener binds from now on has the key of now; what is bound keeps its own."""
+        listener.curve_publickey = self._key.public
+        listener.curve_secretkey = self._key.export_secret()
 
     def listener(self, kind: int, *, bulk: bool = False) -> zmq.Socket[bytes]:
         """A ROUTER or XPUB that only keys on the allow-list get into. Not yet bound."""
@@ -126,8 +136,8 @@ class Sockets:
         return socket
 
 
-def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
-    """Bind a listener and return its port.
+def bind(socket: zmq.Socket[bytes], host: str, port: int) -> str:
+    """Bind a listener and return its endpoint, in the words that `unbind` understands.
 
     Raises:
         PortInUse: another socket has it.
@@ -139,8 +149,7 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(host, port) from error
         raise TransportFailed(f"cannot listen on {host} port {port}: {error}") from error
-    endpoint = bytes(socket.getsockopt(zmq.LAST_ENDPOINT))
-    return int(endpoint.rstrip(b"\0").rsplit(b":", 1)[1])
+    return bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
 
 def _bracketed(host: str) -> str:

@@ -2,25 +2,34 @@
 anything to subscribe to.
 
 Publications are attributed by the connection that they came over: only the holder of the key that
-we dialled can have sent them. Does not know: sequence numbers, gaps, what a publication holds.
-Invariant: there are connections exactly while there are subscriptions, one per admitted peer.
+we dialled can have sent them.
+
+When keys rotate, a second connection is made beside the first, and both subscribe to one random
+name, the seam. The publisher answers with one message that both get at the same place among all
+others: what comes before it counts on the old connection, what comes after it on the new one. So
+nothing is lost or doubled.
+
+Does not know: sequence numbers, gaps, what a publication holds. Invariant: there are connections
+exactly while there are subscriptions, one per admitted peer, two while keys rotate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable
 
 import zmq
 
 from keys import PeerId
 from p2p.links import OnPublication
-from p2p.topic_names import HOLD, TERMINATOR, subscription_name, subtrees_above
+from p2p.topic_names import HOLD, SEAM, TERMINATOR, subscription_name, subtrees_above
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Dial, Exchange
-from p2p.transport.dialler import Dialler
+from p2p.transport.dialler import Aim, Dialler
 from p2p.transport.parts import skip_rest
 
 _MAX_HEARD = 4096
+_SEAM_BYTES = 16
 
 
 class TopicLinks:
@@ -35,7 +44,7 @@ class TopicLinks:
         self._exchange = exchange
         self._counters = counters
         self._on_publication = on_publication
-        self._targets: dict[PeerId, tuple[bytes, Sequence[str]]] = {}
+        self._targets: dict[PeerId, Aim] = {}
         self._links: dict[PeerId, _TopicLink] = {}
         self._names: set[bytes] = set()
         self._heard: dict[bytes, str] = {}  # names that came in and are subscribed to
@@ -73,10 +82,21 @@ class TopicLinks:
         """How many frames came from each publisher, and how many bytes."""
         return {peer_id: (link.frames, link.size_bytes) for peer_id, link in self._links.items()}
 
-    def target(self, peer_id: PeerId, server_key: bytes, endpoints: Sequence[str]) -> None:
-        self._targets[peer_id] = (server_key, endpoints)
+    def target(self, peer_id: PeerId, aim: Aim, *, new_start: bool = False) -> None:
+        self._targets[peer_id] = aim
+        if new_start and peer_id in self._links:
+            self._links[peer_id].close()
         if self._names or peer_id in self._links:
             self._link(peer_id)
+
+    def drop(self, peer_id: PeerId, is_over: Callable[[Dial], bool]) -> None:
+        """End these connections, also when they are at work."""
+        if peer_id in self._links:
+            self._links[peer_id].drop(is_over)
+
+    def uses(self, own_public: bytes) -> int:
+        """How many connections there are that we dialled under this key, and are leaving."""
+        return sum(link.leaves(own_public) for link in self._links.values())
 
     def forget(self, peer_id: PeerId) -> None:
         self._targets.pop(peer_id, None)
@@ -108,17 +128,19 @@ class TopicLinks:
     def holding(self) -> bool:
         return self._holding
 
-    def take(self, link: _TopicLink, socket: zmq.Socket[bytes]) -> None:
+    def take(self, link: _TopicLink, dial: Dial) -> None:
         """Read one publication."""
-        frame = socket.recv(zmq.NOBLOCK, copy=False)
+        frame = dial.socket.recv(zmq.NOBLOCK, copy=False)
         if frame.more:
-            skip_rest(socket)
+            skip_rest(dial.socket)
             self._counters.dropped_malformed += 1
             return
         if self._holding:  # the connection is over, and what it held is read for the last time
             self._counters.topics_dropped_held += 1
             return
         body = frame.bytes
+        if link.is_moving and not link.counts(dial, body):
+            return
         end = body.find(TERMINATOR) + len(TERMINATOR)
         name = body[:end]
         topic = self._heard.get(name) or self._recognise(name)
@@ -151,7 +173,7 @@ class TopicLinks:
         link = self._links.get(peer_id)
         if link is None:
             link = self._links[peer_id] = _TopicLink(peer_id, self)
-        link.target(*self._targets[peer_id])
+        link.target(self._targets[peer_id])
 
     def _prepare(self, socket: zmq.Socket[bytes]) -> None:
         for name in self._names:
@@ -161,7 +183,11 @@ class TopicLinks:
 
 
 class _TopicLink:
-    """The connection to one publisher."""
+    """The connection to one publisher, and while keys rotate the one before it.
+
+    A move: the old connection is released and goes on; the new one comes up; both subscribe to the
+    seam (`_seam` is set); each passes it, in any order; the old one is closed.
+    """
 
     def __init__(self, peer_id: PeerId, links: TopicLinks) -> None:
         self.peer_id = peer_id
@@ -169,47 +195,144 @@ class _TopicLink:
         self.size_bytes = 0
         self._links = links
         self._dialler = links.new_dialler(self)
+        self._old: Dial | None = None
+        self._seam = b""
+        self._is_past_seam = False  # the new one; it waits until the old one is there too
+        self._later: Aim | None = None  # where to move when this move is over
 
-    def target(self, server_key: bytes, endpoints: Sequence[str]) -> None:
-        self._dialler.target(server_key, endpoints)
+    def target(self, aim: Aim) -> None:
+        if self._seam:
+            self._later = aim
+            return
+        dial = self._dialler.dial
+        if dial is not None and self._old is None and not aim.fits(dial):
+            self._old = self._dialler.release()
+            dial.hand_to(self)
+        self._dialler.target(aim)
         if self._links.wanted:
             self._dialler.start()
 
     def subscribe(self, name: bytes) -> None:
-        socket = self._dialler.socket
-        if socket is not None:
+        for socket in self._sockets():
             socket.setsockopt(zmq.SUBSCRIBE, name)
         self._dialler.start()
 
     def unsubscribe(self, name: bytes) -> None:
-        socket = self._dialler.socket
-        if socket is not None:
+        for socket in self._sockets():
             socket.setsockopt(zmq.UNSUBSCRIBE, name)
 
     def hold(self, hold: bool) -> None:
-        socket = self._dialler.socket
-        if socket is not None:
+        for socket in self._sockets():
             socket.setsockopt(zmq.SUBSCRIBE if hold else zmq.UNSUBSCRIBE, HOLD)
-        dial = self._dialler.dial
-        if dial is not None:
+        for dial in (self._old, self._dialler.dial):
+            if dial is None:
+                continue
             if hold:
                 dial.reader.pause()
-            else:
+            elif dial is self._old or not self._is_past_seam:
                 dial.reader.resume()
 
     def close(self) -> None:
+        self._end_old()
+        self._end_seam()
+        self._later = None
         self._dialler.stop()
+
+    def drop(self, is_over: Callable[[Dial], bool]) -> None:
+        """End these connections, also when they are at work."""
+        if self._old is not None and is_over(self._old):
+            self._old.reader.finish()
+            self._old_is_gone()
+        dial = self._dialler.dial
+        if dial is not None and is_over(dial):
+            dial.reader.finish()
+            self._dialler.stop()
+            self.dialler_lost(dial, "")
+
+    def leaves(self, own_public: bytes) -> bool:
+        return self._old is not None and self._old.own_public == own_public
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether not everything that arrives counts."""
+        return bool(self._seam)
+
+    def counts(self, dial: Dial, message: bytes) -> bool:
+        """Whether this message of a move is a publication that the other connection has not."""
+        if message != self._seam:
+            return dial is self._old or self._is_past_seam
+        if dial is self._old:
+            self._end_old()
+            if self._is_past_seam:
+                self._moved()
+        elif self._old is None:
+            self._moved()
+        else:
+            self._is_past_seam = True
+            dial.reader.pause()
+        return False
 
     def dialler_up(self, dial: Dial) -> None:
         """The socket sends its subscriptions by itself."""
         if self._links.holding:
             dial.reader.pause()
+        if self._old is not None:
+            self._seam = SEAM + secrets.token_bytes(_SEAM_BYTES)
+            for socket in self._sockets():
+                socket.setsockopt(zmq.SUBSCRIBE, self._seam)
 
-    def dialler_lost(self, reason: str) -> None:
+    def dialler_lost(self, dial: Dial, reason: str) -> None:
+        self._end_seam()
+        if self._later is not None:
+            aim, self._later = self._later, None
+            self.target(aim)
         self._dialler.start()
 
     def dialler_refused(self, reason: str) -> None:
         """The control lane is refused too, and reported."""
 
     def dialler_message(self, dial: Dial) -> None:
-        self._links.take(self, dial.socket)
+        self._links.take(self, dial)
+
+    def dial_up(self, dial: Dial) -> None:
+        raise AssertionError("what was released was up before")
+
+    def dial_ended(self, dial: Dial, reason: str, refused: bool) -> None:
+        """The old one is gone before its time; what it had not brought is a gap."""
+        if dial is self._old:
+            self._old_is_gone()
+
+    def dial_message(self, dial: Dial) -> None:
+        self._links.take(self, dial)
+
+    def _old_is_gone(self) -> None:
+        self._end_old()
+        if self._seam:
+            self._moved()
+
+    def _moved(self) -> None:
+        """The new connection is the only one."""
+        self._end_seam()
+        dial = self._dialler.dial
+        if dial is not None and not self._links.holding:
+            dial.reader.resume()
+        if self._later is not None:
+            aim, self._later = self._later, None
+            self.target(aim)
+
+    def _end_old(self) -> None:
+        if self._old is not None:
+            self._old.close()
+            self._old = None
+
+    def _end_seam(self) -> None:
+        if self._seam:
+            for socket in self._sockets():
+                socket.setsockopt(zmq.UNSUBSCRIBE, self._seam)
+        self._seam = b""
+        self._is_past_seam = False
+
+    def _sockets(self) -> list[zmq.Socket[bytes]]:
+        """Those at work, connected or not yet."""
+        old = self._old.socket if self._old is not None else None
+        return [one for one in (old, self._dialler.socket) if one is not None]

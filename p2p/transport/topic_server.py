@@ -20,14 +20,14 @@ import zmq
 from keys import PeerId
 from p2p.errors import PayloadTooLarge
 from p2p.links import JOIN_BYTES, frame_of
-from p2p.topic_names import HOLD, wire_name
-from p2p.transport.connections import Connection, Connections
+from p2p.topic_names import HOLD, SEAM, wire_name
+from p2p.transport.connections import Connection
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Exchange
 from p2p.transport.lane_server import SERVER_EVENTS
+from p2p.transport.listening import Listening
 from p2p.transport.parts import skip_rest, source_fd, user_id_of
 from p2p.transport.reading import Room, SocketReader
-from p2p.transport.sockets import bind
 from p2p.transport.subscriptions import Subscriptions
 
 _UNSUBSCRIBE, _SUBSCRIBE = 0, 1
@@ -71,8 +71,9 @@ class TopicServer:
             limit=settings.subscriptions_per_peer, name_bytes=settings.topic_bytes
         )
         self._left_behind: set[Connection] = set()
-        self._connections = Connections(0)
         self.socket = exchange.sockets.listener(zmq.XPUB)
+        self.listening = Listening(self.socket, exchange.sockets, settings.host)
+        self._connections = self.listening.connections
         self._token = exchange.monitors.watch(self.socket, SERVER_EVENTS, self._on_event)
         self.reader = SocketReader(
             exchange.loop,
@@ -84,10 +85,14 @@ class TopicServer:
 
     def open(self, port: int) -> int:
         """Bind; returns the port."""
-        bound = bind(self.socket, self._settings.host, port)
-        self._connections = Connections(bound)
+        bound = self.listening.open(port)
         self.reader.start()
         return bound
+
+    def leave_old(self) -> None:
+        """Close the old endpoint, and end what came in there."""
+        self.listening.leave_old()
+        self._forget_ended()
 
     def close(self, linger_ms: int = 0) -> int:
         """Returns how many envelopes had not left."""
@@ -162,8 +167,12 @@ class TopicServer:
 
     def cut(self, user_id: str) -> int:
         """Cut the subscribers of a key, and those that nobody can attribute."""
+        return self.cut_key(user_id) + self.cut_silent()
+
+    def cut_key(self, user_id: str) -> int:
+        """Cut the subscribers of a key that is over, and leave those alone that may be honest."""
         theirs = (one for one in self._subscriptions if one.owner == user_id)
-        return self._connections.cut_owner(user_id, theirs) + self.cut_silent()
+        return self._connections.cut_owner(user_id, theirs)
 
     def cut_silent(self) -> int:
         """Cut the connections that nobody can attribute; honest peers dial again."""
@@ -270,6 +279,15 @@ class TopicServer:
         if not self._subscriptions.add(connection, name):
             self._counters.topics_cut_subscriptions += 1
             self._counters.connections_cut += self._connections.cut(connection)
+        elif name.startswith(SEAM) and len(self._subscriptions.of(name)) == 2:
+            self._mark_seam(name)
+
+    def _mark_seam(self, name: bytes) -> None:
+        """Both connections of a subscriber get this message at the same place among all others."""
+        self._frames.append((name, name, 0))
+        self.queued_bytes += len(name)
+        if not self.dirty:
+            self._exchange.flusher.mark(self)
 
     def _make_room_for(self, connection: Connection) -> None:
         """The limit of subscriptions is one of a connection, so connections have a limit too."""
@@ -282,13 +300,16 @@ class TopicServer:
         self._subscriptions.forget(connection)
         self._left_behind.discard(connection)
 
+    def _forget_ended(self) -> None:
+        for connection in self._subscriptions:
+            if not self._connections.holds(connection):
+                self._forget(connection)
+
     def _on_event(self, event: int, value: int) -> None:
         if event == zmq.EVENT_ACCEPTED:
             self._connections.accepted(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._connections.disconnected(value)
-            for connection in self._subscriptions:
-                if not self._connections.holds(connection):
-                    self._forget(connection)
+            self._forget_ended()
         else:
             self._counters.handshakes_failed += 1

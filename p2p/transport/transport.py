@@ -7,12 +7,15 @@ dialled when they are first needed. See `sockets` for the profile, `outlet` for 
 Does not know: certificates, sessions, envelopes, membership. Invariants: the allow-list of ZAP,
 the table that attributes frames, and the contacts name the same keys; no key has two peers; no
 callback runs inside a call of ours, they all come from the event loop.
+
+A node that changes its key listens under both until everybody has come over. A peer that changes
+its own is known here by both until it changes it again, or for `former_key_ms`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -39,11 +42,13 @@ from p2p.links import (
 )
 from p2p.transport.assembly import Assembly
 from p2p.transport.counters import TransportCounters
-from p2p.transport.dialler import endpoints_of, unfit_hosts
+from p2p.transport.dial import Dial
+from p2p.transport.dialler import unfit_hosts
 from p2p.transport.lane_server import Route
 from p2p.transport.outbox import Body, bytes_of
 from p2p.transport.outlet import Outlet
-from p2p.transport.self_test import judge
+from p2p.transport.rotating import GivenUpKeys, OwnKeys
+from p2p.transport.self_test import SelfTest, judge
 from p2p.transport.settings import TransportSettings
 
 _CURVE_KEY_BYTES = 32
@@ -62,15 +67,17 @@ class ZmqTransport:
     def __init__(self, settings: TransportSettings, key: TransportKey) -> None:
         self.settings = settings
         self.ports: Mapping[str, int] = {}
-        self._key = key
+        self._own = OwnKeys(key)
         self._counters = TransportCounters()
         self._contacts: dict[PeerId, Contact] = {}
         self._peers: dict[str, PeerId] = {}  # user id, as ZAP gives it to a key, to peer
+        self._given_up = GivenUpKeys(settings.former_key_ms / 1000, self._end_given_up)
         # By the number of the lane: as a key, a member of an enum would be hashed in Python.
         self._outlets: list[dict[PeerId, Outlet]] = [{} for _ in Lane]
         self._receivers: _Receivers | None = None
         self._assembly: Assembly | None = None
         self._running = False
+        self._self_test: SelfTest | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def receive_with(
@@ -106,7 +113,7 @@ class ZmqTransport:
             raise MisuseError("call receive_with() first, and start a transport only once")
         assembly = self._assembly = Assembly(
             self.settings,
-            self._key,
+            self._own.now,
             self._counters,
             self._peers,
             route_owner=self,
@@ -115,7 +122,7 @@ class ZmqTransport:
         )
         try:
             self.ports = assembly.open()
-            self_test = assembly.self_test(self.ports)
+            self_test = self._self_test = assembly.self_test(self.ports)
             failure = judge(await self_test.run(), unanswered=1, patience=1)
             if failure is not None:
                 raise failure
@@ -154,24 +161,67 @@ class ZmqTransport:
         if len(key) != _CURVE_KEY_BYTES:
             raise MisuseError(f"a CURVE key has {_CURVE_KEY_BYTES} bytes, not {len(key)}")
         user_id = key.hex()
-        if key == self._key.public or self._peers.get(user_id, peer_id) != peer_id:
+        if self._own.are(key) or self._peers.get(user_id, peer_id) != peer_id:
             self._counters.dropped_key_taken += 1
             return
         before = self._contacts.get(peer_id)
-        new_key = before is not None and before.curve_public != key
-        if before is not None and new_key:
-            del self._peers[before.curve_public.hex()]
+        new_start = False
+        if before is not None and before.curve_public != key:
+            rotated = 0 < before.incarnation == contact.incarnation
+            new_start = not rotated
+            self._end_given_up(peer_id)
+            if new_start:
+                del self._peers[before.curve_public.hex()]
+            else:
+                self._given_up.keep(peer_id, before.curve_public.hex())
         self._contacts[peer_id] = contact
         self._peers[user_id] = peer_id
         self._publish_allow_list(assembly)
-        if before is not None and new_key:
+        if before is not None and new_start:
             assembly.cut(before.curve_public.hex())
-        for lane in Lane:
-            outlet = self._outlets[lane].get(peer_id)
-            if outlet is not None:
-                outlet.target(key, endpoints_of(contact, lane.name.lower()), new_key=new_key)
-        assembly.links.target(peer_id, key, endpoints_of(contact, "topics"))
+        self._aim(assembly, contact, new_start=new_start)
         self._counters.dropped_bad_address += unfit_hosts(contact)
+
+    async def begin_rotation(self, key: TransportKey) -> Mapping[str, int]:
+        """Listen under a new key beside the present one, and return the new ports.
+
+        Peers who know the new key by then (`Contact.knows_key`) are dialled with it.
+
+        Raises:
+            NotRunning, MisuseError, RotationFailed: nothing has changed then.
+        """
+        assembly, test = self._opened(), self._self_test
+        assert test is not None
+        try:
+            self.ports = await self._own.begin(
+                key, assembly, test, self.ports, lambda: self._running
+            )
+        except TransportFailed as failure:
+            self._fail(failure)
+            raise
+        return self.ports
+
+    def left_behind(self) -> int:
+        """How many connections are still under the former key."""
+        former, assembly = self._own.former, self._opened()
+        if former is None:
+            return 0
+        ours = sum(outlet.uses(former.public) for each in self._outlets for outlet in each.values())
+        return ours + assembly.links.uses(former.public) + assembly.left_behind()
+
+    def end_rotation(self) -> None:
+        """Forget the former key. What still uses it is cut, and reported.
+
+        What arrived last over the connections that are cut is delivered from in here.
+        """
+        assembly = self._opened()
+        public = self._own.end()
+        if public is None:
+            return
+        assembly.leave_old()
+        for contact in list(self._contacts.values()):
+            self._aim(assembly, contact)
+            self._drop(contact.peer_id, lambda dial: dial.own_public == public)
 
     def expel(self, peer_id: PeerId) -> None:
         """Off the allow-list, refused per frame, and the connection cut."""
@@ -179,6 +229,7 @@ class ZmqTransport:
         contact = self._contacts.pop(peer_id, None)
         if contact is None:
             return
+        self._end_given_up(peer_id, is_expelled=True)
         user_id = contact.curve_public.hex()
         del self._peers[user_id]
         self._publish_allow_list(assembly)
@@ -288,6 +339,49 @@ class ZmqTransport:
         if outlet is not None:
             outlet.route_closed(route, reason)
 
+    def route_word(self, lane: Lane, route: Route, message: bytes) -> None:
+        """The transport at its other end says something about it."""
+        outlet = self._outlets[lane].get(route.peer_id)
+        if outlet is not None:
+            outlet.word(route, message)
+
+    def _aim(self, assembly: Assembly, contact: Contact, *, new_start: bool = False) -> None:
+        for lane in Lane:
+            outlet = self._outlets[lane].get(contact.peer_id)
+            if outlet is not None:
+                outlet.target(self._own.aim_at(contact, lane.name.lower()), new_start=new_start)
+        aim = self._own.aim_at(contact, "topics")
+        assembly.links.target(contact.peer_id, aim, new_start=new_start)
+
+    def _end_given_up(self, peer_id: PeerId, *, is_expelled: bool = False) -> None:
+        """The key that this peer gave up is nobody's any more; what still uses it is cut."""
+        user_id = self._given_up.take(peer_id)
+        contact = self._contacts.get(peer_id)
+        if user_id is None or (contact is not None and contact.curve_public.hex() == user_id):
+            return  # there is none, or it came back to it
+        assembly = self._opened()
+        del self._peers[user_id]
+        self._publish_allow_list(assembly)
+        if is_expelled:
+            assembly.cut(user_id)
+            return
+        server_key = bytes.fromhex(user_id)
+        self._drop(peer_id, lambda dial: dial.server_key == server_key, user_id)
+        assembly.cut_former(user_id)
+
+    def _drop(self, peer_id: PeerId, is_over: Callable[[Dial], bool], user_id: str = "") -> None:
+        """End what is still under a key that is over, also when it is at work."""
+
+        def is_path_over(path: Dial | Route) -> bool:
+            return path.user_id == user_id if isinstance(path, Route) else is_over(path)
+
+        for lane in Lane:
+            outlet = self._outlets[lane].get(peer_id)
+            if outlet is not None:
+                outlet.drop(is_path_over, "its key is over")
+        assert self._assembly is not None
+        self._assembly.links.drop(peer_id, is_over)
+
     def _opened(self) -> Assembly:
         if self._assembly is None or not self._running:
             raise NotRunning("the transport")
@@ -308,8 +402,7 @@ class ZmqTransport:
                 report=self._report,
                 on_frame=self._receivers.on_frame,
             )
-            endpoints = endpoints_of(contact, lane.name.lower())
-            outlet.target(contact.curve_public, endpoints, new_key=False)
+            outlet.target(self._own.aim_at(contact, lane.name.lower()))
         return outlet
 
     def _figures(self, peer_id: PeerId, lane: Lane) -> LaneFigures:
@@ -335,6 +428,7 @@ class ZmqTransport:
                     outlet.flush()
                 self._counters.dropped_at_close += outlet.close(linger_ms)
             outlets.clear()
+        self._given_up.clear()
         self._contacts.clear()
         self._peers.clear()
         assembly.shut(linger_ms)
