@@ -40,6 +40,7 @@ from p2p.errors import (
     PortInUse,
     QueueFull,
     RemoteError,
+    RotationFailed,
     StreamAborted,
     TransportFailed,
     WorldError,
@@ -59,6 +60,7 @@ from p2p.pubsub import (
     SubscriberTooSlow,
     Subscription,
 )
+from p2p.rotation import Rotated
 from p2p.rpc import Incoming
 from p2p.streams import ReceivedFile, Stream, StreamHandler, receive_file, send_file
 from p2p.transport import zmq_version
@@ -128,6 +130,8 @@ __all__ = [
     "QueueFull",
     "ReceivedFile",
     "RemoteError",
+    "Rotated",
+    "RotationFailed",
     "Session",
     "Stream",
     "StreamAborted",

@@ -246,7 +246,10 @@ class Gathering:
             # what is known of a peer under this very key is not replaced before the proof.
             # Nor is one that only has a new key: until it has proved it, the old one serves.
             known = self.sessions.get(session.peer_id)
-            if known is None or known.incarnation != session.incarnation:
+            if known is None or (
+                known.curve_public != session.curve_public
+                and known.incarnation != session.incarnation
+            ):
                 let_in.append(session)
                 self._unproven.append(session)
                 self.changes += 1

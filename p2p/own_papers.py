@@ -56,18 +56,25 @@ class OwnPapers:
 
     Args:
         hosts: the addresses to tell others, best first.
+        key: that others find us under, until it is changed.
 
     Raises:
         CertificateRefused: others would refuse us.
     """
 
-    def __init__(self, papers: Papers, clock: Clock, hosts: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        papers: Papers,
+        clock: Clock,
+        hosts: Callable[[], Sequence[str]],
+        key: TransportKey,
+    ) -> None:
         self._clock = clock
         self._hosts = hosts
         self.principal: Principal = verify(papers.chain, papers.trust, clock.wall_ms())
         self.incarnation = -(-papers.incarnation // SEQUENCES_PER_START) * SEQUENCES_PER_START
         self._record: TransportRecord | None = None
-        self._keys: tuple[TransportKey, ...] = ()
+        self._keys: tuple[TransportKey, ...] = (key,)
         self._made_ms = 0
         self.credentials = Credentials(
             papers.identity,
@@ -105,6 +112,11 @@ class OwnPapers:
         self._keys = self._keys[:1]
 
     @property
+    def ports(self) -> Mapping[str, int]:
+        """Where others find us, as the record says; empty before there is one."""
+        return self._record.ports if self._record is not None else {}
+
+    @property
     def is_record_old(self) -> bool:
         """Whether it is time for a new one, long before the old one ends."""
         return self._clock.now_ms() - self._made_ms >= RECORD_EVERY_MS
@@ -118,10 +130,9 @@ class OwnPapers:
             InvalidValue: a field is out of its bounds.
         """
         before = self._record
-        keys = self._keys if key is None else (key, *self._keys[:1])
+        keys = self._keys if key is None else (key, self._keys[0])
         if before is not None:
             ports = ports or before.ports
-        assert keys, "the first record needs a key"
         assert ports is not None, "the first record needs ports"
         self._made_ms = self._clock.now_ms()
         self._record = TransportRecord.make(

@@ -25,6 +25,7 @@ from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.own_papers import OwnPapers, Papers
 from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Audience, Topics
+from p2p.rotation import Rotation
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
 from p2p.streams import Stream, StreamHandler, Streams
 from p2p.wire import BadFrame, decode_frame
@@ -52,12 +53,11 @@ class Peer:
     ) -> None:
         self._world = world
         self._clock = world.clock
-        self._own = OwnPapers(papers, world.clock, world.hosts)
+        self._own = OwnPapers(papers, world.clock, world.hosts, world.new_key())
         self.peer_id: PeerId = papers.identity.peer_id
         self.guard = Guard(world.clock.now_ms)
         self.name = papers.name
-        self._key = world.new_key()
-        self._transport = world.transport(self._key)
+        self._transport = world.transport(self._own.keys()[0])
         self._transport.receive_with(
             self._on_frame, self._on_link, self._on_publication, self._on_fatal
         )
@@ -119,9 +119,13 @@ class Peer:
             self._gathering.knock,
         )
         self._presence.listen(self._on_presence)
+        self._rotation = Rotation(
+            world, self._own, self._transport, self._gathering, self._presence.present
+        )
+        self.rotate_keys = self._rotation.rotate
+        self.rotate_keys_every = self._rotation.every
         self._strikes: Counter[PeerId] = Counter()
         self.counts: Counter[str] = Counter()
-        self.ports: dict[str, int] = {}
         self.failed: asyncio.Future[Exception] | None = None
         self._papers_check: asyncio.TimerHandle | None = None
 
@@ -132,12 +136,12 @@ class Peer:
             PortInUse, TransportFailed: as the transport says.
         """
         self.failed = asyncio.get_running_loop().create_future()
-        self.ports = dict(await self._transport.start())
+        ports = dict(await self._transport.start())
         try:
-            self.ports["door"] = await self._gathering.open_door()
-            self._own.make_record(self._key, self.ports)
+            ports["door"] = await self._gathering.open_door()
+            self._own.make_record(ports=ports)
             self._check_papers()
-            log.info("this node listens", extra={f"{k}_port": v for k, v in self.ports.items()})
+            log.info("this node listens", extra={f"{k}_port": v for k, v in ports.items()})
             await self._gathering.open_lan()
         except BaseException:
             await self._close()
@@ -151,6 +155,7 @@ class Peer:
     async def _close(self) -> None:
         if self._papers_check is not None:
             self._papers_check.cancel()
+        await self._rotation.close()
         await self._topics.close()
         await self._presence.close()
         await self._streams.close()
@@ -260,7 +265,13 @@ class Peer:
             **{f"streams_{k}": v for k, v in self._streams.figures().items()},
             "rpc_pending": self._exchange.pending,
             "rpc_running": self._exchange.running,
+            "key_rotations": self._rotation.count,
         }
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Where we listen just now; all but the door's change with our key."""
+        return self._own.ports
 
     # -- our own papers ------------------------------------------------------------------------
 

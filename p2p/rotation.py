@@ -5,8 +5,8 @@
     3. introduce ourselves again to all who are present; their lanes and ours move over
     4. when all know it and nothing is left under the former key, or after `OVERLAP_S`, end that one
 
-Nothing is written down: a process that dies anywhere between two steps starts with a key of its own
-choice and a higher incarnation, as ever. Who was away meets the new record at the next introduction.
+Nothing is written down: a process that dies anywhere between two steps starts with a fresh key and
+a higher incarnation, as ever. Who was away meets the new record at the next introduction.
 
 What this module does not know: sockets, how a lane moves, sessions' rules.
 
@@ -30,7 +30,7 @@ from p2p.world import World
 log = logging.getLogger("conclave.p2p.rotation")
 
 OVERLAP_S = 60.0
-KNOCK_AGAIN_S = 2.0
+KNOCK_AGAIN_S = 1.0
 LOOK_EVERY_S = 0.05
 # A rotation that is due comes up to so much earlier, or nodes that were started together would
 # all rotate together for ever.
@@ -58,7 +58,6 @@ class Rotation:
     """
     Args:
         present: who has to come over.
-        on_ports: hears of the new ports, the door's not among them.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class Rotation:
         transport: Transport,
         gathering: Gathering,
         present: Callable[[], Sequence[PeerId]],
-        on_ports: Callable[[dict[str, int]], None],
     ) -> None:
         self._world = world
         self._clock = world.clock
@@ -76,7 +74,6 @@ class Rotation:
         self._transport = transport
         self._gathering = gathering
         self._present = present
-        self._on_ports = on_ports
         self._running: asyncio.Task[Rotated] | None = None
         self._schedule: asyncio.Task[None] | None = None
         self._is_open = True
@@ -131,10 +128,9 @@ class Rotation:
     async def _rotate(self) -> Rotated:
         began_ms = self._clock.now_ms()
         key = self._world.new_key()
-        ports = dict(await self._transport.begin_rotation(key))
+        ports = await self._transport.begin_rotation(key)
         try:
             self._own.make_record(key, {**self._own.record().ports, **ports})
-            self._on_ports(ports)
             missed = await self._until_all_know(key.public)
         finally:
             if self._is_open:
@@ -143,9 +139,7 @@ class Rotation:
         self.count += 1
         took_ms = self._clock.now_ms() - began_ms
         present = len(self._present())
-        log.info(
-            "the transport key was changed in %d ms", took_ms, extra={"missed": len(missed)}
-        )
+        log.info("the transport key was changed in %d ms", took_ms, extra={"missed": len(missed)})
         return Rotated(key.public, present, tuple(missed), took_ms)
 
     async def _until_all_know(self, key: bytes) -> list[PeerId]:

@@ -1,4 +1,4 @@
-"""CURVE keys that change under load: nothing is lost, doubled or overtaken; the old ones are void."""
+"""CURVE keys that change under load: nothing lost, doubled or overtaken; the old ones are void."""
 
 from __future__ import annotations
 
