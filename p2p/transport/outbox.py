@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from p2p.links import JOIN_BYTES, frame_of
+from p2p.errors import MisuseError, PayloadTooLarge
+from p2p.links import JOIN_BYTES, MAX_BODY_BYTES, Lane, frame_of
 
 Body = bytes | memoryview
 Frame = tuple[bytes, int, Body | None, int]  # payload, envelopes in it, body, what they count for
@@ -192,3 +193,18 @@ def bytes_of(body: Body | None) -> int:
     if body is None:
         return 0
     return body.nbytes if isinstance(body, memoryview) else len(body)
+
+
+def check_body(lane: Lane, body: Body) -> None:
+    """
+    Raises:
+        MisuseError: the lane carries none, or it is no run of bytes.
+        PayloadTooLarge: over the limit of a body.
+    """
+    if lane is not Lane.BULK:
+        raise MisuseError(f"the {lane.name.lower()} lane carries no bodies; use the bulk lane")
+    if isinstance(body, memoryview) and not body.c_contiguous:
+        raise MisuseError("a body is one run of bytes; this view has holes in it")
+    size_bytes = bytes_of(body)
+    if size_bytes > MAX_BODY_BYTES:
+        raise PayloadTooLarge(size_bytes, MAX_BODY_BYTES, "body")

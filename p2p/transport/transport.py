@@ -23,12 +23,10 @@ from keys import PeerId, TransportKey
 from p2p.errors import (
     MisuseError,
     NotRunning,
-    PayloadTooLarge,
     PeerUnreachable,
     TransportFailed,
 )
 from p2p.links import (
-    MAX_BODY_BYTES,
     Contact,
     Lane,
     LaneFigures,
@@ -45,7 +43,7 @@ from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Dial
 from p2p.transport.dialler import unfit_hosts
 from p2p.transport.lane_server import Route
-from p2p.transport.outbox import Body, bytes_of
+from p2p.transport.outbox import Body, check_body
 from p2p.transport.outlet import Outlet
 from p2p.transport.rotating import GivenUpKeys, OwnKeys
 from p2p.transport.self_test import SelfTest, judge
@@ -267,7 +265,7 @@ class ZmqTransport:
         if body is None:
             said = outlet.outbox.push(envelope, priority)
         else:
-            _check_body(lane, body)
+            check_body(lane, body)
             said = outlet.outbox.push_with_body(envelope, priority, body)
         if said or not outlet.dirty:
             outlet.pushed(said, len(envelope))
@@ -439,13 +437,3 @@ class ZmqTransport:
         assert self._receivers is not None
         self._shut(self._assembly, 0)
         self._receivers.on_fatal(failure)
-
-
-def _check_body(lane: Lane, body: Body) -> None:
-    if lane is not Lane.BULK:
-        raise MisuseError(f"the {lane.name.lower()} lane carries no bodies; use the bulk lane")
-    if isinstance(body, memoryview) and not body.c_contiguous:
-        raise MisuseError("a body is one run of bytes; this view has holes in it")
-    size_bytes = bytes_of(body)
-    if size_bytes > MAX_BODY_BYTES:
-        raise PayloadTooLarge(size_bytes, MAX_BODY_BYTES, "body")
