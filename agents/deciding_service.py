@@ -74,6 +74,8 @@ OPEN_S: Final = 10.0
 WAIT_S: Final = 5.0
 GRACE_S: Final = 20.0  # after the deadline the expiry has to be decided
 TAKE_OVER_MS: Final = 5_000
+FORGET_BALLOTS_MS: Final = 30 * 24 * 3600 * 1000  # of ledger time, after the log ended it
+FORGET_EVERY_MS: Final = 600_000
 LOOKED_AT: Final = 64  # of the latest decisions, for the keys of their electors
 
 MakeContext = Callable[[str, str, str, int], Context]
@@ -124,6 +126,7 @@ class Deciding:
         quorum.polls = TaskPolls(quorum, self._leader, self._collectors, self._candidates)
         self._open_since_ms: dict[str, int] = {}
         self._keys: dict[PeerId, Candidate] = {}
+        self._forget_at_ms = 0
         self._looking: asyncio.Task[None] | None = None
         self._decisions.listeners.append(self._on_applied)
         peer.serve(deciding_wire.ASK, self._on_ask, permission=Permission.DECIDE)
@@ -343,10 +346,35 @@ class Deciding:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
+            self._forget_old()
             self._learn_keys()
             if self._quorum.leads:
                 await self._leader.expire_due()
                 self._take_over()
+
+    def _forget_old(self) -> None:
+        """Ballots on what the log has ended long ago, now and then. It is asked of a replica only:
+        who has none cannot know that the log holds the end."""
+        now_ms = self._clock.now_ms()
+        if now_ms < self._forget_at_ms or self._quorum.own_replica() is None:
+            return
+        self._forget_at_ms = now_ms + FORGET_EVERY_MS
+        register, ledger_ms = self._decisions.register, self._quorum.ledger.time_ms
+
+        def is_over(key: str, round_number: int) -> bool:
+            known = register.get(key)
+            return (
+                known is not None
+                and known.status is not Status.OPEN
+                and known.proposal.round >= round_number
+                and ledger_ms - known.closed_ms >= FORGET_BALLOTS_MS
+            )
+
+        try:
+            if count := self.voting.forget(is_over):
+                log.info("%d old ballots are let go", count)
+        except StorageError as error:
+            log.warning("old ballots are not let go: %s", error)
 
     def _take_over(self) -> None:
         """Collect what nobody else does, or does quickly enough."""

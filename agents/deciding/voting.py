@@ -39,6 +39,7 @@ from consensus.ballots import (
 
 log = logging.getLogger("conclave.agents.voting")
 
+FORGOTTEN_AT_ONCE: Final = 256
 FORGET_AFTER_MS: Final = 60_000  # what a person did not answer; it comes back when asked again
 
 Said = tuple[Choice, str]
@@ -125,6 +126,21 @@ class Voting:
             self._core.step(ProposalClosed(proposal_id))
         self._done(proposal_id)
 
+    def forget(self, is_over: Callable[[str, int], bool]) -> int:
+        """Let go of ballots that nobody can ask for again; how many.
+
+        Raises:
+            StorageError: the box cannot be written.
+        """
+        if self._core is None or self._box is None:
+            return 0  # nothing was asked since the start; so there is no haste
+        held = [Ballot.decode(raw) for raw in self._box.ballots()]
+        places = [(b.proposal_id, b.round) for b in held if is_over(b.proposal_id, b.round)]
+        places = places[:FORGOTTEN_AT_ONCE]
+        self._box.forget(places)
+        self._core.forget(places)
+        return len(places)
+
     def _done(self, proposal_id: str) -> None:
         task = self._minding.pop(proposal_id, None)
         if task is not None:
@@ -140,7 +156,11 @@ class Voting:
                 self._on_fatal(error)
                 raise
             self._core = Voter(
-                self._signer, self._cluster_id, self._box.ballots(), self._box.floor()
+                self._signer,
+                self._cluster_id,
+                self._box.ballots(),
+                self._box.floor(),
+                self._box.forgotten(),
             )
         return self._core
 

@@ -28,6 +28,7 @@ from consensus.ballots.endings import in_words, said_in
 from consensus.ballots.errors import (
     AlreadyVoted,
     BallotFault,
+    BallotForgotten,
     BallotInvalid,
     BallotsError,
     BoxDamaged,
@@ -86,6 +87,7 @@ __all__ = [
     "Ballot",
     "BallotBox",
     "BallotFault",
+    "BallotForgotten",
     "BallotInvalid",
     "BallotReceived",
     "BallotRefused",

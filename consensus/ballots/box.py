@@ -3,16 +3,17 @@
 What this module does not know: how ballots come about, who is sent one.
 
 Invariants of every box: `store` returns when the ballot survives a power cut; one (proposal id,
-round) holds one ballot for ever, or until its whole epoch is forgotten, and then nothing of that
-epoch is stored again.
+round) holds one ballot for ever, or until it or its whole epoch is forgotten, and then nothing is
+stored there again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from consensus.ballots.ballot import Ballot
-from consensus.ballots.errors import AlreadyVoted, EpochForgotten
+from consensus.ballots.errors import AlreadyVoted, BallotForgotten, EpochForgotten
 from consensus.errors import WrongCluster, WrongNode
 
 
@@ -24,6 +25,7 @@ class BallotBox(Protocol):
 
         Raises:
             AlreadyVoted: there is a different one for that proposal and round.
+            BallotForgotten: there was one, and it was let go.
             EpochForgotten: it cannot be known whether there was one.
             WrongCluster, WrongNode: it is not this voter's.
             StorageError: the disk failed; nothing may be sent.
@@ -45,6 +47,16 @@ class BallotBox(Protocol):
             StorageError: the disk failed.
         """
 
+    def forget(self, places: Iterable[tuple[str, int]]) -> None:
+        """Let go of these ballots; that they were there is known for ever.
+
+        Raises:
+            StorageError: the disk failed.
+        """
+
+    def forgotten(self) -> frozenset[tuple[str, int]]:
+        """Where a ballot was and was let go."""
+
     def close(self) -> None:
         """Let it go."""
 
@@ -57,10 +69,11 @@ class MemoryBox:
         self._voter = voter
         self._floor = 0
         self._held: dict[tuple[str, int], Ballot] = {}
+        self._gone: set[tuple[str, int]] = set()
 
     def store(self, ballot: Ballot) -> None:
         refuse_foreign(ballot, "a box in memory", self._cluster_id, self._voter)
-        refuse_contradiction(ballot, self._held.get(place(ballot)), self._floor)
+        refuse_contradiction(ballot, self._held.get(place(ballot)), self._floor, self._gone)
         self._held.setdefault(place(ballot), ballot)
 
     def find(self, proposal_id: str, round_number: int) -> Ballot | None:
@@ -75,6 +88,14 @@ class MemoryBox:
     def forget_below(self, epoch: int) -> None:
         self._floor = max(self._floor, epoch)
         self._held = {p: each for p, each in self._held.items() if each.epoch >= self._floor}
+
+    def forget(self, places: Iterable[tuple[str, int]]) -> None:
+        for each in places:
+            if self._held.pop(each, None) is not None:
+                self._gone.add(each)
+
+    def forgotten(self) -> frozenset[tuple[str, int]]:
+        return frozenset(self._gone)
 
     def close(self) -> None:
         return
@@ -96,11 +117,15 @@ def refuse_foreign(ballot: Ballot, path: str, cluster_id: str, voter: bytes) -> 
         raise WrongNode(path, voter.hex(), ballot.voter.hex())
 
 
-def refuse_contradiction(ballot: Ballot, held: Ballot | None, floor: int) -> None:
+def refuse_contradiction(
+    ballot: Ballot, held: Ballot | None, floor: int, gone: Collection[tuple[str, int]]
+) -> None:
     """
     Raises:
-        AlreadyVoted, EpochForgotten.
+        AlreadyVoted, BallotForgotten, EpochForgotten.
     """
+    if held is None and place(ballot) in gone:
+        raise BallotForgotten(*place(ballot))
     if held is not None and held.raw != ballot.raw:
         raise AlreadyVoted(ballot.proposal_id, ballot.round)
     if held is None and ballot.epoch < floor:

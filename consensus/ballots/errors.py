@@ -8,6 +8,7 @@
     |- EvidenceInvalid        the other side: two ballots that accuse nobody
     |- CertificateInvalid     the other side: a certificate that proves nothing
     |- AlreadyVoted           you: a second, different ballot was about to be stored
+    |- BallotForgotten        you: a ballot where one was, and was let go, was about to be
     '- EpochForgotten         you: a ballot of an epoch whose ballots are gone was about to be
 
     StorageError (of `consensus.errors`: a faulty disk, a file of somebody else's, as for the log)
@@ -146,6 +147,18 @@ class AlreadyVoted(BallotsError):
         super().__init__(
             f"a ballot on proposal {proposal_id}, round {round_number}, is stored already and"
             " says something else: a second one would be evidence against this node"
+        )
+
+
+class BallotForgotten(BallotsError):
+    """This voter has voted there, and no longer knows how."""
+
+    def __init__(self, proposal_id: str, round_number: int) -> None:
+        self.proposal_id = proposal_id
+        self.round = round_number
+        super().__init__(
+            f"a ballot on proposal {proposal_id}, round {round_number}, was made long ago and let"
+            " go: ask under another id"
         )
 
 

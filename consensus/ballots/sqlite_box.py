@@ -7,6 +7,7 @@ what it holds does not open.
 
     owner    cluster, the voter's key, and the floor: the lowest epoch whose ballots are all here
     ballot   one row for one (proposal id, round), never changed
+    gone     where a ballot was that was let go, since format 2: nothing is stored there again
 
 Each row has a checksum of its own: SQLite's pages have none, and a bit that turned must not look
 like another vote, or like another floor.
@@ -23,7 +24,7 @@ import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -43,7 +44,7 @@ from consensus.errors import (
 from consensus.storage.sqlite_wal import refuse_damage
 
 APPLICATION_ID: Final = 0x434E4258  # "CNBX", in the file's header
-FORMAT: Final = 1
+FORMAT: Final = 2
 _ERRORS: Final = (sqlite3.Error, UnicodeError)  # the second where a damaged file defies its error
 
 _SCHEMA: Final = (
@@ -51,6 +52,12 @@ _SCHEMA: Final = (
     " voter BLOB NOT NULL, floor INTEGER NOT NULL, sum BLOB NOT NULL)",
     "CREATE TABLE ballot (proposal TEXT NOT NULL, round INTEGER NOT NULL, epoch INTEGER NOT NULL,"
     " raw BLOB NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (proposal, round)) WITHOUT ROWID",
+)
+
+
+_GONE: Final = (
+    "CREATE TABLE gone (proposal TEXT NOT NULL, round INTEGER NOT NULL, sum BLOB NOT NULL,"
+    " PRIMARY KEY (proposal, round)) WITHOUT ROWID"
 )
 
 
@@ -69,6 +76,7 @@ class SqliteBox:
         self._cluster_id = cluster_id
         self._voter = voter
         self._held: dict[tuple[str, int], Ballot] = {}
+        self._gone: set[tuple[str, int]] = set()
         self._floor = 0
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,7 +100,7 @@ class SqliteBox:
     def store(self, ballot: Ballot) -> None:
         refuse_foreign(ballot, str(self._path), self._cluster_id, self._voter)
         held = self._held.get(place(ballot))
-        refuse_contradiction(ballot, held, self._floor)
+        refuse_contradiction(ballot, held, self._floor, self._gone)
         if held is not None:
             return
         with self._transaction():
@@ -120,6 +128,21 @@ class SqliteBox:
         self._floor = epoch
         self._held = {p: each for p, each in self._held.items() if each.epoch >= epoch}
 
+    def forget(self, places: Iterable[tuple[str, int]]) -> None:
+        known = [each for each in places if each in self._held]
+        if not known:
+            return
+        with self._transaction():  # both or neither: a place without a row could be voted on anew
+            for each in known:
+                self._db.execute("INSERT INTO gone VALUES (?, ?, ?)", (*each, _place_sum(each)))
+                self._db.execute("DELETE FROM ballot WHERE proposal = ? AND round = ?", each)
+        for each in known:
+            del self._held[each]
+        self._gone.update(known)
+
+    def forgotten(self) -> frozenset[tuple[str, int]]:
+        return frozenset(self._gone)
+
     def close(self) -> None:
         self._db.close()
 
@@ -141,12 +164,14 @@ class SqliteBox:
         self._db.execute("PRAGMA fullfsync=1")  # macOS: fsync alone does not reach the platter
         if not tables:
             self._create()
+        elif version < FORMAT:
+            self._upgrade()
         self._check_owner()
         self._read()
 
     def _create(self) -> None:
         with self._transaction():
-            for statement in _SCHEMA:
+            for statement in (*_SCHEMA, _GONE):
                 self._db.execute(statement)
             self._db.execute(
                 "INSERT INTO owner VALUES (1, ?, ?, 0, ?)",
@@ -159,6 +184,12 @@ class SqliteBox:
             os.fsync(directory)  # the file's name is as durable as what is in it
         finally:
             os.close(directory)
+
+    def _upgrade(self) -> None:
+        """Format 1 forgot whole epochs only."""
+        with self._transaction():
+            self._db.execute(_GONE)
+            self._db.execute(f"PRAGMA user_version={FORMAT}")
 
     def _check_owner(self) -> None:
         row = self._db.execute("SELECT cluster, voter, floor, sum FROM owner").fetchone()
@@ -191,6 +222,13 @@ class SqliteBox:
                 raise BoxDamaged(str(self._path), "a ballot lies in another one's place")
             refuse_foreign(ballot, str(self._path), self._cluster_id, self._voter)
             self._held[place(ballot)] = ballot
+
+        for row in self._db.execute("SELECT proposal, round, sum FROM gone"):
+            if [type(each) for each in row[:2]] != [str, int] or _place_sum(row[:2]) != row[2]:
+                raise BoxDamaged(str(self._path), "a forgotten ballot fails its checksum")
+            self._gone.add(row[:2])
+        if self._gone & self._held.keys():
+            raise BoxDamaged(str(self._path), "a ballot is there and forgotten")
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
@@ -237,6 +275,10 @@ class SqliteBox:
 
 def _sum(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _place_sum(where: tuple[str, int]) -> bytes:
+    return _sum(repr(("gone", *where)).encode())
 
 
 def _refuse_exposed(path: Path) -> None:

@@ -47,6 +47,7 @@ class Refusal(StrEnum):
     OTHER_CLUSTER = "of another cluster"
     UNKNOWN_EPOCH = "of an epoch that this node does not know"
     FORGOTTEN_EPOCH = "of an epoch whose ballots were forgotten"
+    FORGOTTEN_BALLOT = "this node voted on it long ago, and no longer knows how"
     OTHER_ELECTORATE = "with other electors than the epoch has"
     NOT_AN_ELECTOR = "this node does not vote on it"
     NOT_ITS_PROPOSER = "brought by somebody who did not make it, and the log does not know it"
@@ -180,11 +181,16 @@ class Voter:
     """One elector. `step` never raises on what a peer sent."""
 
     def __init__(
-        self, signer: Signer, cluster_id: str, ballots: Iterable[bytes] = (), floor: int = 0
+        self,
+        signer: Signer,
+        cluster_id: str,
+        ballots: Iterable[bytes] = (),
+        floor: int = 0,
+        forgotten: Iterable[_Place] = (),
     ) -> None:
         """
         Args:
-            ballots, floor: what the ballot box holds.
+            ballots, floor, forgotten: what the ballot box holds.
 
         Raises:
             Malformed: the box gave back something other than a ballot.
@@ -192,6 +198,7 @@ class Voter:
         self._signer = signer
         self._cluster_id = cluster_id
         self._floor = floor
+        self._gone = set(forgotten)
         self._epochs: dict[int, bytes] = {}
         self._pending: dict[_Place, _Pending] = {}
         self._cast: dict[_Place, Ballot] = {}
@@ -216,6 +223,12 @@ class Voter:
                 return self._on_choice(event)
             case ForgetRequested():
                 return self._on_forget(event)
+
+    def forget(self, places: Iterable[_Place]) -> None:
+        """The box has let these ballots go; nothing is signed there again."""
+        for place in places:
+            if self._cast.pop(place, None) is not None:
+                self._gone.add(place)
 
     def pending(self) -> tuple[Proposal, ...]:
         """What waits for a choice, oldest first."""
@@ -249,6 +262,8 @@ class Voter:
     def _refusal(self, proposal: Proposal) -> Refusal | None:
         if proposal.cluster_id != self._cluster_id:
             return Refusal.OTHER_CLUSTER
+        if (proposal.proposal_id, proposal.round) in self._gone:
+            return Refusal.FORGOTTEN_BALLOT
         if proposal.epoch < self._floor:
             return Refusal.FORGOTTEN_EPOCH
         if proposal.epoch not in self._epochs:

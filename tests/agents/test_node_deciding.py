@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from node_lab import NodeLab, in_lab, until
 
+from agents import deciding_service
 from agents.agent import Agent
 from agents.deciding import SCHEME, Question, votes
 from agents.errors import DecisionUnknown, OutcomeUnknown, QuestionRefused, VoteRefused
@@ -367,6 +368,36 @@ def _raw(node: Node, key: str) -> bytes:
     decision = node.quorum.decisions.register.get(key)
     assert decision is not None
     return decision.proposal.raw
+
+
+def test_old_ballots_are_let_go_and_open_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deciding_service, "FORGET_BALLOTS_MS", 5_000)
+    monkeypatch.setattr(deciding_service, "FORGET_EVERY_MS", 1_000)
+
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await network(lab, {"a": yes, "b": yes, "c": None})
+        ask = nodes["a"].net.decide
+        ended = await ask("Go?", kind="deploy", threshold=(1, 2), deadline=60)
+        await until(lambda: status_at(nodes["a"], ended.id) == "approved")
+        asking = asyncio.create_task(ask("And this?", kind="deploy", deadline=60))
+        key = await opened(nodes["a"])
+        voter = nodes["a"].deciding.voting
+        await until(lambda: voter.ballot_on(key, 0))
+        assert voter.ballot_on(ended.id, 0) is not None
+        for number in range(8):  # ledger time goes on with what is decided
+            await asyncio.sleep(1)
+            await ask(f"Tick {number}?", kind="deploy", voters=["b"], deadline=5)
+        await until(lambda: voter.ballot_on(ended.id, 0) is None)
+        assert voter.ballot_on(key, 0) is not None
+        assert (await nodes["a"].net.decision(ended.id)) == ended
+        with pytest.raises(VoteRefused, match="it is over"):
+            await nodes["a"].net.cast(ended.id, "reject")
+        await nodes["c"].net.cast(key, "approve")
+        assert (await asking).outcome == "approved"
+
+    in_lab(tmp_path, scenario)
 
 
 def test_a_client_votes_on_what_the_leader_has_open(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_somebody_elses_file_is_refused(tmp_path: Path) -> None:
         SqliteBox(path, "other", ME.public_key)
     with pytest.raises(WrongNode):
         SqliteBox(path, CLUSTER, identity(2).public_key)
-    _edit(path, "PRAGMA user_version=2")
+    _edit(path, "PRAGMA user_version=3")
     with pytest.raises(NewerFormat):
         opened(tmp_path)
     foreign = tmp_path / "foreign" / "ballots.db"
