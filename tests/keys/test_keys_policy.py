@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -364,3 +366,39 @@ def test_denials_are_told_once_and_then_seldom() -> None:
     assert len(told) == 2 + TOLD_IN_A_WINDOW
     guard.refusal(member("bob"), Action.CALL, "math.add")
     assert told[-1][0] == "bob"
+
+
+# -- the document ----------------------------------------------------------------------------------
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+
+
+def test_the_policies_of_the_document_are_policies_and_do_what_it_says() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        said = parse_policy(block)
+        assert said.allows(member(), Action.CALL, "math.add")
+        assert not said.allows(member(), Action.READ, "payroll/may")
+        assert said.allows(member(roles=Role.ADMIN), Action.READ, "payroll/may")
+        assert not said.allows(member(namespaces=("shop.eu",)), Action.PUBLISH, "prices/tea")
+        assert said.allows(member(namespaces=("*",)), Action.PUBLISH, "prices/tea")
+
+
+def test_the_matrix_of_the_document_is_that_of_the_roles() -> None:
+    row = re.compile(
+        r"^\| .*? \| ([A-Z_, ]+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", re.MULTILINE
+    )
+    seen = set()
+    for names, *cells in row.findall(DOCUMENT):
+        for name in names.split(", "):
+            seen.add(Permission[name])
+            for role, cell in zip(Role, cells, strict=True):
+                assert (Permission[name] in permissions_of(role)) == (cell == "yes"), (name, role)
+    elsewhere = Permission.AGENT_REGISTER | Permission.AGENT_DEREGISTER | Permission.ROUTE
+    assert seen == {one for one in Permission if one not in elsewhere}
+
+
+def test_the_document_names_every_action() -> None:
+    for action in Action:
+        assert f"`{action}`" in DOCUMENT
