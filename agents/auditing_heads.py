@@ -19,7 +19,6 @@ from pathlib import Path
 from agents.auditing import Audit
 from agents.auditing_kinds import Kind
 from keys import (
-    AuditUnwritable,
     Checkpoint,
     HeadNews,
     HeadStore,
@@ -64,12 +63,12 @@ class Heads:
         peer.serve(HELD, self._on_asked, permission=member)
 
     def start(self) -> None:
-        """Go on with what was kept; tell ours from now on.
-
-        Raises:
-            KeystoreError: what was kept cannot be read.
-        """
-        newest, self.alarms = self._store.load()
+        """Go on with what was kept; tell ours from now on."""
+        newest: dict[PeerId, Checkpoint] = {}
+        try:
+            newest, self.alarms = self._store.load()
+        except KeysError as error:
+            log.warning("heads of others' audit logs cannot be read: %s", error)
         self._held = {peer_id: HeldHead(one) for peer_id, one in newest.items()}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heads")
         self._is_open = True
@@ -200,7 +199,7 @@ class Heads:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._thread, self._write, list(unsaved.values()))
-        except (KeysError, AuditUnwritable) as error:
+        except KeysError as error:
             log.warning("heads of others' audit logs are not kept: %s", error)
 
     def _write(self, told: list[Checkpoint]) -> None:

@@ -28,6 +28,7 @@ from keys import (
     Roster,
     TicketNote,
     UsedMark,
+    fingerprint,
     peer_id_of,
     read_file,
     write_atomic,
@@ -54,8 +55,10 @@ class Auditing:
         self._path: Path = keystore.home / "audit" / CONFIGURATION
         self._membership: tuple[int, int] | None = None
         self._leader: PeerId | None = None
+        self._policies: dict[str, str | int] = {}
         peer.watch_incidents(partial(on_incident, self.audit))
         peer.guard.on_denied.append(partial(on_denied, self.audit))
+        peer.guard.listeners.append(self._policy_changed)
         if keystore.issuer is not None:
             keystore.issuer.on_redeemed = self._redeemed
 
@@ -64,7 +67,6 @@ class Auditing:
 
         Raises:
             AuditUnwritable: it cannot be written, and is required.
-            KeystoreError: what was kept before cannot be read.
         """
         self.audit.start()
         self.heads.start()
@@ -130,6 +132,22 @@ class Auditing:
             "entry": electorate.index,
         }
         self.audit.note(Kind.VOTERS_CHANGED, "voters", detail=detail)
+
+    def renewal(self, who: PeerId, outcome: str, why: str) -> None:
+        """A certificate was renewed, ours or one that we issue, or was not."""
+        self.audit.note(Kind.CERTIFICATE_RENEWED, who, outcome=outcome, why=why)
+
+    def _policy_changed(self) -> None:
+        """Another policy is in force: which, by the hash of its text."""
+        guard = self._peer.guard
+        now: dict[str, str | int] = {
+            name: fingerprint(policy.text.encode()).hex()
+            for name, policy in (("file", guard.file), ("replicated", guard.replicated))
+            if policy is not None
+        }
+        if now != self._policies:
+            self._policies = now
+            self.audit.note(Kind.POLICY_CHANGED, "policy", detail=now)
 
     def _redeemed(self, note: TicketNote, mark: UsedMark) -> None:
         """In the door's thread: a newcomer has been given a certificate."""

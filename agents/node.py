@@ -225,6 +225,7 @@ class Node:
             self._fatal,
         )
         self.renewing = Renewing(self.peer, self.keystore, self.world)
+        self.renewing.on_renewal = self.auditing.renewal
         self.probing = Probing(self.peer)
         self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from agents.errors import NotRenewed
@@ -75,6 +76,8 @@ class Renewing:
         self._running: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._issuing = asyncio.Lock()  # the book of one key is read, changed and written
+        # Hears whose certificate was renewed or not, how that ended and why.
+        self.on_renewal: Callable[[PeerId, str, str], None] = lambda who, outcome, why: None
         self.problem: str | None = None
         self.counts: Counter[str] = Counter()
         if keystore.issuer is not None:
@@ -212,6 +215,7 @@ class Renewing:
             )
         store.replace_chain(chain)
         self._peer.adopt_chain(chain)
+        self.on_renewal(self._peer.peer_id, "ok", "")
         return chain
 
     # -- issuing -------------------------------------------------------------------------------
@@ -228,8 +232,10 @@ class Renewing:
             self.counts["renewals_refused"] += 1
             caller = incoming.caller.name
             log.warning("%s is not renewed: %s", caller, error, extra={"peer": caller})
+            self.on_renewal(incoming.caller.peer_id, "refused", type(error).__name__)
             return encode_payload([_REFUSED, str(error)])
         self.counts["renewals_granted"] += 1
+        self.on_renewal(incoming.caller.peer_id, "granted", "")
         return encode_payload([_GRANTED, answer])
 
     async def _issue(self, issuer: Issuer, request: bytes) -> bytes:

@@ -15,12 +15,12 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add them all."""
     _policy(commands)
     _renewal(commands)
+    _audit(commands)
 
 
 def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
     renew = add_command(commands, "renew", "renew", "renew this node's certificate now")
     renew.add_argument("--json", action="store_true", help="print one JSON object")
-    _audit(commands)
 
 
 def _audit(commands: argparse._SubParsersAction[Parser]) -> None:
