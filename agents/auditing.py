@@ -184,7 +184,7 @@ class Audit:
             AuditUnwritable: it is not.
         """
         if self._loop is None:
-            return
+            raise AuditUnwritable(self.home, "this node is stopping")
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         self._wake(at_once=True)
@@ -299,4 +299,7 @@ class NoAudit(Audit):
         return
 
     async def record(self, kind: Kind, subject: str = "", **said: Any) -> None:
+        return
+
+    async def flush(self) -> None:
         return

@@ -150,6 +150,8 @@ def link(head: Head, note: AuditNote) -> AuditEntry:
         raise InvalidValue("an audit entry's kind", f"{note.kind!r} is not area.event")
     if not all(_NAME.fullmatch(n) and len(n) <= _MAX_NAME_CHARS for n in note.detail):
         raise InvalidValue("an audit entry's detail", "has a name that is none")
+    if len(note.trace) not in (0, TRACE_BYTES) or note.times < 1:
+        raise InvalidValue("an audit entry", "has no such trace, or did not happen")
     sequence = head.sequence + 1
     try:
         made = encode_note(sequence, head.digest, note)

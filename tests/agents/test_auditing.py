@@ -242,6 +242,7 @@ def test_nobody_listens_where_there_is_no_audit() -> None:
         audit.start()
         audit.note(Kind.NODE_STARTED, "x", why="y")
         await audit.record(Kind.NODE_STARTED)
+        await audit.flush()
         await audit.close()
 
     asyncio.run(main())

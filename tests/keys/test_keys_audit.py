@@ -238,6 +238,8 @@ def test_what_is_no_kind_or_no_value_is_misuse() -> None:
         AuditNote("a.b", 0, 0, detail={"A b": 1}),
         AuditNote("a.b", 0, 0, detail={"n": 1 << 70}),
         AuditNote("a.b", 0, 0, times=1 << 70),
+        AuditNote("a.b", 0, 0, times=0),
+        AuditNote("a.b", 0, 0, trace=b"short"),
     ):
         with pytest.raises(InvalidValue):
             link(START, wrong)
