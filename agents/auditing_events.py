@@ -8,14 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.auditing import Audit
+from agents.auditing import Audit, Detail
 from agents.auditing_kinds import Kind
 from agents.local import Operation
 from keys import Principal
-from p2p import Incident, IntroductionRefused, PeerAdmitted, PeerExpelled
+from p2p import (
+    Incident,
+    IntroductionRefused,
+    PeerAdmitted,
+    PeerExpelled,
+    TransportKeyChanged,
+)
 
 # What administrators do through the local door, by the first word of the operation.
-ADMIN = frozenset({"raft", "policy", "keys", "cert", "issuer", "root", "revoke", "ticket"})
+ADMIN = frozenset(
+    {"raft", "policy", "keys", "cert", "issuer", "root", "revoke", "ticket", "renew", "rotate"}
+)
 READS = frozenset({"status", "show", "list", "explain", "check", "read", "held"})
 
 
@@ -36,6 +44,9 @@ def on_incident(audit: Audit, incident: Incident) -> None:
             audit.note(
                 Kind.PEER_ADMITTED, peer_id, by=host, why=how, detail={"name": name, "host": host}
             )
+        case TransportKeyChanged(took_ms, missed):
+            detail: Detail = {"took_ms": took_ms, "missed": missed}
+            audit.note(Kind.KEY_ROTATED, "transport", detail=detail)
         case PeerExpelled(peer_id, name, reason):
             audit.note(
                 Kind.PEER_EXPELLED, peer_id, outcome="expelled", why=reason, detail={"name": name}

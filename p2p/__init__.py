@@ -45,7 +45,13 @@ from p2p.errors import (
     TransportFailed,
     WorldError,
 )
-from p2p.incidents import Incident, IntroductionRefused, PeerAdmitted, PeerExpelled
+from p2p.incidents import (
+    Incident,
+    IntroductionRefused,
+    PeerAdmitted,
+    PeerExpelled,
+    TransportKeyChanged,
+)
 from p2p.lan import LanSettings, LanWorld
 from p2p.links import MAX_BODY_BYTES, Lane
 from p2p.membership import Member, MembershipSettings, MemberState
@@ -141,6 +147,7 @@ __all__ = [
     "SystemClock",
     "TraceContext",
     "TransportFailed",
+    "TransportKeyChanged",
     "UnknownInterface",
     "World",
     "WorldError",

@@ -1,4 +1,4 @@
-"""What a peer tells of those who come, are kept out, or are thrown out.
+"""What a peer tells of those who come, are kept out, or are thrown out, and of its own keys.
 
 For an audit log and for whoever counts. Listeners run on the loop, where it happened; they neither
 block nor raise.
@@ -53,5 +53,17 @@ class PeerExpelled:
     reason: str
 
 
-Incident = IntroductionRefused | PeerAdmitted | PeerExpelled
+@dataclass(frozen=True, slots=True)
+class TransportKeyChanged:
+    """This peer has another CURVE key.
+
+    Attributes:
+        missed: so many peers did not come over in time, and were cut.
+    """
+
+    took_ms: int
+    missed: int
+
+
+Incident = IntroductionRefused | PeerAdmitted | PeerExpelled | TransportKeyChanged
 OnIncident = Callable[[Incident], None]

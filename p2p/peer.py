@@ -19,7 +19,7 @@ from keys import Action, Chain, Guard, PeerId, Permission, Principal, Trust
 from p2p.admission import Admitted, Session
 from p2p.errors import PermissionDenied
 from p2p.gathering import Gathering
-from p2p.incidents import Incident, OnIncident, PeerExpelled
+from p2p.incidents import Incident, OnIncident, PeerExpelled, TransportKeyChanged
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.own_papers import OwnPapers, Papers
@@ -121,6 +121,9 @@ class Peer:
         self._presence.listen(self._on_presence)
         self._rotation = Rotation(
             world, self._own, self._transport, self._gathering, self._presence.present
+        )
+        self._rotation.on_rotated = lambda done: self._on_incident(
+            TransportKeyChanged(done.took_ms, len(done.missed))
         )
         self.rotate_keys = self._rotation.rotate
         self.rotate_keys_every = self._rotation.every

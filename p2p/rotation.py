@@ -77,6 +77,7 @@ class Rotation:
         self._running: asyncio.Task[Rotated] | None = None
         self._schedule: asyncio.Task[None] | None = None
         self._is_open = True
+        self.on_rotated: Callable[[Rotated], None] = lambda done: None
         self.count = 0
 
     async def rotate(self) -> Rotated:
@@ -140,7 +141,9 @@ class Rotation:
         took_ms = self._clock.now_ms() - began_ms
         present = len(self._present())
         log.info("the transport key was changed in %d ms", took_ms, extra={"missed": len(missed)})
-        return Rotated(key.public, present, tuple(missed), took_ms)
+        done = Rotated(key.public, present, tuple(missed), took_ms)
+        self.on_rotated(done)
+        return done
 
     async def _until_all_know(self, key: bytes) -> list[PeerId]:
         """Introduce ourselves to all, and wait until nothing is left under the former key; returns

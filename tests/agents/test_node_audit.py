@@ -182,6 +182,8 @@ def test_renewals_policies_and_failures_are_noted(tmp_path: Path) -> None:
         await b.renewing.renew()
         await noted(b, Kind.CERTIFICATE_RENEWED, subject=b.peer.peer_id, outcome="ok")
         await noted(a, Kind.CERTIFICATE_RENEWED, subject=b.peer.peer_id, outcome="granted")
+        await b.peer.rotate_keys()
+        await noted(b, Kind.KEY_ROTATED, subject="transport", missed="0")
         a.peer.guard.set_file(parse_policy(POLICY, "test"))
         policy = await noted(a, Kind.POLICY_CHANGED)
         assert len(str(policy.detail["file"])) == 64
