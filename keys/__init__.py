@@ -13,6 +13,7 @@ from keys.audit_log import AuditLog, audit_files, read_audit, read_audit_file
 from keys.audit_verify import AuditProblem, AuditVerdict, verify_log
 from keys.canonical import NotCanonical
 from keys.ceremony import Paper, Purpose
+from keys.ceremony import MAX_PAPER_CHARS, Paper, Purpose
 from keys.ceremony_refusals import (
     CeremonyIncomplete,
     CeremonyMalformed,
@@ -21,6 +22,7 @@ from keys.ceremony_refusals import (
     NotACustodian,
 )
 from keys.certificate import Certificate, CertificateKind, Rotation, Signer
+from keys.drafts import issuer_name
 from keys.errors import (
     AuditUnwritable,
     CertificateRefused,
@@ -76,15 +78,18 @@ from keys.identity import (
     peer_id_of,
     verify_signature,
 )
-from keys.issue import make_issuer, make_peer, make_root, make_successor
+from keys.issue import check_name, make_issuer, make_peer, make_root, make_successor
 from keys.issuedbook import Issued, IssuedBook
 from keys.issuer import Issuer
 from keys.issuer_home import asking_key, install_issuer
 from keys.issuer_request import IssuerRequest
 from keys.join import JoinedNetwork, accept_grant, make_join_request
+from keys.keyfile import read_key_file, write_key_file
 from keys.keystore import Keystore
 from keys.names import host_problem, name_problem, namespace_in
 from keys.policy import NEEDS, NOTHING, Action, Effect, Policy, built_in_text
+from keys.names import EVERYWHERE, host_problem, name_problem, namespace_in
+from keys.policy import NEEDS, Action, Effect, Policy, built_in_text
 from keys.policy_file import MAX_POLICY_BYTES, parse_policy
 from keys.policy_store import Held, Place, PolicyStore
 from keys.record import TransportRecord, decode_record, verify_record
@@ -155,6 +160,7 @@ from keys.roles import (
     permissions_of,
     role_named,
     role_words,
+    roles_named,
     roles_with,
 )
 from keys.rootquorum import Authority, Custodians, RootQuorum, custodian_text, parse_custodian
@@ -206,6 +212,8 @@ __all__ = [
     "ALL_ROLES",
     "EPOCH_BYTES",
     "MAX_PACKED_BYTES",
+    "EVERYWHERE",
+    "MAX_PAPER_CHARS",
     "MAX_POLICY_BYTES",
     "MAX_READERS",
     "MAX_SEALED_BYTES",
@@ -397,6 +405,7 @@ __all__ = [
     "audit_line",
     "built_in_text",
     "check_hybrid",
+    "check_name",
     "custodian_text",
     "decode_audit_entry",
     "decode_checkpoint",
@@ -408,6 +417,7 @@ __all__ = [
     "fingerprint",
     "host_problem",
     "install_issuer",
+    "issuer_name",
     "lacking",
     "make_issuer",
     "make_join_request",
@@ -431,9 +441,11 @@ __all__ = [
     "read_audit_header",
     "read_file",
     "read_list",
+    "read_key_file",
     "renew_at_ms",
     "role_named",
     "role_words",
+    "roles_named",
     "roles_with",
     "seal_message",
     "verify",
@@ -443,4 +455,5 @@ __all__ = [
     "verify_record",
     "verify_signature",
     "write_atomic",
+    "write_key_file",
 ]

@@ -47,6 +47,7 @@ from keys.drafts import (
     recheck_successor,
     successor_draft,
     unsigned,
+    unsigned_genesis,
 )
 from keys.errors import InvalidValue, KeysError
 from keys.genesis import DOMAIN as GENESIS_DOMAIN
@@ -268,6 +269,14 @@ class Paper:
                 return "a rotation of the root"
             case Purpose.FOUNDING:
                 return "the founding of a network"
+
+    def draft_certificate(self, at: int) -> Certificate:
+        """What a draft says; its signature is none."""
+        return unsigned(self.drafts[at])
+
+    def draft_genesis(self) -> Genesis:
+        """What the last draft of a founding says."""
+        return unsigned_genesis(self.drafts[-1])
 
     def _domains(self) -> tuple[str, ...]:
         return (DOMAIN, DOMAIN, GENESIS_DOMAIN)[: len(self.drafts)]

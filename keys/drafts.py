@@ -42,6 +42,15 @@ def unsigned(body: bytes) -> Certificate:
     return assemble_certificate(body, _UNSIGNED)
 
 
+def unsigned_genesis(body: bytes) -> Genesis:
+    """As `unsigned`, of a genesis.
+
+    Raises:
+        GenesisRefused
+    """
+    return Genesis.assemble(body, _UNSIGNED)
+
+
 def issuer_draft(
     wish: IssuerRequest,
     root: Certificate,
@@ -148,7 +157,7 @@ def recheck_founding(drafts: tuple[bytes, ...], node_name: str) -> None:
         InvalidName, InvalidValue, CertificateRefused, GenesisRefused.
     """
     top, middle = unsigned(drafts[0]), unsigned(drafts[1])
-    genesis = Genesis.assemble(drafts[2], _UNSIGNED)
+    genesis = unsigned_genesis(drafts[2])
     began_ms = top.not_before_ms + BACKDATE_MS
     _same(drafts[0], top, root_fields(top.authority, top.network_name, began_ms))
     _dates(top, CertificateKind.ROOT, None)

@@ -96,7 +96,7 @@ class NotTheIssuer(MisuseError):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what} needs the issuer's key, which is not in this data directory; "
-            "do it on the machine that ran `conclave init`"
+            "do it on the machine that ran `conclave init`, or after `conclave issuer install`"
         )
 
 

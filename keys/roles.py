@@ -181,3 +181,12 @@ def role_named(word: str) -> Role:
     except KeyError:
         known = role_words(ALL_ROLES)
         raise InvalidValue(f"the role {word[:40]!r}", f"there are {known}") from None
+
+
+def roles_named(words: str) -> Role:
+    """Several, with commas between.
+
+    Raises:
+        InvalidValue: there is no role of one of these names.
+    """
+    return reduce(or_, (role_named(word) for word in words.split(",")))

@@ -15,7 +15,7 @@ from agents.cli.places import home_of
 from agents.errors import NodeNotUp
 from agents.local import attach
 from agents.settings import load_settings
-from keys import DoorAddress, NotTheIssuer
+from keys import DoorAddress, NotTheIssuer, roles_named
 from p2p import DEFAULT_DOOR_PORT, hosts_to_tell, parse_seed, usable_interfaces
 
 MAX_ADDRESSES = 4
@@ -26,11 +26,15 @@ def run(arguments: argparse.Namespace) -> None:
     home = home_of(arguments)
     keystore = open_noted(home, passphrase())
     if keystore.issuer is None:
-        raise NotTheIssuer("inviting (do it on the node that ran `conclave init`)")
+        raise NotTheIssuer("inviting")
     doors = asyncio.run(_door_of(home))
     addresses = _addresses(home, arguments.address, doors)
     ticket = keystore.issuer.invite(
-        int(time.time() * 1000), ttl_s=max(1, round(arguments.minutes * 60)), addresses=addresses
+        int(time.time() * 1000),
+        ttl_s=max(1, round(arguments.minutes * 60)),
+        roles=roles_named(",".join(arguments.role or ["service"])),
+        addresses=addresses,
+        namespaces=arguments.namespace or keystore.issuer.chain.leaf.namespaces,
     )
     note_ticket(keystore, ticket)
     line = ticket.export_secret()

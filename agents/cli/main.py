@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from agents.cli.numbers import count, index, minutes, port, seconds
-from agents.cli.trust_words import add_trust_commands
+from agents.cli.trust_words import add_root_keys, add_trust_commands
 from agents.cli.voting_words import add_voting
 from agents.cli.words import EXIT_USAGE, Parser, add_command
 
@@ -46,7 +46,7 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
     init = add_command(
         commands, "init", "init", "make a network, with this node as its first member"
     )
-    init.add_argument("network", help="its name, such as lab")
+    init.add_argument("network", nargs="?", help="its name, such as lab")
     init.add_argument("--name", help="this node's name (default: the host's name)")
     init.add_argument(
         "--voters",
@@ -55,6 +55,9 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
         choices=(1, 3, 5, 7),
         help="how many nodes to wait for before they elect a leader (default: 3)",
     )
+    add_root_keys(init)
+    init.add_argument("--out", metavar="FILE", help="for the founding that the root keys sign")
+    init.add_argument("--finish", metavar="FILE", help="the founding, signed: make the network")
     init.add_argument("--json", action="store_true", help="print one JSON object")
     invite = add_command(
         commands, "invite", "invite", "print a ticket with which one node may join"
@@ -65,6 +68,12 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
         action="append",
         metavar="HOST:PORT",
         help="where the newcomer finds this node's door (default: all usable addresses)",
+    )
+    invite.add_argument(
+        "--role", action="append", help="of the newcomer; may be repeated (default: service)"
+    )
+    invite.add_argument(
+        "--namespace", action="append", metavar="NAME", help="only in this one; may be repeated"
     )
     invite.add_argument("--json", action="store_true", help="print one JSON object")
     join = add_command(commands, "join", "join", "join the network that a ticket is of")

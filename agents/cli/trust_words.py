@@ -9,6 +9,8 @@ import argparse
 
 from agents.cli.numbers import ago
 from agents.cli.words import Parser, add_command, add_verb
+from agents.cli.numbers import count, index
+from agents.cli.words import Parser
 
 
 def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -76,3 +78,93 @@ def _policy(commands: argparse._SubParsersAction[Parser]) -> None:
     explain.add_argument("who", help="a living peer's name or id, or role:service")
     explain.add_argument("action", help="such as call, publish, read; see docs/policy.md")
     explain.add_argument("what", help="a capability, topic, key, lock or kind")
+    _root(commands)
+    _issuer(commands)
+
+
+def _family(
+    commands: argparse._SubParsersAction[Parser], name: str, text: str
+) -> argparse._SubParsersAction[Parser]:
+    """Add a command that has verbs; its module is called like it."""
+    family = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    family.set_defaults(module=f"agents.cli.{name}")
+    family.add_argument("--home", help="the node's directory (CONCLAVE_HOME, ~/.conclave)")
+    return family.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+
+
+def _verb(verbs: argparse._SubParsersAction[Parser], name: str, text: str) -> Parser:
+    verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    verb.add_argument("--home", default=argparse.SUPPRESS, help="the node's directory")
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+    return verb
+
+
+def add_root_keys(command: argparse.ArgumentParser) -> None:
+    """Add the words that say which keys a root is made of."""
+    command.add_argument(
+        "--root-key",
+        action="append",
+        metavar="KEY",
+        help="a public key of the root, as `conclave root key` printed it; 2 to 5",
+    )
+    command.add_argument(
+        "--root-quorum", type=int, metavar="N", help="how many of these keys must sign"
+    )
+
+
+def _rights(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--roles", help="that it may give, such as service,manager")
+    command.add_argument(
+        "--namespace", action="append", metavar="NAME", help="that it may give; may be repeated"
+    )
+
+
+def _root(commands: argparse._SubParsersAction[Parser]) -> None:
+    verbs = _family(commands, "root", "the network's root keys: what is done offline")
+    key = _verb(verbs, "key", "make a key of the root, sealed with a passphrase")
+    key.add_argument("file", help="which must not exist yet")
+    key.add_argument("--no-passphrase", action="store_true", help="leave it open")
+    show = _verb(verbs, "show", "the roots that this node knows, or what a paper says")
+    show.add_argument("file", nargs="?", help="a request, rotation or founding")
+    show.add_argument("--save", metavar="FILE", help="write this node's roots, for `rotate`")
+    sign = _verb(verbs, "sign", "read what a paper says, and sign it")
+    sign.add_argument("file", help="of `issuer request`, `root rotate` or `init --root-key`")
+    sign.add_argument(
+        "--key", action="append", required=True, metavar="FILE", help="a root key; may be repeated"
+    )
+    sign.add_argument("--roots", metavar="FILE", help="the rotation, if there was one since")
+    _rights(sign)
+    sign.add_argument("--days", type=count, metavar="N", help="give the issuer less time")
+    sign.add_argument("--out", metavar="FILE", help="write it there (default: where it was)")
+    sign.add_argument("--yes", action="store_true", help="do not ask")
+    rotate = _verb(verbs, "rotate", "put another root behind the one that is")
+    rotate.add_argument("roots", metavar="ROOTS", help="as `conclave root show --save` wrote them")
+    rotate.add_argument(
+        "--key", action="append", default=[], metavar="FILE", help="of the old root, to sign now"
+    )
+    rotate.add_argument("--new-key", metavar="FILE", help="the new root's; made if it is not there")
+    rotate.add_argument("--no-passphrase", action="store_true", help="leave the new key open")
+    add_root_keys(rotate)
+    rotate.add_argument(
+        "--grace-days",
+        type=index,
+        default=30,
+        metavar="N",
+        help="so long certificates under the old root count (default: 30)",
+    )
+    rotate.add_argument("--out", required=True, metavar="FILE", help="which must not exist yet")
+    rotate.add_argument("--yes", action="store_true", help="do not ask")
+    learn = _verb(verbs, "learn", "make this node know a rotation at once; start it again then")
+    learn.add_argument("file", help="the rotation, complete")
+
+
+def _issuer(commands: argparse._SubParsersAction[Parser]) -> None:
+    verbs = _family(commands, "issuer", "let this node give out certificates")
+    request = _verb(verbs, "request", "print what the root has to sign, so that this node may")
+    _rights(request)
+    request.add_argument("--days", type=count, default=366, metavar="N", help="(default: 366)")
+    request.add_argument("--name", help="of the issuer (default: this node's, with -issuer)")
+    request.add_argument("--out", metavar="FILE", help="write it there")
+    install = _verb(verbs, "install", "take what the root has signed")
+    install.add_argument("file", help="the request, signed; - is standard input")
+    _verb(verbs, "show", "what this node may give out")
