@@ -1,6 +1,7 @@
 """A node's certificate, renewed while it runs; and at an issuer, the renewals that others ask for.
 
-    due: two thirds into its life -> ask: our own issuer's key, or peers, known issuers first
+    due: two thirds into its life, or a newer root is known
+      -> ask: our own issuer's key, or peers, known issuers first
     granted -> written down -> shown to everybody (`Peer.adopt_chain`); nothing is cut
     not granted -> asked again, the sooner the less is left; the doctor says why
 
@@ -32,6 +33,7 @@ from keys import (
     PeerId,
     Permission,
     accept_renewal,
+    leave_root_at_ms,
     make_renewal_request,
     renew_at_ms,
 )
@@ -52,6 +54,7 @@ RENEW: Final = "trust.renew"
 ASK_TIMEOUT_S: Final = 3.0
 LONGEST_PAUSE_MS: Final = 3_600_000
 SHORTEST_PAUSE_MS: Final = 1_000
+LOOK_AGAIN_MS: Final = 15_000
 SAME_REQUEST_MS: Final = 60_000
 MAX_RENEWALS: Final = 16  # at once, at an issuer
 CLOCK_LIMIT_MS: Final = 300_000
@@ -97,7 +100,9 @@ class Renewing:
     @property
     def due_ms(self) -> int:
         """When the next renewal is due, in Unix milliseconds."""
-        return renew_at_ms(self._keystore.chain.leaf)
+        chain = self._keystore.chain
+        due_ms, leave_ms = renew_at_ms(chain.leaf), leave_root_at_ms(chain, self._keystore.trust)
+        return due_ms if leave_ms is None else min(due_ms, leave_ms)
 
     async def renew(self) -> Chain:
         """Renew now and return what is shown from now on.
@@ -125,8 +130,8 @@ class Renewing:
         while True:
             wait_ms = self.due_ms - self._world.clock.wall_ms()
             if wait_ms > 0:
-                # In steps, for clocks are set while we wait.
-                await self._sleep(min(wait_ms, LONGEST_PAUSE_MS))
+                # In steps, for clocks are set and newer roots are seen while we wait.
+                await self._sleep(min(wait_ms, LOOK_AGAIN_MS))
                 continue
             try:
                 await self.renew()
@@ -208,7 +213,14 @@ class Renewing:
     def _adopt(self, answer: bytes) -> Chain:
         store, now_ms = self._keystore, self._world.clock.wall_ms()
         chain = accept_renewal(answer, store.chain, self._peer.trust, now_ms)
-        if chain.leaf.not_after_ms <= store.chain.leaf.not_after_ms:
+        has_newer_root = chain.rotations > store.chain.rotations
+        by_age = renew_at_ms(store.chain.leaf) <= now_ms
+        if leave_root_at_ms(chain, store.trust) is not None and not (has_newer_root or by_age):
+            raise GrantRefused(
+                "it is of a root that has a successor, and so is the one that we have: that issuer "
+                "needs a certificate of the new root"
+            )
+        if chain.leaf.not_after_ms <= store.chain.leaf.not_after_ms and not has_newer_root:
             raise GrantRefused(
                 "it ends no later than the one that we have: the issuer's own certificate ends "
                 "then, and only the root's key can renew that"

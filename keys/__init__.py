@@ -12,7 +12,6 @@ from keys.audit_lines import (
 from keys.audit_log import AuditLog, audit_files, read_audit, read_audit_file
 from keys.audit_verify import AuditProblem, AuditVerdict, verify_log
 from keys.canonical import NotCanonical
-from keys.ceremony import Paper, Purpose
 from keys.ceremony import MAX_PAPER_CHARS, Paper, Purpose
 from keys.ceremony_refusals import (
     CeremonyIncomplete,
@@ -126,7 +125,7 @@ from keys.refusals import (
     WrongIssuer,
     WrongNetwork,
 )
-from keys.renewal import accept_renewal, make_renewal_request, renew_at_ms
+from keys.renewal import accept_renewal, leave_root_at_ms, make_renewal_request, renew_at_ms
 from keys.revocation import Entry, EntryKind, RevocationList
 from keys.revocation_refusals import (
     JoinKeyRevoked,
@@ -211,8 +210,8 @@ from keys.trust import Chain, Principal, Trust, verify, verify_issuer, verify_li
 __all__ = [
     "ALL_ROLES",
     "EPOCH_BYTES",
-    "MAX_PACKED_BYTES",
     "EVERYWHERE",
+    "MAX_PACKED_BYTES",
     "MAX_PAPER_CHARS",
     "MAX_POLICY_BYTES",
     "MAX_READERS",
@@ -419,6 +418,7 @@ __all__ = [
     "install_issuer",
     "issuer_name",
     "lacking",
+    "leave_root_at_ms",
     "make_issuer",
     "make_join_request",
     "make_peer",
@@ -440,8 +440,8 @@ __all__ = [
     "read_audit_file",
     "read_audit_header",
     "read_file",
-    "read_list",
     "read_key_file",
+    "read_list",
     "renew_at_ms",
     "role_named",
     "role_words",

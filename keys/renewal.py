@@ -108,6 +108,20 @@ def accept_renewal(answer: bytes, present: Chain, trust: Trust, now_ms: int) -> 
     return chain
 
 
+def leave_root_at_ms(chain: Chain, trust: Trust) -> int | None:
+    """When to ask for a chain under a newer root that we know of, or None while there is none.
+
+    Within the first third of the time that chains of the old one are still good for, each node at
+    a moment of its own, so that they do not all ask together.
+    """
+    successor = trust.seen.successor_of(chain.roots) if trust.seen is not None else None
+    if successor is None or successor.rotation is None:
+        return None
+    began_ms = successor.not_before_ms + BACKDATE_MS
+    grace_ms = max(0, successor.rotation.old_until_ms - began_ms)
+    return began_ms + int(grace_ms * _draw(chain.leaf.serial) / 3)
+
+
 def renew_at_ms(certificate: Certificate) -> int:
     """When to ask: two thirds into the certificate's life, give or take a twentieth of it.
 
@@ -116,6 +130,10 @@ def renew_at_ms(certificate: Certificate) -> int:
     """
     began_ms = certificate.not_before_ms + BACKDATE_MS
     lifetime_ms = max(0, certificate.not_after_ms - began_ms)
-    draw = int.from_bytes(fingerprint(certificate.serial)[:4], "big") / 2**32  # 0 .. 1
-    share = 2 / 3 + (2 * draw - 1) * JITTER_PERCENT / 100
+    share = 2 / 3 + (2 * _draw(certificate.serial) - 1) * JITTER_PERCENT / 100
     return began_ms + int(lifetime_ms * share)
+
+
+def _draw(serial: bytes) -> float:
+    """0 to 1, the same each time."""
+    return int.from_bytes(fingerprint(serial)[:4], "big") / 2**32

@@ -70,6 +70,10 @@ class RootsSeen:
             raise RootSuperseded(len(theirs) - 1, len(ours) - 1, now_ms - successor.old_until_ms)
         return successor.old_until_ms
 
+    def successor_of(self, roots: tuple[Certificate, ...]) -> Certificate | None:
+        """The root that we know to follow the newest of this line."""
+        return self._roots[-1 - len(roots)] if len(roots) < len(self._roots) else None
+
     def learn(self, roots: tuple[Certificate, ...]) -> bool:
         """Take in a line that was verified and judged. True if it was news.
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from agents.cli.numbers import ago
+from agents.cli.numbers import ago, count, index
 from agents.cli.words import Parser, add_command, add_verb
-from agents.cli.numbers import count, index
-from agents.cli.words import Parser
 
 
 def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -18,6 +16,8 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _policy(commands)
     _renewal(commands)
     _audit(commands)
+    _root(commands)
+    _issuer(commands)
 
 
 def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -120,14 +120,15 @@ def _rights(command: argparse.ArgumentParser) -> None:
 
 
 def _root(commands: argparse._SubParsersAction[Parser]) -> None:
-    verbs = _family(commands, "root", "the network's root keys: what is done offline")
-    key = _verb(verbs, "key", "make a key of the root, sealed with a passphrase")
+    root = add_command(commands, "root", "root", "the network's root keys: what is done offline")
+    verbs = root.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    key = add_verb(verbs, "key", "make a key of the root, sealed with a passphrase")
     key.add_argument("file", help="which must not exist yet")
     key.add_argument("--no-passphrase", action="store_true", help="leave it open")
-    show = _verb(verbs, "show", "the roots that this node knows, or what a paper says")
+    show = add_verb(verbs, "show", "the roots that this node knows, or what a paper says")
     show.add_argument("file", nargs="?", help="a request, rotation or founding")
     show.add_argument("--save", metavar="FILE", help="write this node's roots, for `rotate`")
-    sign = _verb(verbs, "sign", "read what a paper says, and sign it")
+    sign = add_verb(verbs, "sign", "read what a paper says, and sign it")
     sign.add_argument("file", help="of `issuer request`, `root rotate` or `init --root-key`")
     sign.add_argument(
         "--key", action="append", required=True, metavar="FILE", help="a root key; may be repeated"
@@ -137,7 +138,7 @@ def _root(commands: argparse._SubParsersAction[Parser]) -> None:
     sign.add_argument("--days", type=count, metavar="N", help="give the issuer less time")
     sign.add_argument("--out", metavar="FILE", help="write it there (default: where it was)")
     sign.add_argument("--yes", action="store_true", help="do not ask")
-    rotate = _verb(verbs, "rotate", "put another root behind the one that is")
+    rotate = add_verb(verbs, "rotate", "put another root behind the one that is")
     rotate.add_argument("roots", metavar="ROOTS", help="as `conclave root show --save` wrote them")
     rotate.add_argument(
         "--key", action="append", default=[], metavar="FILE", help="of the old root, to sign now"
@@ -154,17 +155,18 @@ def _root(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     rotate.add_argument("--out", required=True, metavar="FILE", help="which must not exist yet")
     rotate.add_argument("--yes", action="store_true", help="do not ask")
-    learn = _verb(verbs, "learn", "make this node know a rotation at once; start it again then")
+    learn = add_verb(verbs, "learn", "make this node know a rotation at once; start it again then")
     learn.add_argument("file", help="the rotation, complete")
 
 
 def _issuer(commands: argparse._SubParsersAction[Parser]) -> None:
-    verbs = _family(commands, "issuer", "let this node give out certificates")
-    request = _verb(verbs, "request", "print what the root has to sign, so that this node may")
+    issuer = add_command(commands, "issuer", "issuer", "let this node give out certificates")
+    verbs = issuer.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    request = add_verb(verbs, "request", "print what the root has to sign, so that this node may")
     _rights(request)
     request.add_argument("--days", type=count, default=366, metavar="N", help="(default: 366)")
     request.add_argument("--name", help="of the issuer (default: this node's, with -issuer)")
     request.add_argument("--out", metavar="FILE", help="write it there")
-    install = _verb(verbs, "install", "take what the root has signed")
+    install = add_verb(verbs, "install", "take what the root has signed")
     install.add_argument("file", help="the request, signed; - is standard input")
-    _verb(verbs, "show", "what this node may give out")
+    add_verb(verbs, "show", "what this node may give out")
