@@ -85,10 +85,8 @@ from keys.issuer_request import IssuerRequest
 from keys.join import JoinedNetwork, accept_grant, make_join_request
 from keys.keyfile import read_key_file, write_key_file
 from keys.keystore import Keystore
-from keys.names import host_problem, name_problem, namespace_in
-from keys.policy import NEEDS, NOTHING, Action, Effect, Policy, built_in_text
 from keys.names import EVERYWHERE, host_problem, name_problem, namespace_in
-from keys.policy import NEEDS, Action, Effect, Policy, built_in_text
+from keys.policy import NEEDS, NOTHING, Action, Effect, Policy, built_in_text
 from keys.policy_file import MAX_POLICY_BYTES, parse_policy
 from keys.policy_store import Held, Place, PolicyStore
 from keys.record import TransportRecord, decode_record, verify_record

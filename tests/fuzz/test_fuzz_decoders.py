@@ -41,6 +41,8 @@ NONE = {
     "consensus.storage.sqlite_schema:read_hard": "the same",
     "keys.files:read_file": "gives bytes and understands none",
     "keys.files:read_private": "gives bytes and understands none",
+    "agents.cli.papers:read_paper": "reads a file; the harness paper-text",
+    "keys.keyfile:read_key_file": "the harness secret-file",
     "keys.home:read_chain": "a file of the home; the harness chain",
     "keys.home:read_genesis": "a file of the home; the harness genesis",
     "keys.home:read_issuer_chain": "a file of the home; the harness chain",

@@ -12,6 +12,8 @@ from revocation_lab import issuers_list, roots_list
 from roots_lab import line_of, quorum, single
 
 from keys import (
+    IssuerRequest,
+    Paper,
     Revocations,
     Role,
     Roster,
@@ -48,6 +50,11 @@ def ticket() -> Ticket:
         Role.SERVICE,
         [("192.0.2.1", 4747), ("fe80::1", 4747), ("alpha.local", 4747)],
     )
+
+
+def request_of_issuer() -> IssuerRequest:
+    network = network_id_of(key(1).public_key)
+    return IssuerRequest.make(key(2), network, "alpha-issuer", Role.SERVICE, ["shop"], 30, NOW_MS)
 
 
 def vectors() -> dict[str, str]:
@@ -123,6 +130,8 @@ def vectors() -> dict[str, str]:
         "root certificate of the quorum": founded.line[0].raw.hex(),
         "genesis of the quorum": founded.genesis().raw.hex(),
         "root certificate of the successor": rotated.line[0].raw.hex(),
+        "issuer request": request_of_issuer().raw.hex(),
+        "paper": Paper.issuing(request_of_issuer(), (made.top,)).encode().hex(),
         "chain below the successor": rotated.chain.encode().hex(),
         "sealing statement": statement.raw.hex(),
         "sealed message": message.hex(),

@@ -13,6 +13,8 @@ from keys import (
     Certificate,
     Chain,
     Genesis,
+    IssuerRequest,
+    Paper,
     RootQuorum,
     Roster,
     SealingSecret,
@@ -83,6 +85,9 @@ def test_the_written_bytes_are_read_and_believed() -> None:
     founded = Trust(network_id_of(quorum.commitment))
     verify_line((Certificate.decode(raw["root certificate of the quorum"]),), founded)
     Genesis.decode(raw["genesis of the quorum"]).verify(founded)
+    paper = Paper.decode(raw["paper"])
+    assert paper.request == IssuerRequest.decode(raw["issuer request"])
+    assert Paper.parse(str(paper)).missing == "1 signature"
     statement = SealingStatement.decode(raw["sealing statement"])
     statement.verify(principal.peer_id, principal.public_key, NOW_MS)
     secret = SealingSecret(Suite.X25519, bytes([9]) * 32)
