@@ -63,6 +63,14 @@ NEEDED: Final[dict[str, str]] = {
     "policy explain": LOCAL,
     "policy set": "CONFIG_CHANGE",
     "policy reset": "CONFIG_CHANGE",  # while the node is down: the files of a voter
+    "issuer request": LOCAL,
+    "issuer install": LOCAL,
+    "issuer show": LOCAL,
+    "root key": LOCAL,  # these five are for files of people, mostly off the network
+    "root show": LOCAL,
+    "root sign": LOCAL,
+    "root rotate": LOCAL,
+    "root learn": LOCAL,
     "renew": "MEMBERSHIP",
     "audit show": LOCAL,  # of another node AUDIT_READ
     "audit verify": LOCAL,

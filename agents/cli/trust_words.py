@@ -16,6 +16,7 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _policy(commands)
     _renewal(commands)
     _audit(commands)
+    _sealing(commands)
     _root(commands)
     _issuer(commands)
 
@@ -40,7 +41,6 @@ def _audit(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     export = add_verb(verbs, "export", "write the log as JSON lines that `verify` can check")
     export.add_argument("to", metavar="FILE", help="which must not exist yet")
-    _sealing(commands)
 
 
 def _sealing(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -78,25 +78,6 @@ def _policy(commands: argparse._SubParsersAction[Parser]) -> None:
     explain.add_argument("who", help="a living peer's name or id, or role:service")
     explain.add_argument("action", help="such as call, publish, read; see docs/policy.md")
     explain.add_argument("what", help="a capability, topic, key, lock or kind")
-    _root(commands)
-    _issuer(commands)
-
-
-def _family(
-    commands: argparse._SubParsersAction[Parser], name: str, text: str
-) -> argparse._SubParsersAction[Parser]:
-    """Add a command that has verbs; its module is called like it."""
-    family = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    family.set_defaults(module=f"agents.cli.{name}")
-    family.add_argument("--home", help="the node's directory (CONCLAVE_HOME, ~/.conclave)")
-    return family.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
-
-
-def _verb(verbs: argparse._SubParsersAction[Parser], name: str, text: str) -> Parser:
-    verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    verb.add_argument("--home", default=argparse.SUPPRESS, help="the node's directory")
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
-    return verb
 
 
 def add_root_keys(command: argparse.ArgumentParser) -> None:
