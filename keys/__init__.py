@@ -14,13 +14,9 @@ from keys.audit_verify import AuditProblem, AuditVerdict, verify_log
 from keys.canonical import NotCanonical
 from keys.ceremony import MAX_PAPER_CHARS, Paper, Purpose
 from keys.ceremony_refusals import (
-    CeremonyIncomplete,
-    CeremonyMalformed,
-    CeremonyOther,
     CeremonyRefused,
-    NotACustodian,
 )
-from keys.certificate import Certificate, CertificateKind, Rotation, Signer
+from keys.certificate import Certificate, CertificateKind
 from keys.drafts import issuer_name
 from keys.errors import (
     AuditUnwritable,
@@ -77,7 +73,7 @@ from keys.identity import (
     peer_id_of,
     verify_signature,
 )
-from keys.issue import check_name, make_issuer, make_peer, make_root, make_successor
+from keys.issue import check_name, make_issuer, make_peer, make_root
 from keys.issuedbook import Issued, IssuedBook
 from keys.issuer import Issuer
 from keys.issuer_home import asking_key, install_issuer
@@ -114,9 +110,6 @@ from keys.refusals import (
     RecordOfOtherPeer,
     RecordTooLarge,
     RolesTooWide,
-    RootSuperseded,
-    RotationConflict,
-    RotationRefused,
     UnknownCritical,
     UnknownVersion,
     ValidityTooWide,
@@ -155,12 +148,11 @@ from keys.roles import (
     Role,
     lacking,
     permissions_of,
-    role_named,
     role_words,
     roles_named,
     roles_with,
 )
-from keys.rootquorum import Authority, Custodians, RootQuorum, custodian_text, parse_custodian
+from keys.rootquorum import Authority, RootQuorum, custodian_text, parse_custodian
 from keys.roster import Roster
 from keys.rotation import RootsSeen
 from keys.sealing import (
@@ -229,9 +221,6 @@ __all__ = [
     "AuditVerdict",
     "Authority",
     "BadRoot",
-    "CeremonyIncomplete",
-    "CeremonyMalformed",
-    "CeremonyOther",
     "CeremonyRefused",
     "Certificate",
     "CertificateBadSignature",
@@ -248,7 +237,6 @@ __all__ = [
     "Checkpoint",
     "ChunkOpener",
     "ChunkSealer",
-    "Custodians",
     "DoorAddress",
     "Effect",
     "Entry",
@@ -296,7 +284,6 @@ __all__ = [
     "NetworkId",
     "NewerHome",
     "NoNetworkYet",
-    "NotACustodian",
     "NotAPeer",
     "NotCanonical",
     "NotTheIssuer",
@@ -341,14 +328,10 @@ __all__ = [
     "Role",
     "RolesTooWide",
     "RootQuorum",
-    "RootSuperseded",
     "RootsSeen",
     "Roster",
     "RosterConflict",
     "RosterRefused",
-    "Rotation",
-    "RotationConflict",
-    "RotationRefused",
     "SealedBadSignature",
     "SealedByAnother",
     "SealedByStranger",
@@ -370,7 +353,6 @@ __all__ = [
     "SealingStatement",
     "SecretUnreadable",
     "SeenMessages",
-    "Signer",
     "Source",
     "Stamp",
     "Suite",
@@ -422,7 +404,6 @@ __all__ = [
     "make_peer",
     "make_renewal_request",
     "make_root",
-    "make_successor",
     "name_problem",
     "namespace_in",
     "network_id_of",
@@ -441,7 +422,6 @@ __all__ = [
     "read_key_file",
     "read_list",
     "renew_at_ms",
-    "role_named",
     "role_words",
     "roles_named",
     "roles_with",

@@ -9,7 +9,6 @@ from keys import (
     Authority,
     CertificateRefused,
     Chain,
-    Custodians,
     Identity,
     InvalidValue,
     IssuerRequest,
@@ -20,12 +19,13 @@ from keys import (
     custodian_text,
     make_issuer,
     make_peer,
-    make_successor,
     parse_custodian,
     verify,
 )
 from keys.canonical import NotCanonical
 from keys.certificate import Rotation
+from keys.issue import make_successor
+from keys.rootquorum import Custodians
 from keys.rotation import decode_line, encode_line
 
 _KEYS = tuple(Identity.from_secret(bytes([n]) * 32) for n in (11, 12, 13))

@@ -12,7 +12,6 @@ from keys import (
     Authority,
     Certificate,
     Chain,
-    Custodians,
     Genesis,
     Identity,
     RootQuorum,
@@ -20,9 +19,10 @@ from keys import (
     make_issuer,
     make_peer,
     make_root,
-    make_successor,
 )
 from keys.certificate import DOMAIN, assemble_certificate, both_signed, certificate_body
+from keys.issue import make_successor
+from keys.rootquorum import Custodians
 
 OLD_UNTIL_MS = NOW_MS + 30 * DAY_MS
 

@@ -12,12 +12,8 @@ from roots_lab import line_of, quorum, single
 
 from keys import (
     ALL_ROLES,
-    CeremonyIncomplete,
-    CeremonyMalformed,
-    CeremonyOther,
     InvalidValue,
     IssuerRequest,
-    NotACustodian,
     Paper,
     Purpose,
     Role,
@@ -26,6 +22,12 @@ from keys import (
     verify_line,
 )
 from keys.canonical import encode
+from keys.ceremony_refusals import (
+    CeremonyIncomplete,
+    CeremonyMalformed,
+    CeremonyOther,
+    NotACustodian,
+)
 from keys.certificate import MAX_ROTATIONS, certificate_body
 
 KEYS = (key(4), key(5), key(6))

@@ -24,8 +24,6 @@ from keys import (
     NotTheIssuer,
     Paper,
     Role,
-    RootSuperseded,
-    RotationConflict,
     accept_grant,
     asking_key,
     custodian_text,
@@ -38,6 +36,7 @@ from keys import (
     write_key_file,
 )
 from keys.errors import HomeExists, PassphraseNeeded, PassphraseWrong, SecretUnreadable
+from keys.refusals import RootSuperseded, RotationConflict
 from keys.renewal import accept_renewal
 from keys.trust import SKEW_MS
 

@@ -17,17 +17,15 @@ from keys import (
     InvalidValue,
     Principal,
     RootsSeen,
-    RootSuperseded,
-    RotationConflict,
-    RotationRefused,
     Trust,
     ValidityTooWide,
     make_issuer,
     make_peer,
-    make_successor,
     verify,
 )
 from keys.certificate import DOMAIN, MAX_ROTATIONS, Rotation, assemble_certificate, both_signed
+from keys.issue import make_successor
+from keys.refusals import RootSuperseded, RotationConflict, RotationRefused
 from keys.rotation import MAX_LINE_BYTES, decode_line, encode_line
 from keys.trust import LIFETIME_MS, MAX_CHAIN_BYTES, SKEW_MS, verify_line
 
