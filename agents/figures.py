@@ -113,6 +113,7 @@ class Figures:
                 **{f"host_{k}": v for k, v in node.host.counts.items()},
                 **{f"calling_{k}": v for k, v in node.calling.counters().items()},
                 **{f"directory_{k}": v for k, v in node.directory.counts.items()},
+                **node.sealing.counters(),
             },
         }
 

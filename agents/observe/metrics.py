@@ -87,6 +87,7 @@ class NodeCollector(Collector):
             **node.host.counts,
             **node.calling.counters(),
             **node.directory.counts,
+            **node.sealing.counters(),
             **node.renewing.counts,
         }
         for name, count in sorted(counters.items()):

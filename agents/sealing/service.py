@@ -18,7 +18,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -56,11 +56,13 @@ MAX_KEPT: Final = 4096
 LOOK_S: Final = 60.0
 # A secret is thrown away after it was due for so long: a clock that is wrong is put right by then.
 SURE_MS: Final = 3_600_000
+SKEW_MS: Final = 120_000  # as when a chain is verified
 _STARTS: Final = 1 << 20  # sequence numbers of records that one start of a peer has
 
 
 class _Kept(NamedTuple):
     statement: SealingStatement
+    who: Principal
     start: int  # of the peer, 0 where that is not known
     until_ms: int  # when it is asked for again, if the peer is there
 
@@ -115,6 +117,10 @@ class Sealing:
             except KeystoreError as error:  # the slack stays: the next start refuses a bit more
                 log.warning("%s", error)
 
+    def counters(self) -> Mapping[str, int]:
+        """What was sealed, opened and refused, by name."""
+        return {f"sealing_{name}": count for name, count in self.counts.items()}
+
     # -- sealing -------------------------------------------------------------------------------
 
     async def seal(
@@ -162,11 +168,15 @@ class Sealing:
         """The key to seal for a peer with.
 
         Raises:
-            NoSealingKey: it cannot be asked, and nothing that it said before still holds.
+            NoSealingKey: it cannot be asked, and nothing that it said before still holds; or it is
+                no member any more.
         """
         if peer_id == self._peer.peer_id:
             return self.statement
         kept, now_ms = self._kept.get(peer_id), self._clock.wall_ms()
+        if kept is not None and not self._is_member_now(kept.who):
+            del self._kept[peer_id]
+            kept = None
         start = self._start_of(peer_id)
         if kept is not None and now_ms < kept.until_ms and kept.start == start:
             return kept.statement
@@ -199,7 +209,7 @@ class Sealing:
         if kept is not None and kept.statement.number > statement.number:
             return
         start = self._start_of(who.peer_id) if start is None else start
-        self._kept[who.peer_id] = _Kept(statement, start, now_ms + KEPT_MS)
+        self._kept[who.peer_id] = _Kept(statement, who, start, now_ms + KEPT_MS)
         self._kept.move_to_end(who.peer_id)
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
@@ -236,7 +246,7 @@ class Sealing:
             check = self._seen.check_age if is_stored else self._seen.take_once
             check(message.sender, message.stamp, self._clock.wall_ms())
         except SealedRefused as error:
-            self.counts[f"refused_{error.code}"] += 1
+            self.counts[f"refused_{error.code.replace('-', '_')}"] += 1
             raise
         self.counts["opened"] += 1
         return message
@@ -247,7 +257,7 @@ class Sealing:
             return self._peer.principal
         session = self._peer.session_of(peer_id)
         if session is not None:
-            return session.principal
+            return session.principal if self._is_member_now(session.principal) else None
         if not chain:
             return None
         try:
@@ -255,6 +265,16 @@ class Sealing:
         except CertificateRefused as error:
             log.info("the chain of %s is refused: %s", peer_id, error)
             return None
+
+    def _is_member_now(self, who: Principal) -> bool:
+        """Whether what a peer once proved still holds: it may have ended or been revoked since."""
+        if self._clock.wall_ms() > who.not_after_ms + SKEW_MS:
+            return False
+        try:
+            self._peer.papers.trust.revocations.check(who.lineage)
+        except CertificateRefused:
+            return False
+        return True
 
     # -- our own keys --------------------------------------------------------------------------
 

@@ -14,14 +14,17 @@ What this module does not know: how a handler runs, how chunks travel, who is as
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
 from agents.calling import read_message
 from agents.hosting import Channel, to_bytes
 from agents.hosting.host import AgentHost, MakeContext
 from agents.sealing import SealedPipe, SealedStreams
-from keys import Action, Permission, Principal, SealedRefused
-from p2p import BadRequest, Incoming, Peer, PermissionDenied, Stream
+from keys import Action, KeystoreError, Permission, Principal, SealedRefused
+from p2p import BadRequest, Incoming, Overloaded, Peer, PermissionDenied, Stream
+
+log = logging.getLogger("conclave.agents.streaming")
 
 STREAM: Final = "agents.stream"
 BEGUN: Final = to_bytes(["begun"])
@@ -50,6 +53,9 @@ class StreamServing:
             session_key, payload = self._sealed_streams.answer(caller, payload)
         except SealedRefused as error:
             raise BadRequest(self._name, STREAM, str(error)) from None
+        except KeystoreError as error:  # ours to mend, and the caller may find another
+            log.error("no sealed stream can be accepted: %s", error)
+            raise Overloaded(self._name, STREAM, "it cannot write to its disk") from None
         capability, args, kwargs = read_message(payload, self._name)
         self._peer.check(incoming.caller, Action.STREAM, capability)
         accepted = self._host.accept(capability, args, kwargs, incoming, is_streamed=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from agents.node import Node
 from agents.sealing import sealing_operations
 from agents.sealing.topics import MARK
 from keys import (
+    Chain,
+    Revocations,
     SealedByAnother,
+    SealedByStranger,
     SealedForOtherPurpose,
     SealedForOthers,
     SealedMalformed,
@@ -25,6 +29,8 @@ from keys import (
     SealedTooOld,
     SealingKeyGone,
     Suite,
+    entry_of_key,
+    next_list,
 )
 from keys.sealing import hybrid_problem
 from p2p import BadRequest, PeerUnreachable
@@ -72,7 +78,7 @@ def test_a_message_opens_for_its_readers_and_says_who_sealed_it(tmp_path: Path) 
         with pytest.raises(SealedMalformed):
             await bob.net.unseal(b"no such thing")
         assert bob.sealing.counts["opened"] == 1
-        assert bob.sealing.counts["refused_sealed-purpose"] == 1
+        assert bob.sealing.counters()["sealing_refused_sealed_purpose"] == 1
 
     in_lab(tmp_path, scenario, voters=1)
 
@@ -242,6 +248,30 @@ def test_a_hybrid_node_and_one_that_is_not_seal_for_each_other(tmp_path: Path) -
         data = await ada.net.seal(SECRET, to=["bob", "eve"])
         assert (await bob.net.unseal(data)).value == SECRET
         assert (await ada.net.unseal(await bob.net.seal(1, to="ada"))).value == 1
+
+    in_lab(tmp_path, scenario, voters=1)
+
+
+def test_whoever_is_revoked_seals_nothing_and_nothing_is_sealed_for_it(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        ada, bob, eve = await three(lab)
+        data = await bob.net.seal(1, to=["ada", "eve"])
+        await ada.net.seal(1, to="bob")
+        issuer = ada.keystore._issuer_key
+        assert issuer is not None
+        above = Chain(ada.keystore.chain.certificates[1:])
+        now_ms = lab.worlds["ada"].clock.wall_ms()
+        entry = entry_of_key(bob.keystore.chain.leaf.key_id, above.leaf, now_ms)
+        listed = next_list(issuer, above, Revocations(), [entry], now_ms)
+        known = Revocations().taking(listed)
+        ada.peer.papers.adopt_trust(replace(ada.peer.papers.trust, revocations=known))
+        assert ada.peer.session_of(bob.peer.peer_id) is not None  # nobody was cut off yet
+        for stored in (False, True):
+            with pytest.raises(SealedByStranger):
+                await ada.net.unseal(data, stored=stored)
+        with pytest.raises(NoSealingKey, match="no member any more"):
+            await ada.net.seal(2, to="bob")
+        assert (await eve.net.unseal(data)).value == 1  # it has not heard of it
 
     in_lab(tmp_path, scenario, voters=1)
 

@@ -18,6 +18,7 @@ from agents.ledger import (
     encode_failed,
     encode_submitted,
 )
+from agents.names import at_peer
 from agents.scheduling import Observation, Scheduler, SchedulerSettings
 from keys import PeerId
 
@@ -70,6 +71,36 @@ def test_a_task_waits_for_the_other_peer_rather_than_go_back_to_the_one_that_fai
     ledger.apply(5, encode_assigned(0, [plan[0]._replace(task_id=task_id(2))]))
     (only,) = one.plan(0, ledger, [worker(ANNA, agent(capacity=1)), full])
     assert (only.task_id, only.peer) == (task_id(3), ANNA)
+
+
+def test_a_task_for_one_peer_goes_to_it_and_to_no_other() -> None:
+    for seed in range(10):
+        ledger = filled([spec(n, skill=at_peer("ocr", BEN)) for n in range(2)] + [spec(2)])
+        busy = worker(BEN, reported_load=255)
+        plan = scheduler(seed).plan(0, ledger, [worker(ANNA), busy, worker(CARA)])
+        assert {item.task_id: item.peer == BEN for item in plan} == {
+            task_id(0): True,
+            task_id(1): True,
+            task_id(2): False,
+        }
+        one = scheduler(seed)
+        assert [i.task_id for i in one.plan(0, ledger, [worker(ANNA)])] == [task_id(2)]
+        assert one.unplaceable() == {at_peer("ocr", BEN): 2}
+        other = worker(BEN, agent(skills=("sum",)))
+        assert not scheduler(seed).plan(0, filled([spec(1, skill=at_peer("ocr", BEN))]), [other])
+
+
+def test_a_task_for_one_peer_waits_when_that_one_failed_it_or_is_full() -> None:
+    ledger = filled([spec(n, skill=at_peer("ocr", BEN)) for n in range(3)])
+    one = scheduler(prefetch=0)
+    everybody = [worker(ANNA), worker(BEN, agent(capacity=1))]
+    (first,) = one.plan(0, ledger, everybody)
+    ledger.apply(2, encode_assigned(0, [first]))
+    assert not one.plan(0, ledger, everybody)
+    failure = Failure(first.task_id, Token(2), BEN, ErrorText("E", "m"), True)
+    ledger.apply(3, encode_failed(0, [failure]))
+    (again,) = one.plan(0, ledger, everybody)
+    assert again.peer == BEN
 
 
 def test_tasks_that_nobody_can_do_stay_and_are_reported_without_blocking_others() -> None:
