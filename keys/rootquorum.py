@@ -1,9 +1,11 @@
 """Who signs for a root: one key, or several of which `threshold` must sign.
 
-A quorum's "public key" is the fingerprint of its threshold and keys. So it takes the place of a
-key wherever one is named, and the network id, which is the fingerprint of that, pins them all: who
-knows the id can be shown no other keys and no lower threshold. Its signature is the canonical list
-of `[index, signature]`, indexes rising, each of them valid and at least `threshold` of them.
+A quorum's "public key" is the fingerprint of its threshold, its keys and a nonce. So it takes the
+place of a key wherever one is named, and the network id, which is the fingerprint of that, pins
+them all: who knows the id can be shown no other keys and no lower threshold. The nonce makes two
+networks of the same keepers two networks: what was signed for the one is worth nothing in the
+other. Its signature is the canonical list of `[index, signature]`, indexes rising, each of them
+valid and at least `threshold` of them.
 
 `Authority.has_signed` is the one function that says whether a root or an issuer signed something.
 
@@ -21,11 +23,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from nacl.utils import random as random_bytes
+
 from keys.canonical import Fields, NotCanonical, decode, encode
 from keys.errors import InvalidValue
 from keys.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, fingerprint, verify_signature
 
 VERSION: Final = 1
+NONCE_BYTES: Final = 16
 MAX_CUSTODIANS: Final = 5  # so that a chain with every rotation still fits a message of the door
 MAX_QUORUM_BYTES: Final = 256
 MAX_SIGNATURE_BYTES: Final = 1 + MAX_CUSTODIANS * (SIGNATURE_BYTES + 4)
@@ -41,10 +46,14 @@ class RootQuorum:
 
     threshold: int
     public_keys: tuple[bytes, ...]
+    nonce: bytes
 
     @classmethod
-    def make(cls, threshold: int, public_keys: Iterable[bytes]) -> RootQuorum:
-        """
+    def make(
+        cls, threshold: int, public_keys: Iterable[bytes], *, nonce: bytes | None = None
+    ) -> RootQuorum:
+        """Another one each time, unless the nonce is given.
+
         Raises:
             InvalidValue: too few or too many keys, one twice, or a threshold beyond them.
         """
@@ -52,7 +61,7 @@ class RootQuorum:
         problem = _problem(threshold, given)
         if problem:
             raise InvalidValue("the root quorum", problem)
-        return cls(threshold, given)
+        return cls(threshold, given, random_bytes(NONCE_BYTES) if nonce is None else nonce)
 
     @property
     def commitment(self) -> bytes:
@@ -60,7 +69,7 @@ class RootQuorum:
         return fingerprint(_CONTEXT + self.encode())
 
     def encode(self) -> bytes:
-        return encode({1: VERSION, 2: self.threshold, 3: list(self.public_keys)})
+        return encode({1: VERSION, 2: self.threshold, 3: list(self.public_keys), 4: self.nonce})
 
     @classmethod
     def decode(cls, data: bytes) -> RootQuorum:
@@ -72,11 +81,12 @@ class RootQuorum:
         fields.integer(1, VERSION, VERSION)
         threshold = fields.integer(2, 1, MAX_CUSTODIANS)
         public_keys = fields.binaries(3, MAX_CUSTODIANS, KEY_BYTES)
+        nonce = fields.binary(4, NONCE_BYTES)
         fields.finish()
         problem = _problem(threshold, public_keys)
         if problem:
             raise NotCanonical(f"the root quorum {problem}")
-        return cls(threshold, public_keys)
+        return cls(threshold, public_keys, nonce)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,8 @@ def _root_only(c: dict[Any, Any]) -> None:
     if "root-quorum" in c[16]:
         raw = c[16]["root-quorum"]
         q = canonical(raw, 256)
-        need(type(q) is dict and q.keys() == {1, 2, 3} and is_int(q[1], 1, 1), "quorum")
+        need(type(q) is dict and q.keys() == {1, 2, 3, 4} and is_int(q[1], 1, 1), "quorum")
+        need(is_bin(q[4], 16), "nonce of the quorum")
         need(type(q[3]) is list and all(is_bin(key, 32) for key in q[3]), "keys of the quorum")
         need(2 <= len(q[3]) <= 5 and q[3] == sorted(set(q[3])), "keys of the quorum")
         need(is_int(q[2], 1, len(q[3])), "threshold")

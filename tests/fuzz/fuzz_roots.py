@@ -29,7 +29,7 @@ from keys.rootquorum import Custodians
 from keys.rotation import decode_line, encode_line
 
 _KEYS = tuple(Identity.from_secret(bytes([n]) * 32) for n in (11, 12, 13))
-_QUORUM = RootQuorum.make(2, [each.public_key for each in _KEYS])
+_QUORUM = RootQuorum.make(2, [each.public_key for each in _KEYS], nonce=bytes(16))
 _NEW = Custodians(Authority.of(_QUORUM), _KEYS)
 _TOP = make_successor(
     P.root, P.chain.root, _NEW, _NEW.authority, NOW_MS + 1, NOW_MS, serial=b"4" * 16

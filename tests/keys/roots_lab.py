@@ -39,7 +39,7 @@ class Root:
         publics = [each.public_key for each in self.keys]
         said = Authority(publics[0])
         if len(publics) > 1:
-            said = Authority.of(RootQuorum.make(self.threshold, publics))
+            said = Authority.of(RootQuorum.make(self.threshold, publics, nonce=b"n" * 16))
         object.__setattr__(self, "authority", said)
 
     @property

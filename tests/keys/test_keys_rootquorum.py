@@ -19,6 +19,7 @@ from keys import (
     InvalidValue,
     RootQuorum,
     custodian_text,
+    make_root,
     parse_custodian,
     verify,
 )
@@ -30,6 +31,9 @@ ROOT = quorum(2, 1, 4, 5)
 LAB = line_of([ROOT])
 KEYS = {each.public_key: each for each in ROOT.keys}
 SORTED = [KEYS[public] for public in ROOT.authority.signers]
+
+
+NONCE = b"n" * 16
 
 
 def signed(*indexes: int, domain: str = "test", body: bytes = b"body") -> bytes:
@@ -119,6 +123,18 @@ def test_the_network_id_pins_threshold_and_keys() -> None:
     assert len(ids) == 4
 
 
+def test_the_same_keepers_make_another_network_each_time() -> None:
+    """So that what they sign for one that they try out is worth nothing in another."""
+    publics = ROOT.authority.signers
+    one, other = (Authority.of(RootQuorum.make(2, publics)) for _ in range(2))
+    assert one.key_id != other.key_id
+    both = [
+        make_root(Custodians(root, ROOT.keys), "lan", NOW_MS, authority=root)
+        for root in (one, other)
+    ]
+    assert both[0].network_id != both[1].network_id
+
+
 def test_a_lower_threshold_under_the_same_id_is_refused() -> None:
     weaker = RootQuorum.make(1, ROOT.authority.signers)
     with pytest.raises(CertificateMalformed, match="fingerprint of its quorum"):
@@ -144,7 +160,8 @@ def test_a_quorum_belongs_to_roots_only() -> None:
     extension = {"root-quorum": RootQuorum.make(2, ROOT.authority.signers).encode()}
     with pytest.raises(CertificateMalformed, match="not a root's"):
         forge(LAB.issuer, LAB.leaf, f16=extension)
-    for garbage in (b"", b"\x80", encode({1: 1, 2: 2, 3: []})):
+    no_nonce = encode({1: 1, 2: 2, 3: list(ROOT.authority.signers)})
+    for garbage in (b"", b"\x80", encode({1: 1, 2: 2, 3: []}), no_nonce):
         with pytest.raises(CertificateMalformed):
             forge(ROOT, LAB.line[0], f16={"root-quorum": garbage})
 
@@ -166,14 +183,15 @@ def test_a_quorum_that_makes_no_sense_is_neither_made_nor_read(
     with pytest.raises(InvalidValue):
         RootQuorum.make(threshold, keys)
     with pytest.raises(NotCanonical):
-        RootQuorum.decode(encode({1: 1, 2: threshold, 3: sorted(keys)}))
+        RootQuorum.decode(encode({1: 1, 2: threshold, 3: sorted(keys), 4: NONCE}))
 
 
 def test_keys_in_another_order_are_the_same_quorum_made_and_none_read() -> None:
     one, other = ROOT.authority.signers[:2]
-    assert RootQuorum.make(2, [one, other]) == RootQuorum.make(2, [other, one])
+    two = [RootQuorum.make(2, keys, nonce=NONCE) for keys in ([one, other], [other, one])]
+    assert two[0] == two[1]
     with pytest.raises(NotCanonical):
-        RootQuorum.decode(encode({1: 1, 2: 2, 3: [other, one]}))
+        RootQuorum.decode(encode({1: 1, 2: 2, 3: [other, one], 4: NONCE}))
 
 
 def test_too_few_keys_at_hand_say_so() -> None:
