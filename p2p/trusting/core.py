@@ -1,0 +1,273 @@
+"""Which peers know the same revocation lists as we do, and what to say to those who do not.
+
+A pure core. Everybody says the *head* of what it has in force: when a session begins, when it
+changes, and with every heartbeat. Who hears another head asks for what is later. Until both heads
+are the same, a session is *unsettled*: nothing of that peer counts but what it says about
+revocations. So whoever was away learns what was revoked before it counts anything, and before
+anything that it says counts. One that does not come to the same head in time is sent away.
+
+Nobody can tell by one voice alone whether it is the voice of one that was revoked meanwhile, and
+that hides it. So a node that comes back to a network where it has known several others waits for
+the heads of two of them, for a second at most, before it counts anybody (`company`).
+
+What this module does not know: lists, signatures, sessions, clocks; times are the caller's
+milliseconds. What it returns is to be done in order.
+
+Invariants (`check_invariants`): a settled peer has said our head since its session began; an
+unsettled one that speaks is settled or sent away within `SETTLE_MS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keys import PeerId
+
+SETTLE_MS = 3_000
+SAY_AGAIN_MS = 500
+ASK_AGAIN_MS = 1_000
+LAGGING_MS = 5_000  # a settled peer that stays behind for so long has to settle again
+COMPANY_MS = 1_000
+COMPANY = 2
+SILENCE_MS = 10_000  # without any head for so long, it was us who were away
+
+
+@dataclass(frozen=True, slots=True)
+class SayHead:
+    to: PeerId
+    asks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AskLists:
+    """Say one by one what we have; the answer is what is later there."""
+
+    to: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What this peer says counts from now on, and what was held back of it."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettle:
+    """What this peer says does not count for now."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class SendAway:
+    """It did not come to know what we know, nor let us know what it knows."""
+
+    peer_id: PeerId
+
+
+SpreadingEffect = SayHead | AskLists | Settle | Unsettle | SendAway
+_Effects = list[SpreadingEffect]
+
+
+@dataclass(slots=True)
+class _Other:
+    is_settled: bool = False
+    since_ms: int | None = None  # unsettled, and heard of, since then
+    head: bytes | None = None  # the last that it said
+    digest: bytes | None = None
+    differs_ms: int | None = None  # settled, and at another head, since then
+    said_ms: int = 0  # when we last said ours
+    asked_ms: int | None = None
+    asked_for: bytes | None = None  # the head and digest that we last asked about
+
+
+class Spreading:
+    """See the module.
+
+    Args:
+        known: how many other peers were met in earlier runs.
+    """
+
+    def __init__(self, head: bytes, digest: bytes, *, known: int = 0) -> None:
+        self._head = head
+        self._digest = digest
+        self._others: dict[PeerId, _Other] = {}
+        self._wanted = min(COMPANY, known)
+        self._company: set[PeerId] = set()
+        self._alone_until_ms: int | None = None  # None: has not begun, or is over
+        self._heard_ms: int | None = None  # a head, from anybody
+
+    @property
+    def is_waiting_for_company(self) -> bool:
+        return self._wanted > 0
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When the next `tick` is wanted; None for never."""
+        due = [self._due_ms(each) for each in self._others.values()]
+        known = [each for each in (*due, self._alone_until_ms) if each is not None]
+        return min(known, default=None)
+
+    def is_settled(self, peer_id: PeerId) -> bool:
+        other = self._others.get(peer_id)
+        return other is None or other.is_settled
+
+    def others(self) -> tuple[PeerId, ...]:
+        return tuple(self._others)
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def began(self, peer_id: PeerId, now_ms: int) -> _Effects:
+        """A session, with another start of this peer than before or with a new one."""
+        effects: _Effects = []
+        if self._wanted and self._alone_until_ms is None:
+            self._alone_until_ms = now_ms + COMPANY_MS
+        self._note_absence(now_ms, effects)
+        self._others[peer_id] = _Other(since_ms=now_ms, said_ms=now_ms)
+        return [*effects, Unsettle(peer_id), SayHead(peer_id, asks=True)]
+
+    def ended(self, peer_id: PeerId) -> None:
+        """There is no session with this peer any more."""
+        self._others.pop(peer_id, None)
+        self._company.discard(peer_id)
+
+    def away(self, peer_id: PeerId) -> _Effects:
+        """It is dead as far as we know: when it is back, it has been away."""
+        other = self._others.get(peer_id)
+        if other is None or (not other.is_settled and other.since_ms is None):
+            return []
+        self._unsettle(other, None)
+        return [Unsettle(peer_id)]
+
+    def spoke(self, peer_id: PeerId, now_ms: int) -> _Effects:
+        """Something was held back of an unsettled peer: its time begins, if it has not."""
+        other = self._others.get(peer_id)
+        if other is None or other.is_settled or other.since_ms is not None:
+            return []
+        other.since_ms = other.said_ms = now_ms
+        return [SayHead(peer_id, asks=True)]
+
+    def heard(
+        self, peer_id: PeerId, head: bytes, digest: bytes, now_ms: int, *, asks: bool = False
+    ) -> _Effects:
+        """A peer says what it has in force."""
+        other = self._others.get(peer_id)
+        if other is None:
+            return []
+        effects: _Effects = []
+        self._note_absence(now_ms, effects)
+        self._heard_ms = now_ms
+        other.head, other.digest = head, digest
+        if not other.is_settled and other.since_ms is None:
+            other.since_ms = now_ms
+        if asks:
+            other.said_ms = now_ms
+            effects.append(SayHead(peer_id, asks=False))
+        self._compare(peer_id, other, now_ms, effects)
+        self._settle_those_who_agree(now_ms, effects)
+        return effects
+
+    def changed(self, head: bytes, digest: bytes, now_ms: int) -> _Effects:
+        """Other lists are in force here than before; everybody is told."""
+        self._head, self._digest = head, digest
+        effects: _Effects = []
+        for peer_id, other in self._others.items():
+            other.said_ms = now_ms
+            effects.append(SayHead(peer_id, asks=False))
+            if other.is_settled and other.head != head and other.differs_ms is None:
+                other.differs_ms = now_ms
+            elif other.head == head:
+                other.differs_ms = None
+        self._settle_those_who_agree(now_ms, effects)
+        return effects
+
+    def tick(self, now_ms: int) -> _Effects:
+        effects: _Effects = []
+        self._settle_those_who_agree(now_ms, effects)
+        for peer_id, other in list(self._others.items()):
+            due_ms = self._due_ms(other)
+            if due_ms is None or now_ms < due_ms:
+                continue
+            if other.is_settled:
+                self._unsettle(other, now_ms)
+                effects.append(Unsettle(peer_id))
+            elif other.since_ms is not None and now_ms >= other.since_ms + SETTLE_MS:
+                self.ended(peer_id)
+                effects.append(SendAway(peer_id))
+                continue
+            other.said_ms = now_ms
+            effects.append(SayHead(peer_id, asks=True))
+        return effects
+
+    def check_invariants(self) -> None:
+        for other in self._others.values():
+            if other.is_settled:
+                assert other.head is not None, "it has said a head"
+                assert other.since_ms is None
+                assert other.head == self._head or other.differs_ms is not None
+            else:
+                assert other.differs_ms is None
+        assert self._company <= self._others.keys()
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _due_ms(self, other: _Other) -> int | None:
+        if other.is_settled:
+            return None if other.differs_ms is None else other.differs_ms + LAGGING_MS
+        if other.since_ms is None:
+            return None
+        return min(other.since_ms + SETTLE_MS, other.said_ms + SAY_AGAIN_MS)
+
+    def _unsettle(self, other: _Other, since_ms: int | None) -> None:
+        other.is_settled = False
+        other.head = other.digest = other.differs_ms = other.asked_ms = None
+        other.since_ms = since_ms
+
+    def _note_absence(self, now_ms: int, effects: _Effects) -> None:
+        """Heads come twice a second from everybody alive. When none came for long, we slept, or
+        were cut off: what others say now may be said by those who were revoked meanwhile."""
+        if self._heard_ms is None or now_ms - self._heard_ms < SILENCE_MS:
+            return
+        self._heard_ms = now_ms
+        self._company.clear()
+        self._wanted = min(COMPANY, len(self._others))
+        self._alone_until_ms = now_ms + COMPANY_MS if self._wanted else None
+        for peer_id, other in self._others.items():
+            if other.is_settled:
+                self._unsettle(other, None)
+                effects.append(Unsettle(peer_id))
+
+    def _compare(self, peer_id: PeerId, other: _Other, now_ms: int, effects: _Effects) -> None:
+        agrees = other.head == self._head
+        if other.is_settled:
+            if agrees:
+                other.differs_ms = None
+            elif other.differs_ms is None:
+                other.differs_ms = now_ms
+        if agrees:
+            self._company.add(peer_id)
+        if agrees and other.digest == self._digest:
+            return
+        assert other.head is not None
+        assert other.digest is not None
+        about = other.head + other.digest
+        # The same head with another digest is a conflict, which asking does not mend by itself.
+        again_ms = ASK_AGAIN_MS if not agrees else 60 * ASK_AGAIN_MS
+        is_news = other.asked_for != about
+        if is_news or other.asked_ms is None or now_ms - other.asked_ms >= again_ms:
+            other.asked_ms, other.asked_for = now_ms, about
+            effects.append(AskLists(peer_id))
+
+    def _settle_those_who_agree(self, now_ms: int, effects: _Effects) -> None:
+        if self._wanted:
+            is_over = self._alone_until_ms is not None and now_ms >= self._alone_until_ms
+            agreeing = {p for p in self._company if self._others[p].head == self._head}
+            if not is_over and len(agreeing) < self._wanted:
+                return
+            self._wanted, self._alone_until_ms = 0, None
+        for peer_id, other in self._others.items():
+            if not other.is_settled and other.head is not None and other.head == self._head:
+                other.is_settled = True
+                other.since_ms = other.differs_ms = None
+                effects.append(Settle(peer_id))

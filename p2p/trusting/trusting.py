@@ -1,0 +1,363 @@
+"""Revocations at work in one peer: lists come in, are kept, spread, and those they mean are cut.
+
+A list that is news is kept on disk first, then judged by, then sent on to everybody; each receiver
+does so once, so that it is everywhere after a few round trips. All sessions are judged again, and
+our own certificate too. Whatever was lost on the way shows in the heads (`core`).
+
+Order of the steps, so that a stop between any two is harmless: kept (nobody was told yet, and a
+restart judges by it), adopted, sent on, sessions cut.
+
+What this module does not know: what a list means, where it is kept, how a session is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from keys import (
+    CertificateRevoked,
+    Have,
+    KeysError,
+    ListInForce,
+    PeerId,
+    Permission,
+    RevocationConflict,
+    RevocationOlder,
+    RevocationRefused,
+    Revocations,
+    pack_list,
+    read_list,
+)
+from p2p.admission import SessionTable
+from p2p.alarm import Alarm
+from p2p.clock import Clock
+from p2p.errors import P2PError
+from p2p.links import Lane
+from p2p.own_papers import OwnPapers
+from p2p.rpc import Exchange
+from p2p.trusting.core import (
+    AskLists,
+    SayHead,
+    SendAway,
+    Settle,
+    Spreading,
+    SpreadingEffect,
+    Unsettle,
+)
+from p2p.trusting.messages import (
+    HEAD,
+    LIST,
+    NAMES,
+    WANT,
+    head_from_wire,
+    head_message,
+    list_from_wire,
+    list_message,
+    want_from_wire,
+    want_message,
+)
+from p2p.wire import Envelope, Kind
+
+log = logging.getLogger("conclave.p2p.trusting")
+
+MAX_HELD = 2_048  # messages of one unsettled peer
+MAX_HELD_BYTES = 4 * 1024 * 1024
+PER_SECOND = 16  # lists and questions of one peer, in the long run
+BURST = 160
+_NOTIFY = int(Kind.NOTIFY)
+
+OnCut = Callable[[PeerId, CertificateRevoked], None]
+
+
+class _Held:
+    """What an unsettled peer said meanwhile, in order, within bounds."""
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+        self.size_bytes = 0
+
+    def put(self, work: Callable[[], None], size_bytes: int) -> bool:
+        if len(self.work) >= MAX_HELD or self.size_bytes + size_bytes > MAX_HELD_BYTES:
+            return False
+        self.work.append(work)
+        self.size_bytes += size_bytes
+        return True
+
+
+class Trusting:
+    """One peer's revocations.
+
+    Args:
+        on_cut: this peer was revoked: end everything with it, a moment later its connections too.
+        on_sent_away: this peer does not come to agree on what is revoked.
+        on_own: our own certificate was revoked, or a list could not be kept: stop.
+        known: how many others were met in earlier runs.
+    """
+
+    def __init__(
+        self,
+        own: OwnPapers,
+        clock: Clock,
+        exchange: Exchange,
+        sessions: SessionTable,
+        label: Callable[[PeerId], str],
+        *,
+        on_cut: OnCut,
+        on_sent_away: Callable[[PeerId], None],
+        on_own: Callable[[Exception], None],
+        known: int = 0,
+    ) -> None:
+        self._own = own
+        self._clock = clock
+        self._exchange = exchange
+        self._sessions = sessions
+        self._label = label
+        self._on_cut = on_cut
+        self._on_sent_away = on_sent_away
+        self._on_own = on_own
+        self._listeners: list[Callable[[], None]] = []
+        now = self.revocations
+        self._core = Spreading(now.head, now.digest, known=known)
+        self._alarm = Alarm(clock, self._tick)
+        self._starts: dict[PeerId, int] = {}  # the incarnation of each session
+        self._held: dict[PeerId, _Held] = {}
+        self._allowance: dict[PeerId, tuple[float, int]] = {}
+        self._revoked: set[PeerId] = set()
+        self.conflict: str | None = None
+        self.counts: Counter[str] = Counter()
+        self._is_open = True
+        membership = Permission.MEMBERSHIP
+        exchange.serve_notice(HEAD, self._on_head, membership)
+        exchange.serve_notice(WANT, self._on_want, membership)
+        exchange.serve_notice(LIST, self._on_list, membership)
+
+    @property
+    def revocations(self) -> Revocations:
+        return self._own.trust.revocations
+
+    @property
+    def heads(self) -> bytes:
+        """For heartbeats: the head and the long head."""
+        return self.revocations.head + self.revocations.digest
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call this function whenever other lists are in force than before."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        self._is_open = False
+        self._alarm.off()
+
+    # -- lists ---------------------------------------------------------------------------------
+
+    def take(self, listed: ListInForce) -> bool:
+        """Put a verified list in force here, and spread it. False if it was no news.
+
+        Raises:
+            RevocationRefused: it is older than what is in force, or in conflict with it.
+            KeystoreError: it could not be kept, and is not in force.
+        """
+        after = self.revocations.taking(listed)
+        if after is self.revocations:
+            return False
+        self._own.adopt_trust(self._own.keep(after))
+        log.warning(
+            "a revocation list is in force: %s, number %d with %d entries",
+            listed.signer.name,
+            listed.list.sequence,
+            len(listed.list.entries),
+        )
+        self.counts["lists_taken"] += 1
+        packed = list_message(pack_list(listed))
+        for peer_id in self._core.others():
+            self._send(peer_id, LIST, packed)
+        self._do(self._core.changed(after.head, after.digest, self._clock.now_ms()))
+        for session in self._sessions:
+            self.judge(session.peer_id)
+        for listener in self._listeners:
+            listener()
+        self._judge_ourselves()
+        return True
+
+    def judge(self, peer_id: PeerId) -> bool:
+        """Cut this peer if it was revoked; whether it was."""
+        session = self._sessions.get(peer_id)
+        if session is None:
+            return False
+        try:
+            self.revocations.check(session.principal.lineage)
+        except CertificateRevoked as error:
+            self._revoked.add(peer_id)
+            self.counts["peers_cut"] += 1
+            self.ended(peer_id)
+            self._on_cut(peer_id, error)
+            return True
+        self._revoked.discard(peer_id)  # it has another certificate meanwhile
+        return False
+
+    def was_revoked(self, peer_id: PeerId) -> bool:
+        """Whether we have cut this peer because it was revoked, and it is not back since."""
+        return peer_id in self._revoked
+
+    def _judge_ourselves(self) -> None:
+        try:
+            self.revocations.check(self._own.principal.lineage)
+        except CertificateRevoked as error:
+            self._on_own(error)
+
+    # -- sessions ------------------------------------------------------------------------------
+
+    def began(self, peer_id: PeerId, incarnation: int) -> None:
+        """A session began, or its papers were shown again."""
+        if self.judge(peer_id) or self._starts.get(peer_id) == incarnation:
+            return
+        self._starts[peer_id] = incarnation
+        self._held.pop(peer_id, None)
+        self._do(self._core.began(peer_id, self._clock.now_ms()))
+
+    def ended(self, peer_id: PeerId) -> None:
+        """There is no session any more."""
+        self._core.ended(peer_id)
+        self._starts.pop(peer_id, None)
+        self._held.pop(peer_id, None)
+        self._allowance.pop(peer_id, None)
+
+    def away(self, peer_id: PeerId) -> None:
+        """It is dead, or has left; its session may outlast that."""
+        self._do(self._core.away(peer_id))
+
+    def heartbeat(self, peer_id: PeerId, heads: bytes) -> None:
+        """A settled peer's heartbeat says what it has in force."""
+        half = len(heads) // 2
+        self._do(self._core.heard(peer_id, heads[:half], heads[half:], self._clock.now_ms()))
+
+    # -- holding back --------------------------------------------------------------------------
+
+    def holds(self, peer_id: PeerId) -> bool:
+        """Whether what this peer says does not count yet."""
+        return peer_id in self._held
+
+    def sift(self, peer_id: PeerId, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        """What counts at once of an unsettled peer: its words about revocations."""
+        return [one for one in envelopes if one.kind == _NOTIFY and one.target in NAMES]
+
+    def hold(self, peer_id: PeerId, work: Callable[[], None], size_bytes: int) -> None:
+        """Do this once the peer is settled, after what was held before."""
+        held = self._held.get(peer_id)
+        if held is None:
+            work()
+        elif not held.put(work, size_bytes):
+            self.counts["held_dropped"] += 1
+        else:
+            self.counts["held"] += 1
+            self._do(self._core.spoke(peer_id, self._clock.now_ms()))
+
+    # -- what arrives --------------------------------------------------------------------------
+
+    def _on_head(self, peer_id: PeerId, payload: bytes) -> None:
+        said = head_from_wire(payload)
+        if said is None:
+            self.counts["malformed"] += 1
+            return
+        head, digest, asks = said
+        asks = asks and self._allows(peer_id)
+        self._do(self._core.heard(peer_id, head, digest, self._clock.now_ms(), asks=asks))
+
+    def _on_want(self, peer_id: PeerId, payload: bytes) -> None:
+        theirs = want_from_wire(payload)
+        if theirs is None:
+            self.counts["malformed"] += 1
+        elif self._allows(peer_id):
+            self._answer(peer_id, {each.key_id: each for each in theirs})
+
+    def _answer(self, peer_id: PeerId, theirs: dict[bytes, Have]) -> None:
+        for listed in self.revocations:
+            known = theirs.get(listed.key_id)
+            ours = listed.list.sequence
+            if known is None or known.sequence < ours or _differs(known, listed):
+                self._send(peer_id, LIST, list_message(pack_list(listed)))
+        self._do([SayHead(peer_id, asks=False)])
+        if any(self._is_later(each) for each in theirs.values()):
+            self._do([AskLists(peer_id)])
+
+    def _is_later(self, have: Have) -> bool:
+        ours = self.revocations.of(have.key_id)
+        return ours is None or have.sequence > ours.list.sequence
+
+    def _on_list(self, peer_id: PeerId, payload: bytes) -> None:
+        packed = list_from_wire(payload)
+        if packed is None:
+            self.counts["malformed"] += 1
+            return
+        if not self._allows(peer_id):
+            return
+        try:
+            listed = read_list(packed, self._own.trust, self._clock.wall_ms())
+            self.take(listed)
+        except RevocationOlder:
+            self.counts["lists_older"] += 1
+        except RevocationRefused as error:
+            self.counts["lists_refused"] += 1
+            if isinstance(error, RevocationConflict):
+                self.conflict = str(error)
+            log.error("a list from %s is refused: %s", self._label(peer_id), error)
+        except KeysError as error:
+            self._on_own(error)  # better down than judging by what was revoked
+
+    def _allows(self, peer_id: PeerId) -> bool:
+        """Whether this peer has not asked or told us too much lately."""
+        now_ms = self._clock.now_ms()
+        left, then_ms = self._allowance.get(peer_id, (float(BURST), now_ms))
+        left = min(float(BURST), left + (now_ms - then_ms) * PER_SECOND / 1000)
+        if left < 1:
+            self.counts["too_often"] += 1
+            return False
+        self._allowance[peer_id] = (left - 1, now_ms)
+        return True
+
+    # -- what is done --------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._do(self._core.tick(self._clock.now_ms()))
+
+    def _do(self, effects: Iterable[SpreadingEffect]) -> None:
+        if not self._is_open:
+            return
+        for effect in effects:
+            match effect:
+                case SayHead(to, asks):
+                    now = self.revocations
+                    self._send(to, HEAD, head_message(now.head, now.digest, asks=asks))
+                case AskLists(to):
+                    self._send(to, WANT, want_message(self.revocations.have()))
+                case Unsettle(peer_id):
+                    self._held.setdefault(peer_id, _Held())
+                case Settle(peer_id):
+                    self._release(peer_id)
+                case SendAway(peer_id):
+                    self.counts["sent_away"] += 1
+                    self.ended(peer_id)
+                    self._on_sent_away(peer_id)
+        self._alarm.set(self._core.deadline_ms)
+
+    def _release(self, peer_id: PeerId) -> None:
+        """In a turn of its own for each message: one may end the session of the next."""
+        held = self._held.pop(peer_id, None)
+        if held is None:
+            return
+        loop = asyncio.get_running_loop()
+        for work in held.work:
+            loop.call_soon(work)
+
+    def _send(self, to: PeerId, method: str, payload: bytes) -> None:
+        try:
+            self._exchange.notify(to, method, payload, lane=Lane.CONTROL)
+        except P2PError as error:
+            log.debug("not sent: %s", error, extra={"method": method})
+
+
+def _differs(have: Have, listed: ListInForce) -> bool:
+    return have.sequence == listed.list.sequence and have.digest != listed.list.digest
