@@ -175,7 +175,7 @@ def judge(
     needed = needed_for(action, what)
     missing = needed & ~who.permissions
     if missing:
-        return Verdict(False, Source.ROLE, "", lacking(who.name, missing))
+        return Verdict(False, Source.ROLE, "", lacking(who.name, missing, who.roles))
     namespace, shown = namespace_in(what), repr(what[:MAX_NAME_CHARS])
     if (namespace or action in FOR_ALL_OF_IT) and not within(namespace, who.namespaces):
         where = f"{shown} is in the namespace {namespace[:64]!r}"

@@ -152,9 +152,15 @@ def roles_with(permission: Permission) -> tuple[str, ...]:
     )
 
 
-def lacking(who: str, missing: Permission) -> str:
-    """Say what somebody may not do, who may, and how to become one of them."""
+def lacking(who: str, missing: Permission, given: Role | None = None) -> str:
+    """Say what somebody of these roles may not do, who may, and how to become one of them."""
     words = " and ".join(str(each.name) for each in missing)
+    if given is not None and missing in permissions_of(given):
+        return (
+            f"{words} is withheld from {who}, because a revocation list is stale and nobody can "
+            "know who was revoked since: bring up the node of its issuer, or set "
+            "revocation_freshness (`conclave doctor` says more)"
+        )
     roles = roles_with(missing)
     if not roles:
         return f"{who} lacks the permission {words}, which no single role gives"

@@ -62,6 +62,7 @@ _ABSENT = frozenset({RefusalCode.UNREACHABLE, RefusalCode.DEADLINE})
 _QUIET = frozenset({RefusalCode.OURSELVES, RefusalCode.UNREACHABLE, RefusalCode.STALE_RECORD})
 
 STAGGER_S = 0.25
+LAST_WORDS_S = 0.2  # in which one that is cut for good is told why
 
 OnAdmitted = Callable[[Session, Admitted], None]
 OnDialFailed = Callable[[PeerId], None]
@@ -175,6 +176,16 @@ class Gathering:
     def save_good(self) -> None:
         """Write down whom we have met, so that a crash does not lose it."""
         self._world.save_good()
+
+    def disown(self, peer_id: PeerId) -> None:
+        """End a session now, and its connections once what we have just said has left."""
+        self.sessions.remove(peer_id)
+        self.changes += 1
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._expel_disowned, peer_id)
+
+    def _expel_disowned(self, peer_id: PeerId) -> None:
+        if self._is_open and peer_id not in self.sessions:  # or it has better papers meanwhile
+            self.expel(peer_id)
 
     def expel(self, peer_id: PeerId) -> None:
         """End a session and cut its connections."""

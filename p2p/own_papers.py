@@ -14,7 +14,7 @@ its sequence only grows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keys import (
     Chain,
@@ -22,6 +22,7 @@ from keys import (
     Issuer,
     PeerId,
     Principal,
+    Revocations,
     TransportKey,
     TransportRecord,
     Trust,
@@ -41,6 +42,8 @@ class Papers:
     Attributes:
         incarnation: a number of the keystore, for this start; the following 2^20 - 1 are ours too.
         issuer: redeems tickets at our door, where this node has an issuer's key.
+        keep: writes down what is revoked from now on, durably, and returns what to judge by;
+            without it a restart forgets.
     """
 
     identity: Identity
@@ -49,6 +52,7 @@ class Papers:
     name: str
     incarnation: int
     issuer: Issuer | None = None
+    keep: Callable[[Revocations], Trust] | None = None
 
 
 class OwnPapers:
@@ -71,6 +75,7 @@ class OwnPapers:
     ) -> None:
         self._clock = clock
         self._hosts = hosts
+        self._keep = papers.keep
         self.principal: Principal = verify(papers.chain, papers.trust, clock.wall_ms())
         self.incarnation = -(-papers.incarnation // SEQUENCES_PER_START) * SEQUENCES_PER_START
         self._record: TransportRecord | None = None
@@ -162,6 +167,16 @@ class OwnPapers:
         if self._record is not None:
             self.make_record()
         return principal
+
+    def keep(self, revocations: Revocations) -> Trust:
+        """Write down what is revoked, and return the trust to adopt next.
+
+        Raises:
+            KeystoreError: it is not written, and must not be adopted.
+        """
+        if self._keep is not None:
+            return self._keep(revocations)
+        return replace(self.trust, revocations=revocations)
 
     def adopt_trust(self, trust: Trust) -> None:
         """Judge everybody by this from now on. Sessions that began before are the caller's.

@@ -11,30 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from keys import Action, Chain, Guard, PeerId, Permission, Principal, Trust
+from keys import Action, CertificateRevoked, Chain, Guard, PeerId, Permission, Principal, Trust
 from p2p.admission import Admitted, Session
 from p2p.errors import PermissionDenied
 from p2p.gathering import Gathering
 from p2p.incidents import Incident, OnIncident, PeerExpelled, TransportKeyChanged
+from p2p.intake import Intake
 from p2p.links import Lane, LinkChanged, LinkState
 from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.own_papers import OwnPapers, Papers
-from p2p.presence import MemberChange, OnPresence, Presence, PresenceEvent
+from p2p.presence import HeartbeatSeen, MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Audience, Topics
 from p2p.rotation import Rotation
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
 from p2p.streams import Stream, StreamHandler, Streams
-from p2p.wire import BadFrame, decode_frame
+from p2p.trusting import Trusting
 from p2p.world import World
 
 log = logging.getLogger("conclave.p2p")
 
 CHECK_PAPERS_EVERY_S = 30.0
-MAX_STRIKES = 16
 MAX_SHOWN_CHARS = 128
 
 
@@ -58,9 +57,6 @@ class Peer:
         self.guard = Guard(world.clock.now_ms)
         self.name = papers.name
         self._transport = world.transport(self._own.keys()[0])
-        self._transport.receive_with(
-            self._on_frame, self._on_link, self._on_publication, self._on_fatal
-        )
         self.incarnation = self._own.incarnation
         self._incident_listeners: list[OnIncident] = []
         self._gathering = Gathering(
@@ -127,8 +123,30 @@ class Peer:
         )
         self.rotate_keys = self._rotation.rotate
         self.rotate_keys_every = self._rotation.every
-        self._strikes: Counter[PeerId] = Counter()
-        self.counts: Counter[str] = Counter()
+        self.trusting = Trusting(
+            self._own,
+            world.clock,
+            self._exchange,
+            self._gathering.sessions,
+            self.label,
+            on_cut=self._cut_revoked,
+            on_sent_away=lambda peer_id: self._expel(peer_id, "it knows other revocations than we"),
+            on_own=self._on_fatal,
+            on_withheld=self._become,
+            known=sum(good.peer_id != self.peer_id for good in world.last_good()),
+        )
+        self._presence.heads = lambda: self.trusting.heads
+        self._intake = Intake(
+            self._exchange,
+            self._streams,
+            self._topics,
+            self.trusting,
+            lambda peer_id: self._expel(peer_id, "it sends garbage"),
+        )
+        self.counts = self._intake.counts
+        self._transport.receive_with(
+            self._intake.on_frame, self._on_link, self._intake.on_publication, self._on_fatal
+        )
         self.failed: asyncio.Future[Exception] | None = None
         self._papers_check: asyncio.TimerHandle | None = None
 
@@ -159,6 +177,7 @@ class Peer:
         if self._papers_check is not None:
             self._papers_check.cancel()
         await self._rotation.close()
+        self.trusting.close()
         await self._topics.close()
         await self._presence.close()
         await self._streams.close()
@@ -265,6 +284,7 @@ class Peer:
             **{f"rpc_{k}": v for k, v in self._exchange.counts.items()},
             **{f"topics_{k}": v for k, v in self._topics.counters().items()},
             **{f"peer_{k}": v for k, v in self.counts.items()},
+            **{f"trusting_{k}": v for k, v in self.trusting.counts.items()},
             **{f"streams_{k}": v for k, v in self._streams.figures().items()},
             "rpc_pending": self._exchange.pending,
             "rpc_running": self._exchange.running,
@@ -300,11 +320,13 @@ class Peer:
             CertificateRefused: others would refuse us with them.
             MisuseError: they are another peer's.
         """
-        principal = self._own.adopt_chain(chain)
+        self._become(self.trusting.freshness.seen(self._own.adopt_chain(chain)))
+        self._show_papers()
+
+    def _become(self, principal: Principal) -> None:
         self._exchange.become(principal)
         self._streams.become(principal)
         self._topics.become(principal)
-        self._show_papers()
 
     def _show_papers(self) -> None:
         for peer_id in self._presence.present():
@@ -318,6 +340,7 @@ class Peer:
         self._gathering.save_good()
         for peer_id in self._gathering.expired():
             self._expel(peer_id, "its papers have expired")
+        self.trusting.look()
         self._check_papers_soon()
 
     def _check_papers_soon(self) -> None:
@@ -332,15 +355,27 @@ class Peer:
         self._papers_check = loop.call_later(delay_s, self._check_papers)
 
     def _expel(self, peer_id: PeerId, reason: str) -> None:
-        log.warning("%s is cut off: %s", self.label(peer_id), reason)
-        self._strikes.pop(peer_id, None)
-        self._exchange.lose(peer_id, reason)
-        self._streams.lose(peer_id, reason)
-        session = self.session_of(peer_id)
-        name = session.principal.name if session is not None else ""
+        """Cut a peer off; it may introduce itself again."""
+        name = self._end(peer_id, reason)
         self._gathering.expel(peer_id)
         self._presence.expelled(peer_id)
         self._on_incident(PeerExpelled(peer_id, name, reason))
+
+    def _cut_revoked(self, peer_id: PeerId, why: CertificateRevoked) -> None:
+        """Nothing of it counts from now on, and it is gone once it has been told why."""
+        name = self._end(peer_id, str(why))
+        self._gathering.disown(peer_id)
+        self._presence.expelled(peer_id)
+        self._on_incident(PeerExpelled(peer_id, name, str(why)))
+
+    def _end(self, peer_id: PeerId, reason: str) -> str:
+        log.warning("%s is cut off: %s", self.label(peer_id), reason)
+        session = self.session_of(peer_id)
+        self._intake.forget(peer_id)
+        self.trusting.ended(peer_id)
+        self._exchange.lose(peer_id, reason)
+        self._streams.lose(peer_id, reason)
+        return session.principal.name if session is not None else ""
 
     def _on_incident(self, incident: Incident) -> None:
         for listener in self._incident_listeners:
@@ -354,7 +389,7 @@ class Peer:
 
     def _principal_of(self, peer_id: PeerId) -> Principal | None:
         session = self._gathering.sessions.get(peer_id)
-        return session.principal if session is not None else None
+        return self.trusting.freshness.seen(session.principal) if session is not None else None
 
     def _on_admitted(self, session: Session, outcome: Admitted) -> None:
         if outcome is Admitted.REPLACED:
@@ -362,12 +397,16 @@ class Peer:
             self._streams.lose(session.peer_id, "it was started again")
         if self._papers_check is not None:
             self._check_papers_soon()
-        self._presence.admitted(session.peer_id, session.incarnation)
+        self.trusting.began(session.peer_id, session.incarnation)
+        if session.peer_id in self._gathering.sessions:  # and was not revoked meanwhile
+            self._presence.admitted(session.peer_id, session.incarnation)
 
     def _on_dial_failed(self, peer_id: PeerId) -> None:
         self._presence.door_failed(peer_id)
 
     def _on_presence(self, event: PresenceEvent) -> None:
+        if isinstance(event, HeartbeatSeen):
+            self.trusting.heartbeat(event.peer_id, event.heads)
         if isinstance(event, MemberChange):
             log.info(
                 "%s is %s: %s",
@@ -379,6 +418,7 @@ class Peer:
             if event.after is MemberState.ALIVE:
                 self._topics.is_present(event.peer_id, event.incarnation)
             if event.after in (MemberState.DEAD, MemberState.LEFT):
+                self.trusting.away(event.peer_id)
                 self._topics.is_gone(event.peer_id)
                 self._exchange.lose(event.peer_id, event.reason)
                 if event.after is MemberState.LEFT:
@@ -386,34 +426,7 @@ class Peer:
                 else:
                     self._streams.doubt(event.peer_id)  # the dead may come back
                 self._gathering.gone(event.peer_id)
-                self._strikes.pop(event.peer_id, None)
-
-    def _on_frame(self, peer_id: PeerId, lane: Lane, frame: bytes, body: bytes | None) -> None:
-        try:
-            envelopes, faults = decode_frame(frame)
-        except BadFrame as error:
-            self.counts[f"bad_frame_{error.fault}"] += 1
-            self._strike(peer_id)
-            return
-        for fault in faults:
-            self.counts[f"skipped_{fault}"] += 1
-        if body is not None:
-            if len(envelopes) + len(faults) != 1:
-                self.counts["bad_frame_body"] += 1
-                self._strike(peer_id)
-                return
-            for one in envelopes:
-                one.payload = body
-        if lane is Lane.BULK:
-            self._streams.on_envelopes(peer_id, envelopes)
-        else:
-            self._exchange.on_envelopes(peer_id, lane, envelopes)
-
-    def _strike(self, peer_id: PeerId) -> None:
-        """A member that keeps sending garbage is cut off; it may introduce itself again."""
-        self._strikes[peer_id] += 1
-        if self._strikes[peer_id] >= MAX_STRIKES:
-            self._expel(peer_id, "it sends garbage")
+                self._intake.forget(event.peer_id)
 
     def _on_link(self, change: LinkChanged) -> None:
         self._exchange.on_link(change)
@@ -425,17 +438,7 @@ class Peer:
         elif change.lane is Lane.CONTROL:
             self._presence.link_lost(change.peer_id)
 
-    def _on_publication(self, peer_id: PeerId, topic: str, frame: bytes) -> None:
-        try:
-            envelopes, _ = decode_frame(frame)
-        except BadFrame as error:
-            self.counts[f"bad_frame_{error.fault}"] += 1
-            self._strike(peer_id)
-            return
-        for envelope in envelopes:
-            self._topics.on_envelope(peer_id, topic, envelope)
-
     def _on_fatal(self, error: Exception) -> None:
-        log.error("the transport stopped: %s", error)
+        log.error("this peer stops: %s", error)
         if self.failed is not None and not self.failed.done():
             self.failed.set_result(error)

@@ -76,6 +76,7 @@ class HeartbeatSeen:
     incarnation: int
     load: int
     status: bytes
+    heads: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Presence:
         self._exchange = exchange
         self._status = status
         self._reintroduce = reintroduce
+        self.heads: Callable[[], bytes] = bytes  # which revocation lists we have in force
         self._listeners: list[OnPresence] = []
         self._adverts: dict[PeerId, tuple[int, bytes]] = {}
         self._advert = b""
@@ -216,6 +218,7 @@ class Presence:
             load,
             self._clock.wall_ms(),
             status,
+            self.heads(),
         )
         payload = encode_payload(beat.to_wire())
         for peer_id in to:
@@ -258,7 +261,8 @@ class Presence:
         self.step(HeartbeatReceived(peer_id, beat, self._clock.wall_ms()))
         if beat is not None and self.state_of(peer_id) is MemberState.ALIVE:
             self._ask_advert(peer_id, beat.advert_version)  # again, if it did not come
-            self._tell(HeartbeatSeen(peer_id, beat.incarnation, beat.load, beat.body))
+            seen = HeartbeatSeen(peer_id, beat.incarnation, beat.load, beat.body, beat.heads)
+            self._tell(seen)
 
     def _on_leave(self, peer_id: PeerId, payload: bytes) -> None:
         try:

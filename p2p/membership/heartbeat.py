@@ -3,8 +3,8 @@
 Data and its plain form; the caller turns that into bytes. Does not know who sent it: the
 transport attributes each frame to the key of its connection, so a heartbeat names nobody.
 
-Plain form: a sequence of `incarnation, sequence, advert_version, load, wall_ms, body`. Later
-versions may append fields; readers ignore what they do not know.
+Plain form: a sequence of `incarnation, sequence, advert_version, load, wall_ms, body, heads`. Later
+versions may append fields; readers ignore what they do not know. The last one may be missing.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_BODY_BYTES = 512
+MAX_HEADS_BYTES = 64
 MAX_LOAD = 255
 MAX_INTEGER = 2**63 - 1
 
-_Fields = tuple[int, int, int, int, int, bytes]
+_Fields = tuple[int, int, int, int, int, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Heartbeat:
     load: int = 0  # 0 idle .. 255 full
     wall_ms: int = 0  # the sender's clock, Unix time
     body: bytes = b""  # opaque, for the layers above
+    heads: bytes = b""  # opaque: which revocation lists the sender has in force
 
     def __post_init__(self) -> None:
         integers = (self.incarnation, self.sequence, self.advert_version, self.wall_ms)
@@ -41,6 +43,8 @@ class Heartbeat:
             raise ValueError(f"load {self.load} is not from 0 to {MAX_LOAD}")
         if len(self.body) > MAX_BODY_BYTES:
             raise ValueError(f"a heartbeat's body is at most {MAX_BODY_BYTES} bytes")
+        if len(self.heads) > MAX_HEADS_BYTES:
+            raise ValueError(f"a heartbeat's heads are at most {MAX_HEADS_BYTES} bytes")
 
     def to_wire(self) -> _Fields:
         return (
@@ -50,6 +54,7 @@ class Heartbeat:
             self.load,
             self.wall_ms,
             self.body,
+            self.heads,
         )
 
     @classmethod
@@ -59,9 +64,12 @@ class Heartbeat:
             return None
         incarnation, sequence, advert_version, load, wall_ms, body = fields[:6]
         integers = (incarnation, sequence, advert_version, load, wall_ms)
+        heads = fields[6] if len(fields) > 6 else b""
         if type(body) is not bytes or not all(type(number) is int for number in integers):
             return None
+        if type(heads) is not bytes:
+            return None
         try:
-            return cls(incarnation, sequence, advert_version, load, wall_ms, body)
+            return cls(incarnation, sequence, advert_version, load, wall_ms, body, heads)
         except ValueError:
             return None

@@ -272,7 +272,9 @@ class Dispatcher:
         if served.mask & ~mask:
             self._denied(job.key[0], method)
             missing = Permission(served.mask & ~mask)
-            return PermissionDenied(name, method, lacking(job.caller.name, missing))
+            return PermissionDenied(
+                name, method, lacking(job.caller.name, missing, job.caller.roles)
+            )
         return Overloaded(
             name, method, f"{served.running} of {served.limit} places for it are taken"
         )

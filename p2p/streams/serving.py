@@ -82,7 +82,7 @@ class Desk:
         if served.mask & ~int(caller.permissions):
             if self._guard is not None:
                 self._guard.deny(caller, "use", method, "role")
-            lacks = lacking(caller.name, served.permission & ~caller.permissions)
+            lacks = lacking(caller.name, served.permission & ~caller.permissions, caller.roles)
             return PermissionDenied(self._own_name, method, lacks)
         if served.running >= served.limit:
             detail = f"all {served.limit} places for it are taken"

@@ -5,16 +5,19 @@ changes, and with every heartbeat. Who hears another head asks for what is later
 are the same, a session is *unsettled*: nothing of that peer counts but what it says about
 revocations. So whoever was away learns what was revoked before it counts anything, and before
 anything that it says counts. One that does not come to the same head in time is sent away.
+What was said before a silence may arrive after it, so only the answer to a question that was asked
+since settles a peer.
 
 Nobody can tell by one voice alone whether it is the voice of one that was revoked meanwhile, and
 that hides it. So a node that comes back to a network where it has known several others waits for
-the heads of two of them, for a second at most, before it counts anybody (`company`).
+the heads of two of them, for a second or two at most, before it counts anybody (`COMPANY`).
 
 What this module does not know: lists, signatures, sessions, clocks; times are the caller's
 milliseconds. What it returns is to be done in order.
 
 Invariants (`check_invariants`): a settled peer has said our head since its session began; an
-unsettled one that speaks is settled or sent away within `SETTLE_MS`.
+unsettled one that goes on saying another head is settled or sent away within `SETTLE_MS`. One that
+says none is not sent away: a broken line is no disagreement.
 """
 
 from __future__ import annotations
@@ -24,18 +27,27 @@ from dataclasses import dataclass
 from keys import PeerId
 
 SETTLE_MS = 3_000
+PAUSE_MS = 1_500  # who was silent for so long begins anew
 SAY_AGAIN_MS = 500
 ASK_AGAIN_MS = 1_000
 LAGGING_MS = 5_000  # a settled peer that stays behind for so long has to settle again
 COMPANY_MS = 1_000
+RETURN_MS = 2_500  # the same after an absence: connections have to be made anew
 COMPANY = 2
 SILENCE_MS = 10_000  # without any head for so long, it was us who were away
 
 
 @dataclass(frozen=True, slots=True)
 class SayHead:
+    """
+    Attributes:
+        asks: the number of a question: say yours; 0 for none.
+        answers: the number of the other side's question; 0 for none.
+    """
+
     to: PeerId
-    asks: bool
+    asks: int = 0
+    answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +85,14 @@ _Effects = list[SpreadingEffect]
 @dataclass(slots=True)
 class _Other:
     is_settled: bool = False
-    since_ms: int | None = None  # unsettled, and heard of, since then
+    since_ms: int | None = None  # unsettled, and speaking, since then
+    spoke_ms: int = 0
     head: bytes | None = None  # the last that it said
     digest: bytes | None = None
     differs_ms: int | None = None  # settled, and at another head, since then
-    said_ms: int = 0  # when we last said ours
+    said_ms: int = 0  # when we last asked for its head
+    first_asked: int = 0  # the number of our first question since it is unsettled; 0: none yet
+    has_answered: bool = False  # one of these
     asked_ms: int | None = None
     asked_for: bytes | None = None  # the head and digest that we last asked about
 
@@ -94,9 +109,9 @@ class Spreading:
         self._digest = digest
         self._others: dict[PeerId, _Other] = {}
         self._wanted = min(COMPANY, known)
-        self._company: set[PeerId] = set()
         self._alone_until_ms: int | None = None  # None: has not begun, or is over
         self._heard_ms: int | None = None  # a head, from anybody
+        self._asked = 0  # so many questions
 
     @property
     def is_waiting_for_company(self) -> bool:
@@ -124,34 +139,39 @@ class Spreading:
         if self._wanted and self._alone_until_ms is None:
             self._alone_until_ms = now_ms + COMPANY_MS
         self._note_absence(now_ms, effects)
-        self._others[peer_id] = _Other(since_ms=now_ms, said_ms=now_ms)
-        return [*effects, Unsettle(peer_id), SayHead(peer_id, asks=True)]
+        other = self._others[peer_id] = _Other(since_ms=now_ms, spoke_ms=now_ms)
+        return [*effects, Unsettle(peer_id), self._ask(peer_id, other, now_ms)]
 
     def ended(self, peer_id: PeerId) -> None:
         """There is no session with this peer any more."""
         self._others.pop(peer_id, None)
-        self._company.discard(peer_id)
 
     def away(self, peer_id: PeerId) -> _Effects:
         """It is dead as far as we know: when it is back, it has been away."""
         other = self._others.get(peer_id)
-        if other is None or (not other.is_settled and other.since_ms is None):
-            return []
+        if other is None or not other.is_settled:
+            return []  # what we have asked of it may still be answered
         self._unsettle(other, None)
         return [Unsettle(peer_id)]
 
     def spoke(self, peer_id: PeerId, now_ms: int) -> _Effects:
         """Something was held back of an unsettled peer: its time begins, if it has not."""
         other = self._others.get(peer_id)
-        if other is None or other.is_settled or other.since_ms is not None:
+        if other is None or other.is_settled or not self._begins(other, now_ms):
             return []
-        other.since_ms = other.said_ms = now_ms
-        return [SayHead(peer_id, asks=True)]
+        return [self._ask(peer_id, other, now_ms)]
 
     def heard(
-        self, peer_id: PeerId, head: bytes, digest: bytes, now_ms: int, *, asks: bool = False
+        self,
+        peer_id: PeerId,
+        head: bytes,
+        digest: bytes,
+        now_ms: int,
+        *,
+        asks: int = 0,
+        answers: int = 0,
     ) -> _Effects:
-        """A peer says what it has in force."""
+        """A peer says what it has in force, and perhaps asks us, or answers."""
         other = self._others.get(peer_id)
         if other is None:
             return []
@@ -159,11 +179,12 @@ class Spreading:
         self._note_absence(now_ms, effects)
         self._heard_ms = now_ms
         other.head, other.digest = head, digest
-        if not other.is_settled and other.since_ms is None:
-            other.since_ms = now_ms
+        if not other.is_settled:
+            self._begins(other, now_ms)
+        if 0 < other.first_asked <= answers:
+            other.has_answered = True
         if asks:
-            other.said_ms = now_ms
-            effects.append(SayHead(peer_id, asks=False))
+            effects.append(SayHead(peer_id, answers=asks))
         self._compare(peer_id, other, now_ms, effects)
         self._settle_those_who_agree(now_ms, effects)
         return effects
@@ -173,8 +194,7 @@ class Spreading:
         self._head, self._digest = head, digest
         effects: _Effects = []
         for peer_id, other in self._others.items():
-            other.said_ms = now_ms
-            effects.append(SayHead(peer_id, asks=False))
+            effects.append(SayHead(peer_id))
             if other.is_settled and other.head != head and other.differs_ms is None:
                 other.differs_ms = now_ms
             elif other.head == head:
@@ -193,11 +213,14 @@ class Spreading:
                 self._unsettle(other, now_ms)
                 effects.append(Unsettle(peer_id))
             elif other.since_ms is not None and now_ms >= other.since_ms + SETTLE_MS:
-                self.ended(peer_id)
-                effects.append(SendAway(peer_id))
+                is_speaking = now_ms - other.spoke_ms < PAUSE_MS
+                if is_speaking and other.head not in (None, self._head):
+                    self.ended(peer_id)
+                    effects.append(SendAway(peer_id))
+                else:
+                    other.since_ms = None  # it cannot hear us, or is silent: until it speaks
                 continue
-            other.said_ms = now_ms
-            effects.append(SayHead(peer_id, asks=True))
+            effects.append(self._ask(peer_id, other, now_ms))
         return effects
 
     def check_invariants(self) -> None:
@@ -208,7 +231,6 @@ class Spreading:
                 assert other.head == self._head or other.differs_ms is not None
             else:
                 assert other.differs_ms is None
-        assert self._company <= self._others.keys()
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -219,10 +241,26 @@ class Spreading:
             return None
         return min(other.since_ms + SETTLE_MS, other.said_ms + SAY_AGAIN_MS)
 
+    def _ask(self, peer_id: PeerId, other: _Other, now_ms: int) -> SayHead:
+        self._asked += 1
+        other.said_ms = now_ms
+        other.first_asked = other.first_asked or self._asked
+        return SayHead(peer_id, asks=self._asked)
+
+    def _begins(self, other: _Other, now_ms: int) -> bool:
+        """An unsettled peer speaks; whether its time to settle begins with that."""
+        is_anew = other.since_ms is None or now_ms - other.spoke_ms >= PAUSE_MS
+        other.spoke_ms = now_ms
+        if is_anew:
+            other.since_ms = now_ms
+        return is_anew
+
     def _unsettle(self, other: _Other, since_ms: int | None) -> None:
         other.is_settled = False
         other.head = other.digest = other.differs_ms = other.asked_ms = None
         other.since_ms = since_ms
+        other.spoke_ms = since_ms or 0
+        other.first_asked, other.has_answered = 0, False
 
     def _note_absence(self, now_ms: int, effects: _Effects) -> None:
         """Heads come twice a second from everybody alive. When none came for long, we slept, or
@@ -230,13 +268,13 @@ class Spreading:
         if self._heard_ms is None or now_ms - self._heard_ms < SILENCE_MS:
             return
         self._heard_ms = now_ms
-        self._company.clear()
         self._wanted = min(COMPANY, len(self._others))
-        self._alone_until_ms = now_ms + COMPANY_MS if self._wanted else None
+        self._alone_until_ms = now_ms + RETURN_MS if self._wanted else None
         for peer_id, other in self._others.items():
             if other.is_settled:
-                self._unsettle(other, None)
                 effects.append(Unsettle(peer_id))
+                self._unsettle(other, None)
+            effects.append(self._ask(peer_id, other, now_ms))
 
     def _compare(self, peer_id: PeerId, other: _Other, now_ms: int, effects: _Effects) -> None:
         agrees = other.head == self._head
@@ -245,8 +283,6 @@ class Spreading:
                 other.differs_ms = None
             elif other.differs_ms is None:
                 other.differs_ms = now_ms
-        if agrees:
-            self._company.add(peer_id)
         if agrees and other.digest == self._digest:
             return
         assert other.head is not None
@@ -262,12 +298,15 @@ class Spreading:
     def _settle_those_who_agree(self, now_ms: int, effects: _Effects) -> None:
         if self._wanted:
             is_over = self._alone_until_ms is not None and now_ms >= self._alone_until_ms
-            agreeing = {p for p in self._company if self._others[p].head == self._head}
-            if not is_over and len(agreeing) < self._wanted:
+            agreeing = sum(self._agrees(each) for each in self._others.values())
+            if not is_over and agreeing < self._wanted:
                 return
             self._wanted, self._alone_until_ms = 0, None
         for peer_id, other in self._others.items():
-            if not other.is_settled and other.head is not None and other.head == self._head:
+            if not other.is_settled and self._agrees(other):
                 other.is_settled = True
                 other.since_ms = other.differs_ms = None
                 effects.append(Settle(peer_id))
+
+    def _agrees(self, other: _Other) -> bool:
+        return other.has_answered and other.head == self._head

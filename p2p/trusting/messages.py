@@ -1,6 +1,6 @@
 """What peers say to each other about revocations, to and from payloads.
 
-    trust.head  [head, long head, asks]            what we have in force; asks: say yours
+    trust.head  [head, long head, asks, answers]   what we have in force; asks: say yours
     trust.want  [[key id, sequence, digest], ...]  what we have, one by one: send what is later
     trust.list  bytes                              one list with the chain of its signer
 
@@ -26,15 +26,15 @@ MAX_HAVE = 256
 _ID_BYTES = 32
 
 
-def head_message(head: bytes, digest: bytes, *, asks: bool) -> bytes:
-    return encode_payload([head, digest, asks])
+def head_message(head: bytes, digest: bytes, *, asks: int, answers: int) -> bytes:
+    return encode_payload([head, digest, asks, answers])
 
 
-def head_from_wire(payload: bytes) -> tuple[bytes, bytes, bool] | None:
+def head_from_wire(payload: bytes) -> tuple[bytes, bytes, int, int] | None:
     match _fields(payload):
-        case [bytes() as head, bytes() as digest, bool() as asks, *_]:
-            if len(head) == len(digest) == HEAD_BYTES:
-                return head, digest, asks
+        case [bytes() as head, bytes() as digest, int() as asks, int() as answers, *_]:
+            if len(head) == len(digest) == HEAD_BYTES and asks >= 0 and answers >= 0:
+                return head, digest, asks, answers
     return None
 
 

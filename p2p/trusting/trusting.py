@@ -12,10 +12,10 @@ What this module does not know: what a list means, where it is kept, how a sessi
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from keys import (
     CertificateRevoked,
@@ -24,6 +24,7 @@ from keys import (
     ListInForce,
     PeerId,
     Permission,
+    Principal,
     RevocationConflict,
     RevocationOlder,
     RevocationRefused,
@@ -39,6 +40,7 @@ from p2p.links import Lane
 from p2p.own_papers import OwnPapers
 from p2p.rpc import Exchange
 from p2p.trusting.core import (
+    SETTLE_MS,
     AskLists,
     SayHead,
     SendAway,
@@ -47,8 +49,10 @@ from p2p.trusting.core import (
     SpreadingEffect,
     Unsettle,
 )
+from p2p.trusting.freshness import Freshness
 from p2p.trusting.messages import (
     HEAD,
+    HEAD_BYTES,
     LIST,
     NAMES,
     WANT,
@@ -76,15 +80,30 @@ class _Held:
     """What an unsettled peer said meanwhile, in order, within bounds."""
 
     def __init__(self) -> None:
-        self.work: list[Callable[[], None]] = []
-        self.size_bytes = 0
+        self._work: deque[tuple[int, int, Callable[[], None]]] = deque()
+        self._size_bytes = 0
 
-    def put(self, work: Callable[[], None], size_bytes: int) -> bool:
-        if len(self.work) >= MAX_HELD or self.size_bytes + size_bytes > MAX_HELD_BYTES:
-            return False
-        self.work.append(work)
-        self.size_bytes += size_bytes
-        return True
+    def put(self, work: Callable[[], None], size_bytes: int, now_ms: int) -> int:
+        """Return how many were forgotten for it: the oldest, and those of long ago."""
+        self._work.append((now_ms, size_bytes, work))
+        self._size_bytes += size_bytes
+        return self._forget(now_ms)
+
+    def take(self, now_ms: int) -> list[Callable[[], None]]:
+        """Everything that is not of long ago; who asked then has given up waiting."""
+        self._forget(now_ms)
+        return [work for _, _, work in self._work]
+
+    def _forget(self, now_ms: int) -> int:
+        forgotten = 0
+        while self._work and (
+            len(self._work) > MAX_HELD
+            or self._size_bytes > MAX_HELD_BYTES
+            or now_ms - self._work[0][0] > SETTLE_MS
+        ):
+            self._size_bytes -= self._work.popleft()[1]
+            forgotten += 1
+        return forgotten
 
 
 class Trusting:
@@ -94,6 +113,7 @@ class Trusting:
         on_cut: this peer was revoked: end everything with it, a moment later its connections too.
         on_sent_away: this peer does not come to agree on what is revoked.
         on_own: our own certificate was revoked, or a list could not be kept: stop.
+        on_withheld: ourselves, with what may be asked just now.
         known: how many others were met in earlier runs.
     """
 
@@ -108,6 +128,7 @@ class Trusting:
         on_cut: OnCut,
         on_sent_away: Callable[[PeerId], None],
         on_own: Callable[[Exception], None],
+        on_withheld: Callable[[Principal], None],
         known: int = 0,
     ) -> None:
         self._own = own
@@ -118,6 +139,8 @@ class Trusting:
         self._on_cut = on_cut
         self._on_sent_away = on_sent_away
         self._on_own = on_own
+        self._on_withheld = on_withheld
+        self.freshness = Freshness()
         self._listeners: list[Callable[[], None]] = []
         now = self.revocations
         self._core = Spreading(now.head, now.digest, known=known)
@@ -177,10 +200,18 @@ class Trusting:
         self._do(self._core.changed(after.head, after.digest, self._clock.now_ms()))
         for session in self._sessions:
             self.judge(session.peer_id)
+        self.look()
         for listener in self._listeners:
             listener()
         self._judge_ourselves()
         return True
+
+    def look(self) -> None:
+        """Whether the lists are still fresh; now and then, and when they change."""
+        if self.freshness.look(self.revocations, self._clock.wall_ms()):
+            if self.freshness.withheld:
+                log.error("a revocation list is stale: what changes the network is refused")
+            self._on_withheld(self.freshness.seen(self._own.principal))
 
     def judge(self, peer_id: PeerId) -> bool:
         """Cut this peer if it was revoked; whether it was."""
@@ -231,8 +262,9 @@ class Trusting:
 
     def heartbeat(self, peer_id: PeerId, heads: bytes) -> None:
         """A settled peer's heartbeat says what it has in force."""
-        half = len(heads) // 2
-        self._do(self._core.heard(peer_id, heads[:half], heads[half:], self._clock.now_ms()))
+        if len(heads) == 2 * HEAD_BYTES:
+            head, digest = heads[:HEAD_BYTES], heads[HEAD_BYTES:]
+            self._do(self._core.heard(peer_id, head, digest, self._clock.now_ms()))
 
     # -- holding back --------------------------------------------------------------------------
 
@@ -240,20 +272,32 @@ class Trusting:
         """Whether what this peer says does not count yet."""
         return peer_id in self._held
 
-    def sift(self, peer_id: PeerId, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """What counts at once of an unsettled peer: its words about revocations."""
-        return [one for one in envelopes if one.kind == _NOTIFY and one.target in NAMES]
+    def hold_frame(
+        self,
+        peer_id: PeerId,
+        lane: Lane,
+        envelopes: Sequence[Envelope],
+        size_bytes: int,
+        take: Callable[[PeerId, Lane, Sequence[Envelope]], None],
+    ) -> None:
+        """Keep a frame of an unsettled peer, but for its words about revocations."""
+        at_once = [one for one in envelopes if one.kind == _NOTIFY and one.target in NAMES]
+        later = [one for one in envelopes if one not in at_once] if at_once else envelopes
+        if later:
+            self.hold(peer_id, partial(take, peer_id, lane, later), size_bytes)
+        if at_once:
+            self._exchange.on_envelopes(peer_id, Lane.CONTROL, at_once)
 
     def hold(self, peer_id: PeerId, work: Callable[[], None], size_bytes: int) -> None:
         """Do this once the peer is settled, after what was held before."""
         held = self._held.get(peer_id)
         if held is None:
             work()
-        elif not held.put(work, size_bytes):
-            self.counts["held_dropped"] += 1
-        else:
-            self.counts["held"] += 1
-            self._do(self._core.spoke(peer_id, self._clock.now_ms()))
+            return
+        now_ms = self._clock.now_ms()
+        self.counts["held"] += 1
+        self.counts["held_dropped"] += held.put(work, size_bytes, now_ms)
+        self._do(self._core.spoke(peer_id, now_ms))
 
     # -- what arrives --------------------------------------------------------------------------
 
@@ -262,9 +306,11 @@ class Trusting:
         if said is None:
             self.counts["malformed"] += 1
             return
-        head, digest, asks = said
-        asks = asks and self._allows(peer_id)
-        self._do(self._core.heard(peer_id, head, digest, self._clock.now_ms(), asks=asks))
+        head, digest, asks, answers = said
+        if asks and not self._allows(peer_id):
+            asks = 0
+        now_ms = self._clock.now_ms()
+        self._do(self._core.heard(peer_id, head, digest, now_ms, asks=asks, answers=answers))
 
     def _on_want(self, peer_id: PeerId, payload: bytes) -> None:
         theirs = want_from_wire(payload)
@@ -279,7 +325,7 @@ class Trusting:
             ours = listed.list.sequence
             if known is None or known.sequence < ours or _differs(known, listed):
                 self._send(peer_id, LIST, list_message(pack_list(listed)))
-        self._do([SayHead(peer_id, asks=False)])
+        self._do([SayHead(peer_id)])
         if any(self._is_later(each) for each in theirs.values()):
             self._do([AskLists(peer_id)])
 
@@ -328,9 +374,10 @@ class Trusting:
             return
         for effect in effects:
             match effect:
-                case SayHead(to, asks):
+                case SayHead(to, asks, answers):
                     now = self.revocations
-                    self._send(to, HEAD, head_message(now.head, now.digest, asks=asks))
+                    said = head_message(now.head, now.digest, asks=asks, answers=answers)
+                    self._send(to, HEAD, said)
                 case AskLists(to):
                     self._send(to, WANT, want_message(self.revocations.have()))
                 case Unsettle(peer_id):
@@ -344,13 +391,10 @@ class Trusting:
         self._alarm.set(self._core.deadline_ms)
 
     def _release(self, peer_id: PeerId) -> None:
-        """In a turn of its own for each message: one may end the session of the next."""
+        """All at once, so that nothing that comes meanwhile overtakes it."""
         held = self._held.pop(peer_id, None)
-        if held is None:
-            return
-        loop = asyncio.get_running_loop()
-        for work in held.work:
-            loop.call_soon(work)
+        for work in held.take(self._clock.now_ms()) if held is not None else ():
+            work()
 
     def _send(self, to: PeerId, method: str, payload: bytes) -> None:
         try:

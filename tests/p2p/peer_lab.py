@@ -7,7 +7,22 @@ from collections.abc import Callable, Coroutine, Iterable
 from random import Random
 from typing import Any
 
-from keys import Chain, Identity, Role, Trust, make_issuer, make_peer, make_root, network_id_of
+from keys import (
+    Chain,
+    Entry,
+    Identity,
+    ListInForce,
+    Revocations,
+    Role,
+    Trust,
+    entry_of_key,
+    make_issuer,
+    make_peer,
+    make_root,
+    network_id_of,
+    next_list,
+)
+from keys.identity import decode_id
 from p2p import MembershipSettings, Papers, Peer
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
@@ -24,7 +39,7 @@ class Authority:
         self._root = self._identity()
         self._issuer = self._identity()
         self._top = make_root(self._root, name, wall_ms)
-        self._middle = make_issuer(
+        self.middle = make_issuer(
             self._root, self._top, self._issuer.public_key, f"{name}-issuer", wall_ms
         )
 
@@ -41,21 +56,32 @@ class Authority:
         own = self._identity()
         leaf = make_peer(
             self._issuer,
-            self._middle,
+            self.middle,
             own.public_key,
             name,
             roles,
             self._wall_ms,
             namespaces=namespaces,
         )
-        chain = Chain((leaf, self._middle, self._top))
+        chain = Chain((leaf, self.middle, self._top))
         return Papers(own, chain, Trust(network_id_of(self._root.public_key)), name, incarnation)
 
     def renewed(self, papers: Chain, roles: Role, wall_ms: int) -> Chain:
         """Return a chain with a new certificate for the same key."""
         leaf = papers.leaf
-        again = make_peer(self._issuer, self._middle, leaf.public_key, leaf.name, roles, wall_ms)
-        return Chain((again, self._middle, self._top))
+        again = make_peer(self._issuer, self.middle, leaf.public_key, leaf.name, roles, wall_ms)
+        return Chain((again, self.middle, self._top))
+
+    def revoke(self, known: Revocations, *entries: Entry, by_root: bool = False) -> ListInForce:
+        """Return the next list of the issuer, or of the root."""
+        if by_root:
+            return next_list(self._root, Chain((self._top,)), known, entries, self._wall_ms)
+        chain = Chain((self.middle, self._top))
+        return next_list(self._issuer, chain, known, entries, self._wall_ms)
+
+    def entry_of(self, peer: Peer) -> Entry:
+        """Take back this peer's key."""
+        return entry_of_key(decode_id(peer.peer_id), self.middle, self._wall_ms, reason="stolen")
 
 
 class Lab:

@@ -37,6 +37,8 @@ PURE = (
     "keys/policy.py",
     "keys/policy_file.py",
     "p2p/membership",
+    "p2p/trusting/core.py",
+    "p2p/trusting/freshness.py",
     "p2p/discovery/candidates.py",
     "p2p/discovery/candidate.py",
     "p2p/rpc/requests.py",

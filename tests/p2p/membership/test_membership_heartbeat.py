@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from p2p.membership import Heartbeat
 
-GOOD = (1, 2, 3, 4, 5, b"body")
+GOOD = (1, 2, 3, 4, 5, b"body", b"heads")
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=8) | st.tuples(inner),
