@@ -162,6 +162,7 @@ class Node:
             self.keystore.name,
             self.keystore.next_incarnation(clock.wall_ms()),
             self.keystore.issuer,
+            self.keystore.put_in_force,
         )
         self.peer = Peer(papers, self.world)
         self.auditing = Auditing(self.keystore, self.peer, clock, self._audit_settings)
