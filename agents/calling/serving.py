@@ -70,6 +70,7 @@ class Serving:
         self._clock = clock
         self._make_context = context
         self._window = Window()
+        host.on_denied = lambda who, what: peer.guard.deny(who, Action.CALL, what, "role")
         self._background: set[asyncio.Task[None]] = set()
         self.counts: Counter[str] = Counter()
         peer.serve(CALL, self._call, permission=Permission.CALL, limit=MAX_RUNNING)

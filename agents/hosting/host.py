@@ -23,7 +23,7 @@ from agents.hosting.handler import Handler
 from agents.hosting.offer import Offer
 from agents.hosting.tally import Tally
 from agents.hosting.values import from_bytes, to_bytes
-from keys import Permission, lacking
+from keys import Permission, Principal, lacking
 from p2p import BadRequest, Incoming, NoSuchMethod, Overloaded, PayloadError, PermissionDenied
 
 MIN_THREADS = 4
@@ -63,6 +63,9 @@ class Accepted:
 class AgentHost:
     """The agents of one node.
 
+    Attributes:
+        on_denied: hears whose roles did not include what a handler asks for.
+
     Raises:
         BadAgent: two agents of one name, or two of them for one capability.
     """
@@ -72,6 +75,7 @@ class AgentHost:
         self._node_name = node_name
         self._hosted: dict[str, Hosted] = {}
         self.counts: Counter[str] = Counter()
+        self.on_denied: Callable[[Principal, str], None] = lambda who, capability: None
         self._executors: list[ThreadPoolExecutor] = []
         names: set[str] = set()
         for offer in self.offers:
@@ -231,6 +235,7 @@ class AgentHost:
         missing = hosted.handler.permission & ~incoming.caller.permissions
         if missing:
             hosted.tally.refused += 1
+            self.on_denied(incoming.caller, hosted.handler.capability)
             raise PermissionDenied(
                 self._node_name,
                 hosted.handler.capability,

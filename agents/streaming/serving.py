@@ -19,7 +19,7 @@ from typing import Final
 
 from agents.calling import read_message
 from agents.hosting import Channel, to_bytes
-from agents.hosting.host import AgentHost, MakeContext
+from agents.hosting.host import Accepted, AgentHost, MakeContext
 from agents.sealing import SealedPipe, SealedStreams
 from keys import Action, KeystoreError, Permission, Principal, SealedRefused
 from p2p import BadRequest, Incoming, Overloaded, Peer, PermissionDenied, Stream
@@ -62,15 +62,11 @@ class StreamServing:
         pipe: Stream | SealedPipe = stream
         if session_key is not None:
             pipe = self._sealed_streams.pipe(stream, session_key, caller)
-        try:
-            await pipe.write(BEGUN)
-        except BaseException:
-            self._host.give_back(accepted)
-            raise
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = (incoming.caller, capability)
         try:
+            await self._begin(accepted, pipe)
             await self._host.stream(accepted, self._make_context, Channel(pipe, capability))
             if isinstance(pipe, SealedPipe):
                 await pipe.end()
@@ -83,6 +79,13 @@ class StreamServing:
         finally:
             del self._running[task]
             self._refused.pop(task, None)
+
+    async def _begin(self, accepted: Accepted, pipe: Stream | SealedPipe) -> None:
+        try:
+            await pipe.write(BEGUN)
+        except BaseException:
+            self._host.give_back(accepted)
+            raise
 
     def _rights_changed(self) -> None:
         for task, (began_as, capability) in list(self._running.items()):

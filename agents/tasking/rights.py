@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agents.ledger import Ledger, State, TaskId, TaskView
+from agents.names import peer_meant
 from keys import Action, Principal
 from p2p import Peer
 
@@ -33,7 +34,7 @@ class TaskRights:
         for task_id in ids:
             view = self._ledger.get(task_id)
             if view is not None and view.submitter != caller.peer_id:
-                self._peer.check(caller, action, view.skill)
+                self._peer.check(caller, action, peer_meant(view.skill)[0])
 
     def shown(
         self, caller: Principal, states: Iterable[State] | None, job: Any, most: int
@@ -50,8 +51,13 @@ class TaskRights:
     def counts(self, caller: Principal, by_skill: Mapping[str, int]) -> dict[str, int]:
         """Those of the skills that the caller may know of."""
         may = self._peer.guard.may
-        return {s: n for s, n in by_skill.items() if may(caller, Action.INSPECT, s)}
+        return {
+            skill: count
+            for skill, count in by_skill.items()
+            if may(caller, Action.INSPECT, peer_meant(skill)[0])
+        }
 
     def _is_shown(self, task: TaskView, caller: Principal) -> bool:
+        skill = peer_meant(task.skill)[0]
         may = self._peer.guard.may
-        return task.submitter == caller.peer_id or may(caller, Action.INSPECT, task.skill)
+        return task.submitter == caller.peer_id or may(caller, Action.INSPECT, skill)

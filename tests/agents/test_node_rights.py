@@ -390,8 +390,13 @@ def test_a_denied_method_is_told_too(tmp_path: Path) -> None:
         await refused(nodes["eye"].net.call("desk.work"), "CALL")
         with pytest.raises(PermissionDenied):
             await first(nodes["eye"], "desk.count")
+        await refused(nodes["sam"].net.call("desk.drain"), "NODE_DRAIN")
         calls, streams = ("agents.call", "role"), ("agents.stream", "role")
-        assert heard == [("eye", "use", *calls), ("eye", "use", *streams)]
+        assert heard == [
+            ("eye", "use", *calls),
+            ("eye", "use", *streams),
+            ("sam", "call", "desk.drain", "role"),
+        ]
         assert nodes["ada"].peer.guard.judge(nodes["eye"].peer.principal, Action.CALL, "x").why
 
     in_lab(tmp_path, scenario, voters=1)

@@ -399,6 +399,15 @@ def test_the_matrix_of_the_document_is_that_of_the_roles() -> None:
     assert seen == {one for one in Permission if one not in elsewhere}
 
 
+def test_the_example_takes_away_what_it_says() -> None:
+    said = parse_policy((Path(__file__).parents[2] / "examples" / "policy.toml").read_text())
+    assert said.allows(member(), Action.PUBLISH, "other")
+    assert not said.allows(member(), Action.PUBLISH, "news/today")
+    assert said.allows(member(roles=Role.MANAGER), Action.PUBLISH, "news/today")
+    assert not said.allows(member(roles=Role.MANAGER), Action.READ, "secret/x")
+    assert said.allows(member(roles=Role.ADMIN), Action.READ, "secret/x")
+
+
 def test_the_document_names_every_action() -> None:
     for action in Action:
         assert f"`{action}`" in DOCUMENT
