@@ -47,6 +47,14 @@ def subscription_name(topic: str, limit_bytes: int) -> bytes:
     return name if topic.endswith(_SUBTREE) else name + TERMINATOR
 
 
+def is_subscription(name: bytes) -> bool:
+    """Whether a peer may subscribe to these bytes: a topic, a subtree, or a word of ours."""
+    if name == HOLD or name.startswith(SEAM):
+        return True
+    is_topic = len(name) > 1 and name.find(TERMINATOR) == len(name) - 1
+    return is_topic or (name.endswith(b"/") and TERMINATOR not in name)
+
+
 def subtrees_above(name: bytes) -> list[bytes]:
     """The names of all subtrees that a topic lies in, the widest first."""
     found = []

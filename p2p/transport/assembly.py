@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 from keys import PeerId, TransportKey
 from p2p.links import Lane, OnFrame, OnPublication
+from p2p.transport.connections import are_short
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Exchange
 from p2p.transport.flushing import Flusher
@@ -82,6 +83,7 @@ class Assembly:
             for lane, server in self.lanes.items()
         }
         ports["topics"] = self.topics.open(self._settings.topics_port)
+        self._look_around()
         return ports
 
     def open_beside(self, key: TransportKey) -> dict[str, int]:
@@ -148,6 +150,23 @@ class Assembly:
         if not self._shut:
             for listener in self._listeners():
                 self._counters.connections_cut += listener.cut_silent()
+
+    def _look_around(self) -> None:
+        """Again and again: who sends one message without end would fill our memory with it, and
+        who opens connections without end would take all descriptors."""
+        if self._shut:
+            return
+        if are_short(sum(listener.connections for listener in self._listeners())):
+            for listener in self._listeners():
+                self._counters.connections_shed += listener.shed()
+        limit_bytes, cuts = self._settings.unfinished_bytes, 0
+        for listener in self._listeners():
+            cuts += listener.cut_unfinished(limit_bytes)
+        for dial in tuple(self.exchange.dials):
+            cuts += dial.end_unfinished(limit_bytes)
+        self._counters.connections_unfinished += cuts
+        delay_s = self._settings.unfinished_check_ms / 1000
+        self._loop.call_later(delay_s, self._look_around)
 
     def shut(self, linger_ms: int = 0) -> None:
         """Close every socket. What libzmq already holds may linger until `term`."""

@@ -10,18 +10,29 @@ learnt from a message before its ACCEPTED came survives the DISCONNECTED of its 
 entry holds the remote address and our own port beside the descriptor, and nothing is cut unless
 both still fit. A listener has one port, or two while keys rotate.
 
+Two more things are seen here and nowhere else, since libzmq tells nobody. A message of many parts
+is held by it until the last part has come, however many there are: a connection that received
+much and completed nothing is cut (`cut_unfinished`). And who opens connections and says nothing
+uses up the descriptors of the process: when they run short the oldest silent ones are cut (`shed`).
+
 Does not know: peers, routing ids, messages; `owner` is the user id that ZAP gave to the key.
 Invariants: a descriptor is silent or owned or neither; one that is ahead is owned.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 Remote = tuple[str, int, int]  # their host and port, our port
+
+_CROWDED = 0.8  # of the descriptors that the process may have
+_RECEIVED_AT = 128  # of `tcpi_bytes_received` in Linux's `struct tcp_info`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,11 @@ class Connections:
         self._silent: dict[int, Remote | None] = {}
         self._owned: dict[int, Connection] = {}
         self._ahead: set[int] = set()
+        self._crowded_fd = crowded_fd()
+        self.fresh: set[int] = (
+            set()
+        )  # descriptors that a whole message came over since the last look
+        self._received: dict[int, int] = {}  # bytes, when it was last seen fresh
 
     def __len__(self) -> int:
         return len(self._silent) + len(self._owned)
@@ -54,7 +70,9 @@ class Connections:
             self._ahead.remove(fd)  # and we know already whose it is
             return
         self._owned.pop(fd, None)
+        self._silent.pop(fd, None)
         self._silent[fd] = self._remote_of(fd)
+        self._received.pop(fd, None)
 
     def attribute(self, fd: int, owner: str) -> Connection | None:
         """A message of `owner` came over `fd`. None when that connection is gone already."""
@@ -69,8 +87,35 @@ class Connections:
         connection = self._owned[fd] = Connection(fd, remote, owner)
         return connection
 
+    def shed_for(self, fd: int) -> int:
+        """`fd` came in; a high number says that descriptors run short, since the system gives out
+        the lowest. The other way round it does not hold: see `are_short`."""
+        return self.shed() if fd >= self._crowded_fd else 0
+
+    def shed(self) -> int:
+        """Cut the older half of those that never said anything."""
+        older = list(self._silent.items())[: (len(self._silent) + 1) // 2]
+        return sum(cut(old, remote) for old, remote in older if remote is not None)
+
+    def cut_unfinished(self, limit_bytes: int) -> int:
+        """Cut those that received so much since their last whole message. Call it when every whole
+        message has been read."""
+        cuts = 0
+        remotes = {fd: remote for fd, remote in self._silent.items() if remote is not None}
+        remotes |= {fd: one.remote for fd, one in self._owned.items()}
+        for fd, remote in remotes.items():
+            received = received_bytes(fd)
+            before = self._received.setdefault(fd, 0 if fd in self._silent else received)
+            if fd in self.fresh:
+                self._received[fd] = received
+            elif received - before > limit_bytes:
+                cuts += cut(fd, remote)
+        self.fresh.clear()
+        return cuts
+
     def disconnected(self, fd: int) -> None:
         """A connection ended."""
+        self._received.pop(fd, None)
         self._silent.pop(fd, None)
         if fd not in self._ahead:
             self._owned.pop(fd, None)
@@ -116,12 +161,11 @@ class Connections:
 
     def _remote_of(self, fd: int) -> Remote | None:
         """Where it comes from, if `fd` is a live connection that came in at a port of ours."""
-        duplicate = _duplicate(fd)
-        if duplicate is None:
-            return None
-        with duplicate:
+        with _held(fd) as held:
+            if held is None:
+                return None
             try:
-                remote = _ends_of(duplicate)
+                remote = _ends_of(held)
             except OSError:
                 return None
         return remote if remote[2] in self._ports else None
@@ -129,31 +173,85 @@ class Connections:
 
 def cut(fd: int, remote: Remote) -> bool:
     """Hang up, provided that the descriptor is still this connection."""
-    duplicate = _duplicate(fd)
-    if duplicate is None:
-        return False
-    with duplicate:
+    with _held(fd) as held:
+        if held is None:
+            return False
         try:
-            if _ends_of(duplicate) != remote:
+            if _ends_of(held) != remote:
                 return False
-            duplicate.shutdown(socket.SHUT_RDWR)
+            held.shutdown(socket.SHUT_RDWR)
         except OSError:  # it ended on its own
             return False
     return True
 
 
-def _duplicate(fd: int) -> socket.socket | None:
+def received_bytes(fd: int) -> int:
+    """What came over it since it was made, read by us or not; 0 where the system does not say."""
+    with _held(fd) as held:
+        if held is None or not hasattr(socket, "TCP_INFO"):
+            return 0
+        try:
+            told = held.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED_AT + 8)
+        except OSError:
+            return 0
+    if len(told) < _RECEIVED_AT + 8:  # a Linux before 4.1, or another system
+        return 0
+    received: int = struct.unpack_from("=Q", told, _RECEIVED_AT)[0]
+    return received
+
+
+def crowded_fd() -> int:
+    """The descriptor from which on there are too many."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 1 << 31
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 31 if soft == resource.RLIM_INFINITY else int(soft * _CROWDED)
+
+
+def are_short(connections: int) -> bool:
+    """Whether the process is about to run out of descriptors, where it has so many connections."""
+    limit = crowded_fd()
+    if connections < limit // 4:
+        return False
+    try:
+        return len(os.listdir("/proc/self/fd")) >= limit
+    except OSError as error:  # none is left to look with; or it is not Linux
+        return error.errno == errno.EMFILE or connections >= limit
+
+
+@contextmanager
+def _held(fd: int) -> Iterator[socket.socket | None]:
+    """The connection behind a descriptor, by a duplicate: libzmq may close its own meanwhile.
+
+    Where no descriptor is left to duplicate it, the descriptor itself. At worst another connection
+    is cut, which dials anew; and that is when it matters most that some can be cut.
+    """
     if fd < 0:
-        return None
+        yield None
+        return
+    copy, is_ours = fd, False
     try:
-        copy = os.dup(fd)
-    except OSError:
-        return None
+        copy, is_ours = os.dup(fd), True
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            yield None
+            return
     try:
-        return socket.socket(fileno=copy)
+        held = socket.socket(fileno=copy)
     except OSError:
-        os.close(copy)
-        return None
+        if is_ours:
+            os.close(copy)
+        yield None
+        return
+    try:
+        yield held
+    finally:
+        if is_ours:
+            held.close()
+        else:
+            held.detach()
 
 
 def _ends_of(connection: socket.socket) -> Remote:

@@ -49,6 +49,8 @@ class TransportCounters:
     links_lost: int = 0
     links_open: int = 0  # a gauge: (peer, lane) pairs that have a connection
     connections_cut: int = 0
+    connections_shed: int = 0  # silent ones, cut because descriptors ran short
+    connections_unfinished: int = 0  # cut for a message that did not end
     handshakes_failed: int = 0  # incoming, for whatever reason, denied keys included
     zap_accepted: int = 0
     zap_denied: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import zmq
 
 from keys import TransportKey
 from p2p.links import Lane
+from p2p.transport.connections import received_bytes
 from p2p.transport.flushing import Flusher
 from p2p.transport.monitors import Monitors
 from p2p.transport.outbox import Body
@@ -27,6 +28,7 @@ _DENIED = 400  # the ZAP status for a key that is not on the list
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_CONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_DISCONNECTED
@@ -58,6 +60,7 @@ class Exchange:
     monitors: Monitors
     flusher: Flusher
     rng: random.Random  # for jitter alone
+    dials: set[Dial] = field(default_factory=set)  # those that are not closed
 
 
 class DialOwner(Protocol):
@@ -94,6 +97,10 @@ class Dial:
         self.endpoint = endpoint
         self.server_key = server_key
         self.own_public = (own_key or exchange.sockets.key).public
+        self._dials = exchange.dials
+        self._fd = -1
+        self._is_fresh = False
+        self._received = 0
         self.up = False
         self.closed = False
         self._owner = owner
@@ -102,11 +109,12 @@ class Dial:
         self.reader = SocketReader(
             exchange.loop,
             self.socket,
-            take=lambda: self._owner.dial_message(self),
+            take=self._take,
             settled=exchange.flusher.room,
             batch=exchange.settings.drain_frames_of(Lane.BULK if bulk else Lane.DATA),
         )
         self._token = exchange.monitors.watch(self.socket, _EVENTS, self._on_event)
+        self._dials.add(self)
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQError:
@@ -136,12 +144,33 @@ class Dial:
             return
         self.closed = True
         self.up = False
+        self._dials.discard(self)
         self.reader.stop()
         self._monitors.unwatch(self._token, self.socket)
         self.socket.close(linger=linger_ms)
 
+    def end_unfinished(self, limit_bytes: int) -> bool:
+        """End it if the other side sends a message without end; see `Connections`."""
+        if self.closed or not self.up or self.reader.is_behind:
+            return False
+        received = received_bytes(self._fd)
+        if self._is_fresh:
+            self._is_fresh, self._received = False, received
+        if received - self._received <= limit_bytes:
+            return False
+        self.close()
+        self._owner.dial_ended(self, "it sent a message without end", False)
+        return True
+
+    def _take(self) -> None:
+        self._is_fresh = True
+        self._owner.dial_message(self)
+
     def _on_event(self, event: int, value: int) -> None:
         if self.closed:
+            return
+        if event == zmq.EVENT_CONNECTED:
+            self._fd = value
             return
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.up = True

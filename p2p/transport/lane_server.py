@@ -167,6 +167,21 @@ class LaneServer:
         """Cut the connections that nobody can attribute; honest peers dial again."""
         return self._connections.cut_silent()
 
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._connections)
+
+    def shed(self) -> int:
+        """Cut the older half of those that never said anything."""
+        return self._connections.shed()
+
+    def cut_unfinished(self, limit_bytes: int) -> int:
+        """Cut who sends a message without end, unless whole ones wait to be read."""
+        if self.reader.is_behind:
+            return 0
+        return self._connections.cut_unfinished(limit_bytes)
+
     def forget(self, route: Route) -> None:
         """Without a word to the owner."""
         if self._routes.get(route.routing_id) is route:
@@ -207,6 +222,7 @@ class LaneServer:
         if route is not None:
             route.flow.frames_in += 1
             route.flow.bytes_in += size_bytes
+            self._connections.fresh.add(route.connection.fd)
         self._on_frame(peer_id, self._lane, payload, body)
 
     def _open_route(
@@ -238,6 +254,7 @@ class LaneServer:
     def _on_event(self, event: int, value: int) -> None:
         if event == zmq.EVENT_ACCEPTED:
             self._connections.accepted(value)
+            self._counters.connections_shed += self._connections.shed_for(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self.reader.drain()  # what arrived before the end
             self._connections.disconnected(value)

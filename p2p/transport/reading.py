@@ -49,6 +49,11 @@ class SocketReader:
         self._paused = False
         self.closed = True
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether whole messages wait, or may wait, to be read."""
+        return self.closed or self._paused or bool(self._option(zmq.EVENTS) & zmq.POLLIN)
+
     def start(self) -> None:
         self.closed = False
         self._fd = self._option(zmq.FD)

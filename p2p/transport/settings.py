@@ -42,6 +42,8 @@ class TransportSettings:
     routes_per_peer: int = 4  # live incoming connections of one peer on one lane
     subscriptions_per_peer: int = 4096  # of one subscriber, per connection
     topic_bytes: int = 255
+    unfinished_bytes: int = 32 * 1024 * 1024  # of a message of many parts whose last one is to come
+    unfinished_check_ms: int = 250
 
     connect_timeout_ms: int = 3_000  # from the first dial until what waits is given up
     redial_min_ms: int = 100

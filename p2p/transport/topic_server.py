@@ -20,7 +20,7 @@ import zmq
 from keys import PeerId
 from p2p.errors import PayloadTooLarge
 from p2p.links import JOIN_BYTES, frame_of
-from p2p.topic_names import HOLD, SEAM, wire_name
+from p2p.topic_names import HOLD, SEAM, is_subscription, wire_name
 from p2p.transport.connections import Connection
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Exchange
@@ -178,6 +178,21 @@ class TopicServer:
         """Cut the connections that nobody can attribute; honest peers dial again."""
         return self._connections.cut_silent()
 
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._connections)
+
+    def shed(self) -> int:
+        """Cut the older half of those that never said anything."""
+        return self._connections.shed()
+
+    def cut_unfinished(self, limit_bytes: int) -> int:
+        """Cut who sends a message without end, unless whole ones wait to be read."""
+        if self.reader.is_behind:
+            return 0
+        return self._connections.cut_unfinished(limit_bytes)
+
     def _new_batch(self, topic: str) -> _Batch:
         """Names are encoded once; a program that makes up topics without end must not grow us."""
         name = wire_name(topic, self._settings.topic_bytes)
@@ -259,6 +274,7 @@ class TopicServer:
         connection = self._connections.attribute(source_fd(frame), user_id)
         if connection is None:
             return
+        self._connections.fresh.add(connection.fd)
         if user_id not in self._peers:
             self._counters.dropped_unknown_sender += 1
             self._counters.connections_cut += self._connections.cut(connection)
@@ -276,7 +292,8 @@ class TopicServer:
             return
         if connection not in self._subscriptions:
             self._make_room_for(connection)
-        if not self._subscriptions.add(connection, name):
+        # libzmq matches prefixes: the empty one, or half a name, would hear what others are named.
+        if not is_subscription(name) or not self._subscriptions.add(connection, name):
             self._counters.topics_cut_subscriptions += 1
             self._counters.connections_cut += self._connections.cut(connection)
         elif name.startswith(SEAM) and len(self._subscriptions.of(name)) == 2:
@@ -308,6 +325,7 @@ class TopicServer:
     def _on_event(self, event: int, value: int) -> None:
         if event == zmq.EVENT_ACCEPTED:
             self._connections.accepted(value)
+            self._counters.connections_shed += self._connections.shed_for(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._connections.disconnected(value)
             self._forget_ended()
