@@ -25,7 +25,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -97,10 +97,10 @@ class Connections:
         older = list(self._silent.items())[: (len(self._silent) + 1) // 2]
         return sum(cut(old, remote) for old, remote in older if remote is not None)
 
-    def cut_unfinished(self, limit_bytes: int) -> int:
-        """Cut those that received so much since their last whole message. Call it when every whole
-        message has been read."""
-        cuts = 0
+    def cut_unfinished(self, limit_bytes: int, has_read_all: Callable[[], bool]) -> int:
+        """Cut those that received so much since their last whole message, unless whole ones wait
+        to be read; that is asked only when it matters."""
+        overdue: list[tuple[int, Remote]] = []
         remotes = {fd: remote for fd, remote in self._silent.items() if remote is not None}
         remotes |= {fd: one.remote for fd, one in self._owned.items()}
         for fd, remote in remotes.items():
@@ -109,9 +109,11 @@ class Connections:
             if fd in self.fresh:
                 self._received[fd] = received
             elif received - before > limit_bytes:
-                cuts += cut(fd, remote)
+                overdue.append((fd, remote))
         self.fresh.clear()
-        return cuts
+        if not overdue or not has_read_all():
+            return 0
+        return sum(cut(fd, remote) for fd, remote in overdue)
 
     def disconnected(self, fd: int) -> None:
         """A connection ended."""

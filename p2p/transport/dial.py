@@ -151,12 +151,12 @@ class Dial:
 
     def end_unfinished(self, limit_bytes: int) -> bool:
         """End it if the other side sends a message without end; see `Connections`."""
-        if self.closed or not self.up or self.reader.is_behind:
+        if self.closed or not self.up:
             return False
         received = received_bytes(self._fd)
         if self._is_fresh:
             self._is_fresh, self._received = False, received
-        if received - self._received <= limit_bytes:
+        if received - self._received <= limit_bytes or not self.reader.has_read_all():
             return False
         self.close()
         self._owner.dial_ended(self, "it sent a message without end", False)

@@ -49,10 +49,13 @@ class SocketReader:
         self._paused = False
         self.closed = True
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether whole messages wait, or may wait, to be read."""
-        return self.closed or self._paused or bool(self._option(zmq.EVENTS) & zmq.POLLIN)
+    def has_read_all(self) -> bool:
+        """Whether no whole message waits to be read. The look may swallow the signal that there is
+        room to send, so a drain follows it."""
+        if self.closed or self._paused:
+            return False
+        self._schedule()
+        return not self._option(zmq.EVENTS) & zmq.POLLIN
 
     def start(self) -> None:
         self.closed = False

@@ -188,10 +188,8 @@ class TopicServer:
         return self._connections.shed()
 
     def cut_unfinished(self, limit_bytes: int) -> int:
-        """Cut who sends a message without end, unless whole ones wait to be read."""
-        if self.reader.is_behind:
-            return 0
-        return self._connections.cut_unfinished(limit_bytes)
+        """Cut who sends a message without end."""
+        return self._connections.cut_unfinished(limit_bytes, self.reader.has_read_all)
 
     def _new_batch(self, topic: str) -> _Batch:
         """Names are encoded once; a program that makes up topics without end must not grow us."""
