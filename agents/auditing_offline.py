@@ -76,11 +76,20 @@ def note_disaster(keystore: Keystore, verb: str) -> None:
     Raises:
         AuditUnwritable: the settings of this home require that it is written.
     """
+    note_command(keystore, f"raft.{verb}")
+
+
+def note_command(keystore: Keystore, words: str) -> None:
+    """Say that a command is about to change this home.
+
+    Raises:
+        AuditUnwritable: the settings of this home require that it is written.
+    """
     note_offline(
         keystore.home,
         keystore.identity,
         Kind.COMMAND_RUN,
-        f"raft.{verb}",
+        words,
         outcome="begun",
         required=is_required(keystore.home),
     )

@@ -116,7 +116,9 @@ def _advice_for(reason: str) -> str:
         return "nothing listens there: is the node up, and on that port?"
     if "no answer" in reason:
         return "packets are lost: look for a firewall on TCP ports of that machine"
-    if "expired" in reason or "not yet" in reason:
+    if "another root number" in reason:
+        return "two rotations of one root: ask the keepers of the root, see docs/ceremonies.md"
+    if "clock" in reason:
         return "compare the clocks of the two machines and the certificate's validity"
     return ""
 
@@ -144,6 +146,7 @@ def _certificate(node: NodeParts) -> list[Finding]:
         due_ms = max(0, renewing.due_ms - node.world.clock.wall_ms())
         said = f"{said}, renewed in {_days(due_ms)}"
         found = [Finding("ok", "certificate", said)]
+    found += _roots(node)
     issuer = node.keystore.issuer
     if issuer is not None:
         left_ms = issuer.chain.leaf.not_after_ms - node.world.clock.wall_ms()
@@ -156,6 +159,27 @@ def _certificate(node: NodeParts) -> list[Finding]:
                     "only the root's key can renew it: docs/ceremonies.md",
                 )
             )
+    return found
+
+
+def _roots(node: NodeParts) -> list[Finding]:
+    """What is still of a root that has a successor."""
+    trust, now_ms = node.keystore.trust, node.world.clock.wall_ms()
+    found = []
+    chains = {"certificate": node.keystore.chain}
+    if node.keystore.issuer is not None:
+        chains["issuer"] = node.keystore.issuer.chain
+    for topic, chain in chains.items():
+        successor = trust.seen.successor_of(chain.roots) if trust.seen is not None else None
+        if successor is None or successor.rotation is None:
+            continue
+        left_ms = successor.rotation.old_until_ms - now_ms
+        said = f"it is of root number {chain.rotations}, which counts for {_days(left_ms)} more"
+        advice = "it is renewed as soon as an issuer of the new root is up"
+        if topic == "issuer":
+            advice = "have the new root sign its request: docs/ceremonies.md"
+        level: Literal["warning", "problem"] = "warning" if left_ms > 0 else "problem"
+        found.append(Finding(level, topic, said, advice))
     return found
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agents.auditing_offline import note_command, open_noted
 from agents.bringing_up import passphrase
 from agents.cli.papers import day, read_paper, root_words, write_paper
 from agents.cli.places import home_of
@@ -68,9 +69,10 @@ def _request(arguments: argparse.Namespace) -> None:
 
 
 def _install(arguments: argparse.Namespace) -> None:
-    keystore = Keystore.open(home_of(arguments), passphrase())
+    keystore = open_noted(home_of(arguments), passphrase())
     now_ms = int(time.time() * 1000)
     chain = read_paper(arguments.file).issuer_chain(now_ms)
+    note_command(keystore, "issuer.install")
     made = install_issuer(keystore, chain, now_ms, passphrase())
     lines = [
         f"This node issues now, as {chain.leaf.name}.",

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agents.auditing_offline import note_command, open_noted
 from agents.bringing_up import passphrase
 from agents.cli.papers import (
     authority_words,
@@ -154,13 +155,14 @@ def _new_key(arguments: argparse.Namespace) -> Identity:
 
 def _learn(arguments: argparse.Namespace) -> None:
     """Make a home know a rotation before anybody shows it."""
-    keystore = Keystore.open(home_of(arguments), passphrase())
+    keystore = open_noted(home_of(arguments), passphrase())
     line = read_paper(arguments.file).roots()
     seen = keystore.trust.seen
     assert seen is not None, "a home remembers roots"
     if line[-1].network_id != keystore.genesis.network_id:
         raise InvalidValue("the paper", "is of another network than this home")
     seen.judge(line, 0, 0)
+    note_command(keystore, "root.learn")
     news = seen.learn(line)
     text = f"this home knows root number {seen.number}" + ("" if news else " already")
     _say(arguments, {"number": seen.number, "is_news": news}, [text])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from node_lab import NodeLab, in_lab, until
 
+from agents.doctoring import examine
 from agents.node import Node
 from keys import (
     ALL_ROLES,
@@ -72,7 +73,10 @@ def test_members_follow_a_new_root_while_they_run_and_nobody_is_lost(tmp_path: P
         assert a.keystore.chain.rotations == 1
         await until(lambda: seen(b).number == seen(c).number == 1, 60)
         assert (b.home / "roots").exists(), "it is on the disk before it counts"
+        said = [(each.topic, each.level) for each in examine(b)]
+        assert ("certificate", "warning") in said, "the doctor says that it has yet to renew"
         await until(lambda: all(n.keystore.chain.rotations for n in (b, c)), 60)
+        assert ("certificate", "warning") not in [(f.topic, f.level) for f in examine(b)]
         assert Keystore.open(b.home).chain.rotations == 1
         await asyncio.sleep(4 * GRACE_MS / 1000)  # the grace and the tolerance are over
         for node in (a, b, c):
