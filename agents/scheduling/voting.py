@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agents.ledger import Assignment, Disapproval, Ledger, Task, TaskId
+from agents.names import peer_meant
 from agents.scheduling.scheduler import Scheduler
 from agents.scheduling.workers import AgentView, WorkerView
 from consensus.ballots import Proposal, Status
@@ -191,6 +192,9 @@ class _ToVote:
 
 def _agent_for(worker: WorkerView, skill: str, wanted: str) -> AgentView | None:
     """The agent of that name if it offers the skill, or else any that does."""
+    skill, meant = peer_meant(skill)
+    if meant not in (None, worker.peer):
+        return None
     able = [each for each in worker.agents if skill in each.skills and each.capacity > 0]
     named = (each for each in able if each.name == wanted)
     return next(named, able[0] if able else None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from node_lab import NodeLab, in_lab, until
 from streaming_lab import Bench
+from test_node_voted_tasks import Judge, agent_of, network, yes
 
 from agents import Agent, Context, InvalidArguments, TaskFailed
 from agents.errors import NoSealingKey
@@ -380,6 +381,23 @@ def test_a_sealed_task_waits_for_its_peer(tmp_path: Path) -> None:
             await ada.net.submit(f"safe.keep@{bob.peer.peer_id}", "x")
 
     in_lab(tmp_path, scenario, voters=1)
+
+
+def test_voters_approve_a_sealed_task_without_seeing_what_is_in_it(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await network(lab, {name: Judge(yes) for name in "abc"})
+        for name in "bcb":
+            task = await nodes["a"].net.submit(
+                "survey.file", {"path": SECRET}, policy="vote", sealed_to=name
+            )
+            assert await task.result(timeout=20) == SECRET.upper()
+            assert task.assignee == nodes[name].peer.peer_id
+        asked = agent_of(nodes["a"]).questions[0].task
+        assert asked.skill == f"survey.file@{nodes['b'].peer.peer_id}"
+        assert SECRET.encode() not in asked.payload
+        assert SECRET.encode() not in everything_in(tmp_path)
+
+    in_lab(tmp_path, scenario, voters=3)
 
 
 # -- topics ------------------------------------------------------------------------------------

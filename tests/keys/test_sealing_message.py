@@ -196,12 +196,23 @@ def test_a_signature_for_another_domain_is_none() -> None:
         BOB.open(sealed_again(BOB, "test", body, signed))
 
 
-def test_two_content_keys_for_one_box_are_refused() -> None:
-    """A sender cannot let two readers see two texts in one message."""
-    header, _, box = parts(SAMPLE)
-    lid = seal_for(BOB.suite, BOB.secret.public, made._info(BOB.peer_id, header), bytes(32))
-    with pytest.raises(SealedDamaged):
-        BOB.open(joined(header, [lid], box))
+def test_a_content_key_that_the_header_does_not_commit_to_is_refused() -> None:
+    """Else a sender could make one box that two keys open to two texts, and sign both."""
+    readers = [[decode_id(BOB.peer_id), 1, BOB.seed]]
+    for committed in (CONTENT_KEY, bytes(32)):
+        header = encode({1: 1, 2: "test", 3: readers, 4: made._commitment(committed)})
+        _, body, _ = opened_inside(SAMPLE, BOB)
+        signature = ADA.identity.sign(made.DOMAIN, encode([header, body]))
+        box = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+            encode([body, signature]), header, bytes(24), CONTENT_KEY
+        )
+        info = made._info(BOB.peer_id, header)
+        lid = seal_for(BOB.suite, BOB.secret.public, info, CONTENT_KEY)
+        if committed == CONTENT_KEY:
+            assert BOB.open(joined(header, [lid], box)).payload == b"hello"
+        else:
+            with pytest.raises(SealedDamaged):
+                BOB.open(joined(header, [lid], box))
 
 
 def test_the_key_of_another_reader_does_not_open_ours() -> None:

@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keys_lab import DAY_MS
 from nacl import bindings
 from nacl.exceptions import CryptoError
 from sealing_lab import ADA, BOB, EPOCH, NOW_MS, Member
@@ -22,6 +23,7 @@ from keys import (
     Suite,
     verify_signature,
 )
+from keys.canonical import decode, encode
 from keys.sealing import hpke, hybrid_problem, seal_message, suites
 from keys.sealing.suites import OVERHEAD_BYTES, PUBLIC_BYTES, SealFailed, seal_for
 
@@ -242,3 +244,18 @@ def test_a_statement_with_a_changed_bit_is_refused(bit: int) -> None:
     changed[bit // 8] ^= 1 << bit % 8
     with pytest.raises(SealingKeyRefused):
         SealingStatement.decode(bytes(changed)).verify(BOB.peer_id, BOB.identity.public_key, NOW_MS)
+
+
+def test_a_statement_that_would_hold_for_longer_than_three_days_is_refused() -> None:
+    """Its secret would be kept, or be gone, while others still seal for it."""
+    fields = decode(BOB.statement.body, 2048)
+    assert isinstance(fields, dict)
+    for lifetime_ms, holds in ((3 * DAY_MS, True), (3 * DAY_MS + 1, False)):
+        body = encode({**fields, 6: NOW_MS, 7: NOW_MS + lifetime_ms})
+        raw = encode([body, BOB.identity.sign("sealing-key", body)])
+        statement = SealingStatement.decode(raw)
+        if holds:
+            statement.verify(BOB.peer_id, BOB.identity.public_key, NOW_MS)
+            continue
+        with pytest.raises(SealingKeyRefused, match="three days"):
+            statement.verify(BOB.peer_id, BOB.identity.public_key, NOW_MS)
