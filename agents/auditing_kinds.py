@@ -37,6 +37,7 @@ class Kind(StrEnum):
     # Audit logs themselves.
     LOG_BEGUN = "log.begun"
     LOG_CUT = "log.cut"
+    LOG_UNSIGNED = "log.unsigned"
     LOG_BROKEN = "log.broken"
     LOG_DROPPED = "log.dropped"
     LOG_LOST = "log.lost"

@@ -66,6 +66,8 @@ LOCK_WAIT_S: Final = 2.0
 CUT: Final = "log.cut"
 BROKEN: Final = "log.broken"
 BEGUN: Final = "log.begun"
+UNSIGNED: Final = "log.unsigned"
+FOREIGN: Final = ".foreign"
 
 _NAME = re.compile(r"([0-9]{16})\.audit")
 _READ_LIMIT_BYTES = 1 << 30
@@ -155,17 +157,37 @@ class AuditLog:
             if later is not None and later.head.sequence > end.signed:
                 say(BROKEN, why="entries before a checkpoint are damaged", file=path.name)
                 return max(later.head, end.head)
+            if self._signer is not None and not end.signed and self._is_foreign(end, numbers):
+                path.rename(path.with_suffix(FOREIGN))
+                sync_directory(self.directory)
+                say(BROKEN, why="a file that continues nothing was put here", file=path.name)
+                continue
             if end.size < len(data) and self._signer is None:
                 raise AuditUnwritable(path, "its end is unfinished; the next start mends it")
             if end.size < len(data):
                 _cut(path, end.size)
                 say(CUT, bytes=len(data) - end.size, file=path.name)
             if end.head.sequence:
+                if end.signed < end.head.sequence:
+                    first = max(end.signed + 1, number)
+                    say(UNSIGNED, first=first, last=end.head.sequence)
                 self._path, self._size = path, end.size
                 self._is_signed = end.signed == end.head.sequence
                 return end.head
             remove_file(path)  # nothing came to stand in it
         return START
+
+    def _is_foreign(self, end: _End, numbers: Sequence[int]) -> bool:
+        """Whether a file without any signature of ours does not go on from the one before it."""
+        before = max((number for number in numbers if number < end.number), default=None)
+        if end.first is None or before is None:
+            return False
+        assert self._signer is not None
+        public_key = self._signer.public_key
+        data = read_audit_file(self.directory, before)
+        signed = last_signed_after(data, 0, public_key)
+        heads = {_End(before, data, public_key).head, signed.head if signed is not None else None}
+        return end.first not in heads
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -275,16 +297,20 @@ class _End:
     """How far a file is whole: its chain, and the last checkpoint of it."""
 
     def __init__(self, number: int, data: bytes, public_key: bytes | None) -> None:
+        self.number = number
+        self.first: Head | None = None  # the one before the first entry
         self.head = Head(0, b"")
         self.signed = 0
         self.size = 0
-        self._last: tuple[int, int, Checkpoint] | None = None  # where it stands, what was signed
+        self._checkpoints: list[tuple[int, Checkpoint]] = []  # and where each stands
         self._read(number, data)
-        # A whole chain of which only the end is unfinished: a signature that did not all arrive.
-        if self._last is not None and public_key is not None:
-            offset, signed, checkpoint = self._last
-            if checkpoint.head == self.head and not checkpoint.is_signed_by(public_key):
-                self.size, self.signed = offset, signed
+        for offset, checkpoint in reversed(self._checkpoints):
+            if public_key is None or checkpoint.is_signed_by(public_key):
+                self.signed = checkpoint.head.sequence
+                return
+            # A whole chain with a signature that did not all arrive, if it is the end of it.
+            if checkpoint.head == self.head:
+                self.size = offset
 
     def _read(self, number: int, data: bytes) -> None:
         expected: Head | None = None
@@ -296,14 +322,15 @@ class _End:
                     checkpoint = decode_checkpoint(raw)
                     if checkpoint.head != expected:
                         return
-                    self._last = (offset, self.signed, checkpoint)
-                    self.signed = checkpoint.head.sequence
+                    self._checkpoints.append((offset, checkpoint))
                 else:
                     entry = decode_audit_entry(raw)
                     if expected is None and entry.sequence != number:
                         return
                     if expected is not None and (entry.sequence - 1, entry.previous) != expected:
                         return
+                    if expected is None:
+                        self.first = Head(number - 1, entry.previous)
                     expected = self.head = entry.head
             except NotCanonical:
                 return

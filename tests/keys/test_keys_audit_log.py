@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audit_lab import OTHER, OWN, append, judged, note
@@ -17,7 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keys_lab import NOW_MS
 
-from keys.audit import AuditEntry, decode_checkpoint, frames
+import keys.audit_log
+from keys.audit import (
+    AuditEntry,
+    Head,
+    decode_checkpoint,
+    frame,
+    frames,
+    link,
+    sign_head,
+)
 from keys.audit_heads import HeadNews, HeadStore, HeldHead
 from keys.audit_log import AuditLog, audit_files, read_audit
 from keys.audit_verify import Fault
@@ -154,8 +165,71 @@ def test_entries_without_a_key_are_signed_by_the_next_start(tmp_path: Path) -> N
     assert locked.append([note(0, "unlock.failed")], wall_ms=NOW_MS, monotonic_ms=0) is None
     assert judged(tmp_path).unsigned == 1
     append(AuditLog(tmp_path, OWN), 1)
+    assert kinds(tmp_path)[-2:] == ["log.unsigned", "peer.refused"]
     verdict = judged(tmp_path)
     assert (verdict.problem, verdict.unsigned) == (None, 0)
+
+
+def test_a_file_that_was_put_there_is_set_aside_and_leads_nowhere(tmp_path: Path) -> None:
+    append(AuditLog(tmp_path, OWN), 3)
+    number = 9_000_000_000_000_000
+    forged = link(Head(number - 1, bytes(32)), note(1))
+    for signer in (None, OTHER):
+        path = tmp_path / "audit" / f"{number}.audit"
+        signed = b"" if signer is None else frame(sign_head(signer, forged.head, NOW_MS).raw)
+        path.write_bytes(frame(forged.raw) + signed)
+        append(AuditLog(tmp_path, OWN), 1)
+        assert not path.exists()
+        assert path.with_suffix(".foreign").exists()
+        assert kinds(tmp_path)[-2:] == ["log.broken", "peer.refused"]
+        assert judged(tmp_path).problem is None
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+def test_a_crash_between_any_two_steps_leaves_a_whole_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while files rotate and the oldest goes."""
+    left = 0
+
+    def step(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def acted(*args: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Crash
+            return act(*args)
+
+        return acted
+
+    log = AuditLog(tmp_path, OWN, limit_bytes=64 << 10)
+    while audit_files(tmp_path / "audit")[:1] in ([], [1]):
+        append(log, 12)
+    told = append(log, 1)
+    for name in ("write", "fsync", "ftruncate", "open"):
+        monkeypatch.setattr(f"keys.audit_log.os.{name}", step(name, getattr(os, name)))
+    for name in ("remove_file", "sync_directory"):
+        act = getattr(keys.audit_log, name)
+        monkeypatch.setattr(f"keys.audit_log.{name}", step(name, act))
+    for crash_at in [*range(1, 30)] * 6:
+        left = crash_at
+        log = AuditLog(tmp_path, OWN, limit_bytes=64 << 10)
+        try:
+            for _ in range(3):
+                told = append(log, 12)
+        except Crash:
+            pass
+        left = -1
+        verdict = judged(tmp_path, told)
+        assert verdict.problem is None, (crash_at, verdict)
+        assert verdict.last >= told.head.sequence
+    left = -1
+    append(AuditLog(tmp_path, OWN, limit_bytes=64 << 10), 1)
+    assert judged(tmp_path).unsigned == 0
+    assert "log.dropped" in kinds(tmp_path)
 
 
 def test_entries_without_a_key_are_bounded(tmp_path: Path) -> None:
