@@ -144,6 +144,8 @@ class Policing:
         while True:
             try:
                 why, _ = _pair(await self._asking.ask(RECOVER, value, ASK_S))
+            except PermissionDenied as error:
+                why = str(error)
             except (AgentsError, P2PError) as error:
                 log.warning("the policy is not gone yet: %s", error)
                 await asyncio.sleep(LOOK_S)

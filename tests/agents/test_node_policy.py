@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from agents.cluster import Cluster
 from agents.errors import KeyInvalid, PolicyRefused
 from agents.hosting import to_bytes
 from agents.node import Node
-from agents.policing import RECOVER
+from agents.policing import RECOVER, SET
 from agents.replicated import KV_TAG, command_for
 from consensus.kv import encode_put
 from keys import (
@@ -28,7 +30,7 @@ from keys import (
     Role,
 )
 from keys.policy_store import Held
-from p2p import PermissionDenied, encode_payload
+from p2p import PayloadError, PermissionDenied, RemoteError, encode_payload
 
 ALL = f"version = 1\n{EVERYTHING}"
 
@@ -143,6 +145,20 @@ def test_the_way_out_is_a_voter_s_alone_and_takes_nothing_later_with_it(tmp_path
             why, _ = await voter._asking.ask(RECOVER, place, 5)
             assert "another one was decided since" in why
         await everywhere(nodes, later)
+
+    in_lab(tmp_path, scenario)
+
+
+def test_the_way_out_ends_where_nobody_takes_it(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await network_of(lab, "abcd")
+        await nodes[0].net.policy.set(ALL)
+        client = nodes[3]
+        await client.__aexit__(None, None, None)
+        PolicyStore(client.home).want_recovery()  # on the machine of one that does not vote
+        async with Node(client.keystore, lab.worlds["d"], (), local_door=False) as again:
+            await until(lambda: not (again.home / "policy.recovery").exists())
+            await everywhere([*nodes[:3], again], ALL)
 
     in_lab(tmp_path, scenario)
 
@@ -294,3 +310,30 @@ def test_a_disk_that_takes_nothing_does_not_keep_a_policy_from_counting(tmp_path
         await asyncio.sleep(1)
 
     in_lab(tmp_path, scenario, voters=1)
+
+
+def test_garbage_changes_no_policy_and_fails_no_handler(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await network_of(lab, "abc")
+        admin = await lab.up("boss", roles=Role.SERVICE | Role.ADMIN)
+        await until(lambda: len(admin.peer.presence.present()) == 3)
+        await nodes[0].net.policy.set(ALL)
+        await everywhere([*nodes, admin], ALL)
+        rng = Random(11)
+        values: list[Any] = [None, 7, [], [None], [[], True], ["", 1], [b"x", True], [1, 2, 3]]
+        values += [["version = 1\n" * 2, True], ["\ud800", True], [-1, 2**63 - 1], [1.5, "x"]]
+        for target in nodes:
+            for method in (SET, RECOVER):
+                for value in values:
+                    with contextlib.suppress(PayloadError, RemoteError, UnicodeEncodeError):
+                        payload = encode_payload(value)
+                        await admin.peer.request(target.peer.peer_id, method, payload, timeout_s=5)
+                for _ in range(50):
+                    payload = rng.randbytes(rng.randrange(40))
+                    with contextlib.suppress(PermissionDenied):
+                        await admin.peer.request(target.peer.peer_id, method, payload, timeout_s=5)
+        for node in nodes:
+            assert node.peer.counters().get("rpc_handler_failed", 0) == 0
+            assert enforced(node) == ALL
+
+    in_lab(tmp_path, scenario)

@@ -84,3 +84,21 @@ def test_who_has_locked_everybody_out_gets_in_again_on_a_voter_s_machine(tmp_pat
         ada.up(str(AGENT)).until_up()
         eventually(lambda: "no policy is in force" in policy(ada, "show").out, "the way out")
         assert conclave("kv", "put", "x", "1", "--home", str(ada.home)).status == 0
+
+
+def test_a_node_that_was_killed_and_comes_up_alone_obeys_what_it_knew(tmp_path: Path) -> None:
+    with lab(tmp_path) as here:
+        nodes = here.network("ada", "bob", "cyd")
+        here.up(nodes)
+        agreed(nodes)
+        ada, bob, cyd = nodes
+        file = tmp_path / "policy.toml"
+        file.write_text(NO_NEWS)
+        assert policy(ada, "set", str(file)).status == 0
+        eventually(lambda: "no-news" in policy(bob, "show").out, "the policy at bob")
+        for node in (bob, ada, cyd):
+            node.kill()
+        bob.up()
+        eventually(lambda: policy(bob, "show").status == 0, "the start")
+        said = conclave("pub", "news/today", "1", "--home", str(bob.home))
+        refused(said, "rule 'no-news' of the replicated policy denies bob")
