@@ -62,17 +62,22 @@ class RootsSeen:
         for number, (known, shown) in enumerate(zip(ours, theirs, strict=False)):
             if known.public_key != shown.public_key:
                 raise RotationConflict(number, encode_id(known.key_id), encode_id(shown.key_id))
-        if len(theirs) >= len(ours):
-            return None
-        successor = ours[len(theirs)].rotation
-        assert successor is not None, "every root of a line but the first one is a successor"
-        if now_ms > successor.old_until_ms + skew_ms:
-            raise RootSuperseded(len(theirs) - 1, len(ours) - 1, now_ms - successor.old_until_ms)
-        return successor.old_until_ms
+        end_ms = self.ends_ms(len(theirs))
+        if end_ms is not None and now_ms > end_ms + skew_ms:
+            raise RootSuperseded(len(theirs) - 1, len(ours) - 1, now_ms - end_ms)
+        return end_ms
 
     def successor_of(self, roots: tuple[Certificate, ...]) -> Certificate | None:
         """The root that we know to follow the newest of this line."""
         return self._roots[-1 - len(roots)] if len(roots) < len(self._roots) else None
+
+    def ends_ms(self, length: int) -> int | None:
+        """Until when chains of a line of so many roots count; None while its newest is the last."""
+        if length >= len(self._roots):
+            return None
+        successor = self._roots[-1 - length].rotation
+        assert successor is not None, "every root of a line but the first one is a successor"
+        return successor.old_until_ms
 
     def learn(self, roots: tuple[Certificate, ...]) -> bool:
         """Take in a line that was verified and judged. True if it was news.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from keys import Issuer, KeystoreError, PeerId, Principal
+from keys import Issuer, KeystoreError, PeerId, Principal, RootsSeen
 from p2p.admission import (
     Admitted,
     Credentials,
@@ -326,8 +326,16 @@ class Gathering:
             if seen.learn(session.principal.roots):
                 self.counts["roots_learned"] += 1
                 log.warning("the network has a new root, number %d", seen.number)
+                self._end_old_roots(seen)
         except KeystoreError as error:
             log.warning("%s; the network's new root is not remembered", error)
+
+    def _end_old_roots(self, seen: RootsSeen) -> None:
+        """Who was let in with a chain of an older root stays for as long as that one counts."""
+        for session in self.sessions:
+            end_ms = seen.ends_ms(max(1, len(session.principal.roots)))
+            if end_ms is not None:
+                self.sessions.end_by(session.peer_id, end_ms)
 
     def _learn(self, hints: Sequence[Hint]) -> None:
         for hint in hints:

@@ -18,7 +18,7 @@ What this module does not know: how a session came about, sockets, allow-lists, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from keys import PeerId, Principal, TransportRecord
@@ -158,6 +158,13 @@ class SessionTable:
             self._given_up[peer_id] = key
             self._by_key[key] = peer_id
         return Admission(outcome, before)
+
+    def end_by(self, peer_id: PeerId, not_after_ms: int) -> None:
+        """Let the papers of a session end no later than this."""
+        session = self._by_peer[peer_id]
+        if not_after_ms < session.principal.not_after_ms:
+            ending = replace(session.principal, not_after_ms=not_after_ms)
+            self._by_peer[peer_id] = replace(session, principal=ending)
 
     def remove(self, peer_id: PeerId) -> Session | None:
         """End a session. What was its newest record stays known."""

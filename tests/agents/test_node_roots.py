@@ -130,3 +130,26 @@ def test_a_second_issuer_renews_what_the_first_one_gave(tmp_path: Path) -> None:
         assert chain.leaf.issuer_key_id == b.keystore.issuer.chain.leaf.key_id
 
     in_lab(tmp_path, scenario)
+
+
+def test_who_does_not_renew_in_time_is_cut_off_when_the_grace_is_over(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        a, b, c = await lab.up("a"), await lab.up("b"), await lab.up("c")
+        await until(lambda: lab.leader() is not None)
+        await c.renewing.close()  # it never renews
+        turned = rotation(a, wall_ms(lab))
+        paper = asked(a.keystore, wall_ms(lab)).drafted(wall_ms(lab), line=turned.roots())
+        a = await restarted(lab, a, paper.sign(NEW))
+        await until(lambda: b.keystore.chain.rotations == 1, 60)
+        end_ms = turned.roots()[0].rotation
+        assert end_ms is not None
+        session = b.peer.session_of(c.peer.peer_id)
+        assert session is not None
+        assert session.principal.not_after_ms == end_ms.old_until_ms, "b knew c before the root"
+        left_s = (end_ms.old_until_ms - wall_ms(lab)) / 1000
+        await asyncio.sleep(left_s + 2 * 60 + 40)
+        assert c.peer.peer_id not in b.peer.presence.present()
+        assert b.peer.session_of(c.peer.peer_id) is None
+        assert a.peer.peer_id in b.peer.presence.present()
+
+    in_lab(tmp_path, scenario)
