@@ -168,6 +168,7 @@ def _working(commands: argparse._SubParsersAction[Parser]) -> None:
     submit.add_argument("--key", help="the same skill and key again is the same task")
     submit.add_argument("--retries", type=count, default=3, help="how often to try again")
     add_voting(submit)
+    submit.add_argument("--sealed-to", metavar="PEER", help="it alone does it, and can read it")
     submit.add_argument("--wait", action="store_true", help="wait for the result and print it")
     submit.add_argument("--timeout", type=seconds, default=300, metavar="S", help="for --wait")
     submit.add_argument("--json", action="store_true", help="print one JSON object")
@@ -203,6 +204,7 @@ def _messaging(commands: argparse._SubParsersAction[Parser]) -> None:
     pub.add_argument(
         "--only-peer", action="append", metavar="PEER", help="only for this one; may be repeated"
     )
+    pub.add_argument("--sealed", action="store_true", help="seal it for those, where it is kept")
     pub.add_argument("--json", action="store_true", help="print one JSON object")
     tail = add_command(
         commands, "tail", "messaging", "print what is published on a topic, until Ctrl-C"

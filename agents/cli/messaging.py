@@ -31,6 +31,7 @@ def _pub(arguments: argparse.Namespace) -> None:
     readers: dict[str, Any] = {
         "only_roles": arguments.only_role or (),
         "only_peers": arguments.only_peer or (),
+        "sealed": arguments.sealed,
     }
 
     async def ask(net: Net) -> dict[str, Any]:

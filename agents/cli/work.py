@@ -77,6 +77,7 @@ def _submit(arguments: argparse.Namespace) -> None:
             payload,
             key=arguments.key,
             retries=arguments.retries,
+            sealed_to=arguments.sealed_to,
             policy=arguments.policy,
             voters=arguments.voter,
             threshold=None if arguments.threshold is None else fraction(arguments.threshold),

@@ -63,6 +63,28 @@ def test_a_message_is_taken_once_also_by_a_node_that_was_killed(
     assert bob.run("unseal", stdin=text).out == "once"
 
 
+def test_a_task_and_a_publication_are_sealed_from_the_shell(nodes: tuple[Node, Node, Node]) -> None:
+    ada, bob, eve = nodes
+    said = eventually(
+        lambda: (
+            (
+                s := eve.run(
+                    "submit", "lab.echo", "launch-code", "--sealed-to", "ada", "--wait", "--json"
+                )
+            ).status
+            == 0
+            and s
+        ),
+        "eve meets ada",
+    )
+    assert said.json["result"] == "launch-code"
+    assert b"launch-code" not in b"".join(p.read_bytes() for p in (ada.home / "raft").iterdir())
+    ada.run("pub", "codes", "launch-code", "--only-peer", "bob", "--sealed")
+    heard = bob.run("tail", "codes", "--replay", "1", "--count", "1", "--json")
+    assert heard.json["value"] == "launch-code"
+    refused(ada.run("pub", "codes", "x", "--sealed"), "for whom")
+
+
 def test_a_node_does_not_come_up_without_the_hybrid_that_it_was_told_to_have(
     nodes: tuple[Node, Node, Node], tmp_path: Path
 ) -> None:
