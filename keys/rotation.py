@@ -58,14 +58,17 @@ class RootsSeen:
             RotationConflict: it holds another successor than we have seen.
             RootSuperseded: its root has a successor, and the time for old chains is over.
         """
+        self._check_same(roots)
+        end_ms = self.ends_ms(len(roots))
+        if end_ms is not None and now_ms > end_ms + skew_ms:
+            raise RootSuperseded(len(roots) - 1, self.number, now_ms - end_ms)
+        return end_ms
+
+    def _check_same(self, roots: tuple[Certificate, ...]) -> None:
         ours, theirs = self._roots[::-1], roots[::-1]
         for number, (known, shown) in enumerate(zip(ours, theirs, strict=False)):
             if known.public_key != shown.public_key:
                 raise RotationConflict(number, encode_id(known.key_id), encode_id(shown.key_id))
-        end_ms = self.ends_ms(len(theirs))
-        if end_ms is not None and now_ms > end_ms + skew_ms:
-            raise RootSuperseded(len(theirs) - 1, len(ours) - 1, now_ms - end_ms)
-        return end_ms
 
     def successor_of(self, roots: tuple[Certificate, ...]) -> Certificate | None:
         """The root that we know to follow the newest of this line."""
@@ -80,13 +83,15 @@ class RootsSeen:
         return successor.old_until_ms
 
     def learn(self, roots: tuple[Certificate, ...]) -> bool:
-        """Take in a line that was verified and judged. True if it was news.
+        """Take in a line whose signatures were verified. True if it was news.
 
         Raises:
+            RotationConflict: another one was learned since it was judged; that one stays.
             HomeUnreadable: it could not be kept, and does not count.
         """
         if len(roots) <= max(1, len(self._roots)):
             return False
+        self._check_same(roots)
         if self._keep is not None:
             self._keep(encode_line(roots))
         self._roots = roots

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from keys import Issuer, KeystoreError, PeerId, Principal, RootsSeen
+from keys import CertificateRefused, Issuer, KeystoreError, PeerId, Principal, RootsSeen
 from p2p.admission import (
     Admitted,
     Credentials,
@@ -327,8 +327,9 @@ class Gathering:
                 self.counts["roots_learned"] += 1
                 log.warning("the network has a new root, number %d", seen.number)
                 self._end_old_roots(seen)
-        except KeystoreError as error:
-            log.warning("%s; the network's new root is not remembered", error)
+        except (KeystoreError, CertificateRefused) as error:
+            # A conflict here is of two that came at once; the next look at its papers refuses one.
+            log.error("%s; this root is not remembered", error)
 
     def _end_old_roots(self, seen: RootsSeen) -> None:
         """Who was let in with a chain of an older root stays for as long as that one counts."""

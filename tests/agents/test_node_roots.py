@@ -140,11 +140,12 @@ def test_who_does_not_renew_in_time_is_cut_off_when_the_grace_is_over(tmp_path: 
         turned = rotation(a, wall_ms(lab))
         paper = asked(a.keystore, wall_ms(lab)).drafted(wall_ms(lab), line=turned.roots())
         a = await restarted(lab, a, paper.sign(NEW))
-        await until(lambda: b.keystore.chain.rotations == 1, 60)
+        await until(lambda: seen(b).number == 1, 60)
         end_ms = turned.roots()[0].rotation
         assert end_ms is not None
         session = b.peer.session_of(c.peer.peer_id)
         assert session is not None
+        assert not b.keystore.chain.rotations, "nobody has introduced himself again since"
         assert session.principal.not_after_ms == end_ms.old_until_ms, "b knew c before the root"
         left_s = (end_ms.old_until_ms - wall_ms(lab)) / 1000
         await asyncio.sleep(left_s + 2 * 60 + 40)

@@ -224,6 +224,17 @@ def test_two_successors_of_one_root_are_a_conflict_and_the_first_one_seen_counts
         see(SECOND, seen(THIEF))
 
 
+def test_of_two_longer_lines_that_were_judged_together_one_is_learned() -> None:
+    kept: list[bytes] = []
+    trust = seen(SECOND, kept)
+    longer = line_of((ROOTS[0], single(19), single(20)))
+    assert trust.seen is not None
+    with pytest.raises(RotationConflict):
+        trust.seen.learn(longer.line)
+    assert kept == [encode_line(SECOND.line)]
+    assert trust.seen.roots == SECOND.line
+
+
 def test_the_roots_own_certificate_made_anew_for_the_same_key_is_no_conflict() -> None:
     again = line_of(ROOTS[:2], until_ms=OLD_UNTIL_MS + DAY_MS)
     assert again.line[0].digest != SECOND.line[0].digest
