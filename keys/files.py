@@ -157,7 +157,7 @@ def _read(path: Path, limit_bytes: int, *, private: bool) -> bytes | None:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if private and _POSIX and mode & 0o077:
                 raise InsecurePermissions(path, mode, PRIVATE_FILE)
-            data = file.read(limit_bytes + 1)
+            data = file.read(min(limit_bytes, os.fstat(file.fileno()).st_size) + 1)
     if len(data) > limit_bytes:
         raise HomeDamaged(path, f"it is longer than {limit_bytes:,} bytes")
     return data
