@@ -75,7 +75,14 @@ async def node_at(
         keystore.issuer.certificate_ms = settings.certificate_days * DAY_MS
     audit = AuditSettings(settings.audit, settings.audit_mb, _in_words(settings))
     suite = SUITES[settings.sealing]
-    node = Node(keystore, world_of(home, settings), offers, audit=audit, sealing=suite)
+    node = Node(
+        keystore,
+        world_of(home, settings),
+        offers,
+        audit=audit,
+        sealing=suite,
+        key_rotation_hours=settings.key_rotation_hours,
+    )
     if settings.metrics_port is None:
         async with node:
             yield node

@@ -26,6 +26,7 @@ from agents.messaging import Messaging
 from agents.names import seen_from
 from agents.net_audit import AuditNet
 from agents.net_deciding import DecidingNet
+from agents.net_keys import KeysNet
 from agents.net_policy import PolicyNet
 from agents.net_raft import RaftNet
 from agents.publishing import Publishing
@@ -76,6 +77,11 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
     def raft(self) -> RaftNet:
         """The log, its members and their state."""
         return RaftNet(self._gate)
+
+    @property
+    def keys(self) -> KeysNet:
+        """The keys of this node."""
+        return KeysNet(self._gate)
 
     @property
     def policy(self) -> PolicyNet:

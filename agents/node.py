@@ -87,6 +87,7 @@ class Node:
         local_door: bool = True,
         audit: AuditSettings = DEFAULT,
         sealing: Suite = Suite.X25519,
+        key_rotation_hours: float = 12,
     ) -> None:
         self.keystore = keystore
         self.world = world
@@ -94,6 +95,7 @@ class Node:
         self._has_local_door = local_door
         self._audit_settings = audit
         self._suite = sealing
+        self._key_rotation_hours = key_rotation_hours
         self.host = AgentHost(offers, keystore.name)
         self._judges = Judges(self.host.offers)
         self.directory = Directory()
@@ -128,6 +130,7 @@ class Node:
             self.working.start()
             self.figures.start()
             self.renewing.start()
+            self.peer.rotate_keys_every(self._key_rotation_hours * 3600)
             self.steering.start()
             self.keeping.start()
             self.policing.start()

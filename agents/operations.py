@@ -23,6 +23,7 @@ from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of, peer_meant
 from agents.operations_deciding import deciding_operations
 from agents.operations_keeping import keeping_operations
+from agents.operations_keys import keys_operations
 from agents.operations_messaging import topic_operations
 from agents.operations_policy import policy_operations
 from agents.operations_raft import raft_operations
@@ -73,6 +74,7 @@ class Operations:
                     **topics.requests,
                     **raft_operations(node).requests,
                     **policy_operations(node).requests,
+                    **keys_operations(node).requests,
                     **deciding_operations(node).requests,
                     **sealing_operations(node).requests,
                     **store.requests,

@@ -33,12 +33,13 @@ class NodeSettings(BaseModel):
 
     Attributes:
         host: the address to bind; `0.0.0.0` for all.
-        port: of the introduction door; the four sockets take the next four. 0 takes
-            4747 if it is free and any other ports if not.
+        port: of the introduction door; the four sockets take the next four, and the four after
+            those by turns, as keys change. 0 takes 4747 if it is free and any other ports if not.
         interfaces: names or addresses to use for mDNS and to tell others; empty for all that
             are not of containers or VPNs.
         seeds: `HOST[:PORT]` of doors to knock at where mDNS cannot reach.
         mdns: whether to announce and listen by multicast.
+        key_rotation_hours: how often the key that encrypts connections is changed; 0 for never.
         certificate_days: at an issuer: how long the certificates are good that it gives.
         audit: `required` refuses what administrators do when it cannot be written to the audit log.
         audit_mb: how large that log may become; the oldest of it goes.
@@ -52,10 +53,11 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = "0.0.0.0"
-    port: int = Field(0, ge=0, le=65_532)
+    port: int = Field(0, ge=0, le=65_527)
     interfaces: tuple[str, ...] = ()
     seeds: tuple[str, ...] = ()
     mdns: bool = True
+    key_rotation_hours: float = Field(12, ge=0, le=24 * 365)
     certificate_days: int = Field(90, ge=1, le=90)
     audit: Literal["best-effort", "required"] = "best-effort"
     audit_mb: int = Field(64, ge=1, le=65_536)

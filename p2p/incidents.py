@@ -37,7 +37,8 @@ class IntroductionRefused:
 class PeerAdmitted:
     """
     Attributes:
-        how: `new`, `refreshed` (with newer papers) or `replaced` (it was started again).
+        how: `new`, `refreshed` (newer papers), `rotated` (a new key) or `replaced` (it was
+            started again).
     """
 
     peer_id: PeerId

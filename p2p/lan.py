@@ -49,7 +49,8 @@ class LanSettings:
 
     Attributes:
         host: the address to bind; `0.0.0.0` for all.
-        port: of the door; control, data, topics and bulk take the next four. 0: 4747 for the
+        port: of the door; control, data, topics and bulk take the next four, or the four after
+            those: they alternate as keys change. 0: 4747 for the
             door if it is free, any ports for the rest.
         interfaces: names or addresses to use for mDNS and to tell others; empty for all usable.
         seeds: HOST[:PORT] of doors to knock at.

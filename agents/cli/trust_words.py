@@ -19,11 +19,18 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _sealing(commands)
     _root(commands)
     _issuer(commands)
+    _keys(commands)
 
 
 def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
     renew = add_command(commands, "renew", "renew", "renew this node's certificate now")
     renew.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _keys(commands: argparse._SubParsersAction[Parser]) -> None:
+    keys = add_command(commands, "keys", "keys", "the keys of this node")
+    verbs = keys.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    add_verb(verbs, "rotate", "change the key that encrypts its connections; nothing is cut")
 
 
 def _audit(commands: argparse._SubParsersAction[Parser]) -> None:
