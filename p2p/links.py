@@ -161,6 +161,17 @@ class Transport(Protocol):
     def left_behind(self) -> int:
         """How many connections are still under the former key."""
 
+    def come_over(self) -> int:
+        """How many connections others have made under the new key."""
+
+    def undo_rotation(self) -> Mapping[str, int]:
+        """Rotate back to the former key, and return its ports; `end_rotation` ends this, too. What
+        others have made at the new ports is cut, and reported.
+
+        Raises:
+            MisuseError: no rotation is under way.
+        """
+
     def end_rotation(self) -> None:
         """Forget the former key. What still uses it is cut, and reported."""
 

@@ -3,7 +3,9 @@
     1. listen under the new key, at new ports, where a stranger must be refused first
     2. sign a record with the next sequence number that names them
     3. introduce ourselves again to all who are present; their lanes and ours move over
-    4. when all know it and nothing is left under the former key, or after `OVERLAP_S`, end that one
+    4. end the former key, when all know the new one and nothing is left under it, or after
+       `OVERLAP_S`; but when nobody could reach the new ports, go back to the old ones and say so:
+       a firewall that does not know them must not make an island of us
 
 Nothing is written down: a process that dies anywhere between two steps starts with a fresh key and
 a higher incarnation, as ever. Who was away meets the new record at the next introduction.
@@ -17,11 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from keys import PeerId
-from p2p.errors import NotRunning, P2PError
+from keys import PeerId, TransportKey
+from p2p.errors import NotRunning, P2PError, RotationFailed
 from p2p.gathering import Gathering
 from p2p.links import Transport
 from p2p.own_papers import OwnPapers
@@ -29,7 +31,7 @@ from p2p.world import World
 
 log = logging.getLogger("conclave.p2p.rotation")
 
-OVERLAP_S = 60.0
+OVERLAP_S = 60.0  # peers let a former key in for a little longer, so that there is a way back
 KNOCK_AGAIN_S = 1.0
 LOOK_EVERY_S = 0.05
 # A rotation that is due comes up to so much earlier, or nodes that were started together would
@@ -130,9 +132,17 @@ class Rotation:
         began_ms = self._clock.now_ms()
         key = self._world.new_key()
         ports = await self._transport.begin_rotation(key)
+        former = self._own.keys()[0]
         try:
-            self._own.make_record(key, {**self._own.record().ports, **ports})
+            self._tell(key, ports)
             missed = await self._until_all_know(key.public)
+            if self._is_in_vain(missed):
+                self._tell(former, self._transport.undo_rotation())
+                await self._until_all_know(former.public)
+                raise RotationFailed(
+                    f"nobody came to the new ports {sorted(ports.values())}; does a firewall "
+                    "let them pass?"
+                )
         finally:
             if self._is_open:
                 self._transport.end_rotation()
@@ -145,11 +155,22 @@ class Rotation:
         self.on_rotated(done)
         return done
 
+    def _tell(self, key: TransportKey, ports: Mapping[str, int]) -> None:
+        self._own.make_record(key, {**self._own.record().ports, **ports})
+        for peer_id in self._present():
+            self._gathering.knock(peer_id)
+
+    def _is_in_vain(self, missed: Sequence[PeerId]) -> bool:
+        """Whether there are some who know the new ports, stay at the old ones, and none came."""
+        aware = len(self._present()) > len(missed)
+        stay = self._transport.left_behind() > 0
+        return aware and stay and self._transport.come_over() == 0
+
     async def _until_all_know(self, key: bytes) -> list[PeerId]:
         """Introduce ourselves to all, and wait until nothing is left under the former key; returns
         who still does not know the new one."""
         deadline_ms = self._clock.now_ms() + int(OVERLAP_S * 1000)
-        knocked_ms: dict[PeerId, int] = {}
+        knocked_ms = dict.fromkeys(self._present(), self._clock.now_ms())
         while True:
             now_ms = self._clock.now_ms()
             unaware = [peer_id for peer_id in self._present() if not self._knows(peer_id, key)]

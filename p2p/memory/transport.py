@@ -36,7 +36,7 @@ from p2p.memory.topics import Found, MemoryTopics
 MAX_ENVELOPE_BYTES = 1024 * 1024 - 64
 BUDGET_BYTES = (8 * 1024 * 1024, 16 * 1024 * 1024, 32 * 1024 * 1024)  # by lane
 REFUSED_FROM = (0.5, 0.9, 1.0)  # of the budget, by priority
-FORMER_KEY_S = 60.0
+FORMER_KEY_S = 75.0
 PORTS = ("control", "data", "bulk", "topics")
 
 
@@ -105,6 +105,8 @@ class MemoryTransport:
         before = self._contacts.get(peer_id)
         self._contacts[peer_id] = contact
         if before is not None and before.curve_public != key:
+            if peer_id in self._given_up and self._given_up[peer_id][0] == key:
+                self._given_up.pop(peer_id)[1].cancel()  # it has come back to it
             self._end_given_up(peer_id)
             if 0 < before.incarnation == contact.incarnation:
                 self._give_up_later(peer_id, before.curve_public)
@@ -131,6 +133,16 @@ class MemoryTransport:
 
     def left_behind(self) -> int:
         return 0
+
+    def come_over(self) -> int:
+        return 0
+
+    def undo_rotation(self) -> Mapping[str, int]:
+        if self._former_key is None:
+            raise MisuseError("no rotation is under way")
+        self._key, self._former_key = self._former_key, self._key
+        self._ports, self._former_ports = self._former_ports, self._ports
+        return dict(self._ports)
 
     def end_rotation(self) -> None:
         if not self._is_open:
@@ -325,8 +337,7 @@ class MemoryTransport:
         given_up = self._given_up.pop(peer_id, None)
         if given_up is not None:
             given_up[1].cancel()
-            if self._contacts[peer_id].curve_public != given_up[0]:
-                del self._of_key[given_up[0]]
+            del self._of_key[given_up[0]]
 
     def _take(self, key: bytes, lane: Lane, frame: Frame) -> None:
         peer_id = self._of_key.get(key)

@@ -112,6 +112,7 @@ class Assembly:
         self._sockets.turn_to(former)
         for listener in self._listeners():
             listener.listening.take_back()
+            listener.forget_left()
 
     def leave_old(self) -> None:
         """Close the old endpoints, and end what came in there."""
@@ -121,6 +122,10 @@ class Assembly:
     def left_behind(self) -> int:
         """How many connections are still at the old endpoints."""
         return sum(listener.listening.left_behind() for listener in self._listeners())
+
+    def come_over(self) -> int:
+        """How many connections are at the new endpoints."""
+        return sum(listener.listening.come_over() for listener in self._listeners())
 
     def self_test(self, ports: Mapping[str, int]) -> SelfTest:
         return SelfTest(self.exchange, self._counters, self.zap, self._sockets.key.public, ports)

@@ -144,6 +144,10 @@ class LaneServer:
     def leave_old(self) -> None:
         """Close the old endpoint, and end what came in there."""
         self.listening.leave_old()
+        self.forget_left()
+
+    def forget_left(self) -> None:
+        """An endpoint was closed, and libzmq tells of no connection that ended by that."""
         for route in [one for one in self._routes.values() if one.is_at_old_port]:
             self._close_route(route, "the keys of this node have changed")
 

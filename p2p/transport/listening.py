@@ -45,6 +45,10 @@ class Listening:
             return 0
         return self.connections.count_at(_port_of(self._endpoints[0]))
 
+    def come_over(self) -> int:
+        """How many connections are at the new endpoint."""
+        return self.connections.count_at(self.port) if len(self._endpoints) == 2 else 0
+
     def leave_old(self) -> None:
         """Close the old endpoint, and end what came in there."""
         if len(self._endpoints) == 2:

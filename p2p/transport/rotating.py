@@ -34,6 +34,7 @@ class OwnKeys:
         self.now = key
         self.former: TransportKey | None = None
         self._is_beginning = False
+        self._ports_before: Mapping[str, int] = {}
 
     def are(self, public: bytes) -> bool:
         """Whether this is one of ours."""
@@ -69,6 +70,7 @@ class OwnKeys:
         finally:
             self._is_beginning = False
         self.now, self.former = key, self.now
+        self._ports_before = ports_now
         self_test.aim(key.public, ports)
         try:
             verdict = await self_test.run()
@@ -78,12 +80,21 @@ class OwnKeys:
             if verdict is not Verdict.REFUSED:
                 raise RotationFailed(f"the new ports {sorted(ports.values())} do not answer")
         except BaseException:  # also when we are cancelled: nothing has changed
-            self.now, self.former = self.former, None
             if is_running():
-                assembly.take_back(self.now)
-                self_test.aim(self.now.public, ports_now)
+                self.take_back(assembly, self_test)
+            self.former = None
             raise
         return ports
+
+    def take_back(self, assembly: Assembly, self_test: SelfTest) -> Mapping[str, int]:
+        """Listen as before `begin`; returns the ports. The key that was new is the former one now,
+        so what was dialled with it is left one by one, until `end`."""
+        if self.former is None:
+            raise MisuseError("no rotation is under way")
+        self.now, self.former = self.former, self.now
+        assembly.take_back(self.now)
+        self_test.aim(self.now.public, self._ports_before)
+        return self._ports_before
 
     def end(self) -> bytes | None:
         """Forget the former key; returns its public half, if there was one."""
@@ -122,6 +133,10 @@ class GivenUpKeys:
         assert peer_id not in self._kept, "one at a time: take the one before"
         loop = asyncio.get_running_loop()
         self._kept[peer_id] = (user_id, loop.call_later(self._keep_s, self._on_over, peer_id))
+
+    def of(self, peer_id: PeerId) -> str | None:
+        kept = self._kept.get(peer_id)
+        return kept[0] if kept is not None else None
 
     def take(self, peer_id: PeerId) -> str | None:
         """It is over; returns what it was."""

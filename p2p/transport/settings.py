@@ -50,7 +50,7 @@ class TransportSettings:
     redial_max_ms: int = 2_000
     topics_redial_max_ms: int = 10_000  # subscriptions are dialled for as long as they stand
     handshake_timeout_ms: int = 5_000
-    former_key_ms: int = 60_000  # how long the key that a peer gave up is let in
+    former_key_ms: int = 75_000  # how long the key that a peer gave up is let in; see `rotation`
     heartbeat_interval_ms: int = 2_000
     heartbeat_timeout_ms: int = 6_000
     self_test_interval_ms: int = 60_000

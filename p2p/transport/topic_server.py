@@ -92,7 +92,7 @@ class TopicServer:
     def leave_old(self) -> None:
         """Close the old endpoint, and end what came in there."""
         self.listening.leave_old()
-        self._forget_ended()
+        self.forget_left()
 
     def close(self, linger_ms: int = 0) -> int:
         """Returns how many envelopes had not left."""
@@ -315,7 +315,8 @@ class TopicServer:
         self._subscriptions.forget(connection)
         self._left_behind.discard(connection)
 
-    def _forget_ended(self) -> None:
+    def forget_left(self) -> None:
+        """Of the connections that ended."""
         for connection in self._subscriptions:
             if not self._connections.holds(connection):
                 self._forget(connection)
@@ -326,6 +327,6 @@ class TopicServer:
             self._counters.connections_shed += self._connections.shed_for(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._connections.disconnected(value)
-            self._forget_ended()
+            self.forget_left()
         else:
             self._counters.handshakes_failed += 1

@@ -167,6 +167,8 @@ class ZmqTransport:
         if before is not None and before.curve_public != key:
             rotated = 0 < before.incarnation == contact.incarnation
             new_start = not rotated
+            if self._given_up.of(peer_id) == user_id:
+                self._given_up.take(peer_id)  # it has come back to it
             self._end_given_up(peer_id)
             if new_start:
                 del self._peers[before.curve_public.hex()]
@@ -181,9 +183,7 @@ class ZmqTransport:
         self._counters.dropped_bad_address += unfit_hosts(contact)
 
     async def begin_rotation(self, key: TransportKey) -> Mapping[str, int]:
-        """Listen under a new key beside the present one, and return the new ports.
-
-        Peers who know the new key by then (`Contact.knows_key`) are dialled with it.
+        """Listen under a new key too; whoever knows it is dialled with it. Returns the new ports.
 
         Raises:
             NotRunning, MisuseError, RotationFailed: nothing has changed then.
@@ -206,6 +206,17 @@ class ZmqTransport:
             return 0
         ours = sum(outlet.uses(former.public) for each in self._outlets for outlet in each.values())
         return ours + assembly.links.uses(former.public) + assembly.left_behind()
+
+    def come_over(self) -> int:
+        """How many connections others have made at the new ports."""
+        return self._opened().come_over()
+
+    def undo_rotation(self) -> Mapping[str, int]:
+        """Listen under the former key only, and return its ports; then it ends like any other."""
+        assembly, test = self._opened(), self._self_test
+        assert test is not None
+        self.ports = self._own.take_back(assembly, test)
+        return self.ports
 
     def end_rotation(self) -> None:
         """Forget the former key. What still uses it is cut, and reported.
@@ -354,9 +365,8 @@ class ZmqTransport:
     def _end_given_up(self, peer_id: PeerId, *, is_expelled: bool = False) -> None:
         """The key that this peer gave up is nobody's any more; what still uses it is cut."""
         user_id = self._given_up.take(peer_id)
-        contact = self._contacts.get(peer_id)
-        if user_id is None or (contact is not None and contact.curve_public.hex() == user_id):
-            return  # there is none, or it came back to it
+        if user_id is None:
+            return
         assembly = self._opened()
         del self._peers[user_id]
         self._publish_allow_list(assembly)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import time
@@ -18,8 +18,8 @@ from rotation_lab import Work
 from rotation_member import LOOPBACK, echo, papers_of
 
 import p2p.rotation
-from keys import Permission
-from p2p import LanSettings, LanWorld, MemberState, Peer
+from keys import Permission, TransportKey
+from p2p import LanSettings, LanWorld, MemberState, Peer, RotationFailed
 
 pytestmark = pytest.mark.e2e
 DEADLINE_S = 30.0
@@ -89,6 +89,36 @@ def test_everybody_rotates_every_second_and_nothing_is_lost_and_no_call_fails(
             print(f"{work.calls} calls, rotations took {sorted(took_ms)} ms")
             assert len(keys) == 30
             assert max(took_ms) < 5000, "nobody had to be waited for to the end"
+            for task in reading:
+                task.cancel()
+
+    run(main)
+
+
+def test_a_firewall_before_the_new_ports_makes_no_island(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(p2p.rotation, "OVERLAP_S", 2.0)
+
+    async def main() -> None:
+        async with three_at_work() as (peers, work):
+            reading = await work.listen()
+            working = asyncio.ensure_future(work.run())
+            await asyncio.sleep(0.3)
+            begin, ports = peers[0]._transport.begin_rotation, dict(peers[0].ports)
+
+            async def wrong_ports(key: TransportKey) -> Mapping[str, int]:
+                return dict.fromkeys(await begin(key), 1)
+
+            monkeypatch.setattr(peers[0]._transport, "begin_rotation", wrong_ports)
+            with pytest.raises(RotationFailed, match="firewall"):
+                await peers[0].rotate_keys()
+            assert peers[0].ports == ports
+            monkeypatch.undo()
+            assert (await peers[0].rotate_keys()).missed == ()
+            assert peers[0].ports != ports
+            work.going = False
+            await working
+            await until(work.is_settled)
+            work.judge()
             for task in reading:
                 task.cancel()
 

@@ -331,3 +331,34 @@ def test_words_that_find_no_room_are_kept_one_of_a_kind() -> None:
     owed.forget("path")
     assert owed.say(send)
     assert not owed
+
+
+def test_a_rotation_can_be_undone_and_those_who_stayed_notice_nothing() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            acquaint((ada, bob))
+            bob.send(ada, numbered(0))
+            await eventually(lambda: ada.frames)
+            ports, key = ada.transport.ports, TransportKey.generate()
+            await ada.transport.begin_rotation(key)
+            nowhere = dict.fromkeys(ports, 1)  # a firewall is in front of the new ports
+            bob.transport.admit(Contact(ada.peer_id, key.public, ("127.0.0.1",), nowhere, 1))
+            bob.send(ada, numbered(1))
+            await eventually(lambda: numbers(ada, bob, Lane.DATA) == [0, 1])
+            assert (ada.transport.left_behind(), ada.transport.come_over()) == (1, 0)
+            assert ada.transport.undo_rotation() == ports
+            bob.transport.admit(contact(ada))
+            for number in range(2, 50):
+                bob.send(ada, numbered(number))
+                await asyncio.sleep(0.005)
+            await eventually(lambda: numbers(ada, bob, Lane.DATA) == list(range(50)))
+            assert LinkState.DOWN not in bob.states()
+            ada.transport.end_rotation()
+            with pytest.raises(MisuseError):
+                ada.transport.undo_rotation()
+            await rotate(ada, [bob])
+            bob.send(ada, numbered(50))
+            await eventually(lambda: numbers(ada, bob, Lane.DATA) == list(range(51)))
+            assert LinkState.DOWN not in bob.states()
+
+    run(main)
