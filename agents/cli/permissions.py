@@ -72,6 +72,7 @@ NEEDED: Final[dict[str, str]] = {
     "root rotate": LOCAL,
     "root learn": LOCAL,
     "renew": "MEMBERSHIP",
+    "keys rotate": LOCAL,
     "audit show": LOCAL,  # of another node AUDIT_READ
     "audit verify": LOCAL,
     "audit export": LOCAL,
