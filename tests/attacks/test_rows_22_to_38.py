@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
 import math
+import os
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -15,12 +18,15 @@ from borrowing import borrowed
 from fuzz_keys import NOW_MS, P
 from fuzz_targets import HARNESSES
 from fuzz_wire import ID, PEER
+from nacl.bindings import crypto_box
+from zmtp_lab import command, greeting
 
 from agents.ledger import parse_spec
 from keys import (
     CertificateRefused,
     Chain,
     Role,
+    TransportKey,
     make_issuer,
     make_peer,
     make_root,
@@ -297,3 +303,55 @@ def test_row_38_keys_of_small_order_and_malleable_signatures_are_refused(point: 
     other = signature[:32] + scalar.to_bytes(32, "little")
     assert not verify_signature(P.peer.public_key, "test", b"body", other)
     assert not verify_signature(P.peer.public_key, "test", b"body", small + signature[32:])
+
+
+_DIALS = """
+import asyncio, sys
+from dataclasses import replace
+sys.path[:0] = sys.argv[3:]
+from keys import PeerId, TransportKey
+from p2p.links import Lane
+from transport_lab import foul_contact, nodes
+async def main():
+    async with nodes("alpha") as (alpha,):
+        foul = foul_contact("foul", TransportKey.generate(), {"data": int(sys.argv[1])})
+        alpha.transport.admit(replace(foul, curve_public=bytes.fromhex(sys.argv[2])))
+        alpha.transport.send(PeerId("foul"), Lane.DATA, b"hello")
+        await asyncio.sleep(1)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.xfail(
+    reason="libzmq 4.3.5 asserts that the server's transient key is no point of small order",
+    raises=AssertionError,
+    strict=True,
+)
+def test_row_38_a_member_that_answers_a_dial_with_such_a_point_does_not_end_our_process() -> None:
+    """Nothing of ours runs between: who holds a key that we dial can do it. docs/security.md."""
+    key = TransportKey.generate()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting(server=True))
+        await reader.readexactly(64)
+        hello = await reader.readexactly((await reader.readexactly(2))[1])
+        tail = os.urandom(16)
+        plain = bytes(32) + bytes(96)  # the transient key, and a cookie
+        box = crypto_box(plain, b"WELCOME-" + tail, hello[80:112], key.export_secret())
+        writer.write(command(b"WELCOME", tail + box))
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async def main() -> int:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = str(server.sockets[0].getsockname()[1])
+            lab = str(ROOT / "tests/p2p/transport")
+            words = ("-c", _DIALS, port, key.public.hex(), lab)
+            quiet = asyncio.subprocess.DEVNULL
+            node = await asyncio.create_subprocess_exec(
+                sys.executable, *words, cwd=ROOT, stderr=quiet
+            )
+            return await node.wait()
+
+    assert asyncio.run(main()) == 0
