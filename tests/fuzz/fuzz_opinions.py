@@ -208,7 +208,7 @@ def lying_papers(rng: random.Random) -> bytes:
     fields = [{**each, 4: first} for each in _CERTS[:2]] + roots
     fields[1][11] = before
     signers: list[Any] = [P.issuer, line[-1], *reversed(line)]
-    for _ in range(rng.choice((0, 1, 1, 2))):
+    for _ in range(rng.choice((0, 0, 1, 1, 2))):
         _lie(rng, fields, signers)
     shape = rng.randrange(10)
     if shape == 0:  # a peer right below the root
@@ -233,7 +233,7 @@ def lying_papers(rng: random.Random) -> bytes:
     elif shape == 3:
         del certs[rng.randrange(len(certs))]
     record = dict(_RECORD)
-    if rng.random() < 0.7:
+    if rng.random() < 0.95:
         record[9] = fingerprint(decode(certs[0], 4096)[0]) if certs else b""
     if rng.random() < 0.4:
         field = rng.choice(list(_ODD_RECORD))
@@ -413,7 +413,7 @@ def _certificate(outcome: int, proposal: bytes, raws: list[bytes]) -> bytes:
 
 def odd_decision(rng: random.Random) -> bytes:
     """A proposal at or beyond its bounds, on which everybody said yes and signed it."""
-    lie = rng.randrange(24)
+    lie, victim = rng.randrange(24), rng.choice(VOTERS[:3])
 
     def number(width: int, usual: int, place: int, *odd: int) -> bytes:
         return (rng.choice(odd) if lie == place else usual).to_bytes(width, "big")
@@ -427,9 +427,9 @@ def odd_decision(rng: random.Random) -> bytes:
     electors = []
     for voter in VOTERS[:3]:
         key = voter.public_key
-        if lie == 2:  # small order, mixed order, no point, another form
+        if lie == 2 and voter is victim:  # small order, mixed order, no point, another form
             key = rng.choice((bytes(32), b"\1" + bytes(31), b"\2" + bytes(31), b"\xff" * 32))
-        name = b"wrong" if lie == 3 else id_of(fingerprint(key)).encode()
+        name = b"wrong" if lie == 3 and voter is victim else id_of(fingerprint(key)).encode()
         said = len(name).to_bytes(4, "big") + name + key
         weight = number(4, 1, 4, 0, 2**31 - 1, 2**31)
         electors.append(said + weight + number(1, 0, 5, 1, 2) + text(b"n", 6, b"", b"n" * 257))
@@ -437,8 +437,8 @@ def odd_decision(rng: random.Random) -> bytes:
     if lie == 8:
         electors = [electors[0]] * 3
     block = number(4, 3, 9, 0, 2, 4, 129) + b"".join(electors)
-    over, under = rng.choice(((0, 1), (1, 2), (1, 3), (3, 3), (500_000, 1_000_001))), (2, 3)
-    numerator, denominator = over if lie == 10 else under
+    over = rng.choice(((0, 1), (1, 2), (1, 3), (3, 3), (500_000, 1_000_001)))
+    numerator, denominator = over if lie == 10 else (1, 2)
     rest = numerator.to_bytes(4, "big") + denominator.to_bytes(4, "big")
     rest += text(b"?", 11, b"", b"?" * 4096, b"?" * 4097) + text(b"", 12, b"\xff" * 65_536)
     round_number = number(4, 2, 14, 2**31 - 1, 2**31)
@@ -448,6 +448,8 @@ def odd_decision(rng: random.Random) -> bytes:
     begin = cluster + epoch + _named(b"electorate", block) + ident + _named(b"proposal", raw)
     made = []
     for voter in VOTERS[:3]:
+        if lie == 2 and voter is victim:
+            continue
         reason = text(b"", 18, b"r" * 1024, b"r" * 1025, b"\xff")
         body = begin + b"\1" + round_number + voter.public_key + reason
         body += b"\0" if lie == 19 else b""

@@ -25,6 +25,8 @@ from p2p.membership.heartbeat import Heartbeat
 from p2p.pubsub import messages as pubsub
 from p2p.streams import messages as streams
 from p2p.streams.verbs import Verb
+from p2p.transport.words import Verb as WordVerb
+from p2p.transport.words import Word, decode_word
 from p2p.wire.envelope import BadFrame, Envelope, decode_frame, encode_envelope
 from p2p.wire.faults import decode_fault
 from p2p.wire.trace import TraceContext
@@ -155,6 +157,13 @@ HARNESSES = [
         ],
         (),
         ("p2p.wire.faults:decode_fault",),
+    ),
+    Harness(
+        "word",
+        decode_word,
+        [Word(verb, 7).encode() for verb in (WordVerb.HERE, WordVerb.DRAIN, WordVerb.DRAINED)],
+        (),
+        ("p2p.transport.words:decode_word",),
     ),
     Harness(
         "trace", TraceContext.from_bytes, [_TRACE], (), ("p2p.wire.trace:TraceContext.from_bytes",)

@@ -27,7 +27,7 @@ def test_both_verifiers_say_the_same_of_signed_lies(harness: fuzz_opinions.Harne
     outcome = run(harness, INPUTS, seed=3)
     assert not outcome.problems, "\n".join(outcome.problems)
     for said in (True, False):  # else nothing was compared
-        assert fuzz_opinions.VERDICTS[kind, said] - before[said] > INPUTS // 20
+        assert fuzz_opinions.VERDICTS[kind, said] - before[said] > INPUTS // 50
 
 
 def test_it_shares_no_code_with_the_first() -> None:
