@@ -6,7 +6,6 @@ What this module does not know: command lines; nodes in simulations.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,14 @@ from typing import Any
 from agents.auditing import AuditSettings
 from agents.auditing_offline import open_noted
 from agents.doors import remembered_doors
-from agents.errors import BadSettings
 from agents.hosting import Offer
 from agents.node import Node
+from agents.passphrases import passphrase
 from agents.settings import NodeSettings, load_settings
 from keys import SUITES
 from p2p import LanSettings, LanWorld
 
 DAY_MS = 86_400_000
-PASSPHRASE_FILE = "CONCLAVE_PASSPHRASE_FILE"  # noqa: S105 - names a file, is no secret
-
-
-def passphrase() -> str | None:
-    """Return the passphrase of the keys, from the file that the environment names, if any.
-
-    Raises:
-        BadSettings: the file cannot be read.
-    """
-    path = os.environ.get(PASSPHRASE_FILE)
-    if not path:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{PASSPHRASE_FILE}: {path} cannot be read: {error}") from None
 
 
 def world_of(home: Path, settings: NodeSettings) -> LanWorld:
@@ -69,7 +52,7 @@ async def node_at(
         BadSettings, BadSeed, UnknownInterface: a setting.
         NodeAlreadyUp, PortInUse: something else has its place.
     """
-    keystore = open_noted(home, passphrase())
+    keystore = open_noted(home, passphrase(home))
     settings = load_settings(home, arguments)
     if keystore.issuer is not None:
         keystore.issuer.certificate_ms = settings.certificate_days * DAY_MS

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -97,8 +98,7 @@ class Cluster:
             ClusterDamaged.
         """
         left = sorted({*Cluster.left(home), self})
-        rows = [[cluster.generation, cluster.cluster_id] for cluster in left]
-        write_durably(home / "raft" / LEFT, json.dumps({"left": rows, "sum": _sum(rows)}))
+        write_durably(home / "raft" / LEFT, left_text(left))
         (home / "raft" / FILE).unlink(missing_ok=True)
 
     @classmethod
@@ -127,6 +127,12 @@ class Cluster:
         """Follow this one from now on, durably."""
         fields = {"generation": self.generation, "cluster_id": self.cluster_id}
         write_durably(home / "raft" / FILE, json.dumps(fields))
+
+
+def left_text(left: Iterable[Cluster]) -> str:
+    """What the file with the logs that were left says."""
+    rows = [[cluster.generation, cluster.cluster_id] for cluster in left]
+    return json.dumps({"left": rows, "sum": _sum(rows)})
 
 
 def _sum(rows: object) -> str:

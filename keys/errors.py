@@ -406,7 +406,7 @@ class PassphraseNeeded(KeystoreError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} is sealed with a passphrase and none was given; "
-            "name a file that holds it in CONCLAVE_PASSPHRASE_FILE"
+            "name a file that holds it in CONCLAVE_PASSPHRASE_FILE, or run this at a terminal"
         )
         self.path = path
 

@@ -69,7 +69,8 @@ from keys.issue import check_key, check_name, make_issuer, make_peer, make_root
 from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
 from keys.issuer import Issuer
 from keys.join import JoinedNetwork
-from keys.lock import hold_lock
+from keys.lock import locked_home
+from keys.rekeying import finish as finish_rekeying
 from keys.revocationbook import RevocationBook
 from keys.revocations import Revocations
 from keys.roles import Role
@@ -171,7 +172,7 @@ class Keystore:
         Raises:
             HomeInUse: on entering the `with` block.
         """
-        return hold_lock(self.home / "lock", self.home)
+        return locked_home(self.home)
 
     @classmethod
     def create_network(
@@ -336,6 +337,7 @@ class Keystore:
         """
         check_format(home)
         check_private_directory(home)
+        finish_rekeying(home)
         chain, genesis = read_chain(home), read_genesis(home)
         identity = read_key(home, "identity", passphrase)
         if identity is None:

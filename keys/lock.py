@@ -16,6 +16,7 @@ from pathlib import Path
 
 from keys.errors import HomeInUse, HomeUnreadable
 from keys.files import PRIVATE_FILE
+from keys.rekeying import clear
 
 if sys.platform == "win32":
     import msvcrt
@@ -55,6 +56,18 @@ def hold_lock(path: Path, home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked_home(home: Path) -> Iterator[None]:
+    """Hold a home's lock for the `with` block; what a change cut off has left there is removed.
+
+    Raises:
+        HomeInUse
+    """
+    with hold_lock(home / "lock", home):
+        clear(home)
+        yield
 
 
 def _holder(descriptor: int) -> int | None:

@@ -69,7 +69,7 @@ def seal(
     nonce = nonce if nonce is not None else random_bytes(_NONCE_BYTES)
     header = _header(purpose, _ARGON2ID, salt, cost, nonce)
     ciphertext = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
-        secret, encode(header), nonce, _derive(passphrase, salt, cost)
+        secret, encode(header), nonce, derive_key(passphrase, salt, cost)
     )
     return encode({**header, 8: ciphertext})
 
@@ -98,13 +98,26 @@ def unseal(path: Path, purpose: str, data: bytes, passphrase: str | None) -> byt
     assert isinstance(operations, int)
     assert isinstance(memory_bytes, int)
     try:
-        key = _derive(passphrase, salt, Cost(operations, memory_bytes))
+        key = derive_key(passphrase, salt, Cost(operations, memory_bytes))
     except (CryptoError, MemoryError) as error:
         raise SecretUnreadable(path, f"no memory for {memory_bytes:,} bytes of Argon2id") from error
     try:
         return bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(body, encode(header), nonce, key)
     except CryptoError as error:
         raise PassphraseWrong(path) from error
+
+
+def is_sealed(path: Path, data: bytes) -> bool:
+    """Whether the secret in `data`, which was read from `path`, needs a passphrase.
+
+    Raises:
+        SecretUnreadable: it is not such a file.
+    """
+    try:
+        header, _ = _read(data)
+    except NotCanonical as error:
+        raise SecretUnreadable(path, str(error)) from error
+    return header[3] != _NONE
 
 
 def _header(purpose: str, kdf: str, salt: bytes, cost: Cost, nonce: bytes) -> dict[int, object]:
@@ -145,7 +158,8 @@ def _read(data: bytes) -> tuple[dict[int, object], bytes]:
     return header, body
 
 
-def _derive(passphrase: str, salt: bytes, cost: Cost) -> bytes:
+def derive_key(passphrase: str, salt: bytes, cost: Cost) -> bytes:
+    """32 bytes by Argon2id. May raise CryptoError or MemoryError, where there is no room for it."""
     # One spelling of the same letters, whatever keyboard they were typed on.
     typed = unicodedata.normalize("NFC", passphrase).encode()
     return argon2id.kdf(_KEY_BYTES, typed, salt, cost.operations, cost.memory_bytes)

@@ -15,12 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from agents.bringing_up import passphrase
 from agents.cli.attached import print_json
 from agents.cli.places import home_of
 from agents.connecting import attached
 from agents.doctoring import Finding
 from agents.errors import NodeNotUp
+from agents.passphrases import passphrase
 from agents.running import run_loop
 from agents.settings import load_settings
 from keys import CertificateRefused, KeysError, Keystore, NoNetworkYet
@@ -66,7 +66,7 @@ def _versions() -> Iterator[Finding]:
 def _directory(home: Path) -> Iterator[Finding]:
     """The node's directory and its papers."""
     try:
-        keystore = Keystore.open(home, passphrase())
+        keystore = Keystore.open(home, passphrase(home))
         keystore.principal(int(time.time() * 1000))
     except NoNetworkYet as error:
         yield Finding(

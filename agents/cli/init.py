@@ -13,10 +13,10 @@ import json
 import time
 from pathlib import Path
 
-from agents.bringing_up import passphrase
 from agents.cli.papers import authority_words, read_paper, words_of, write_paper
 from agents.cli.places import home_of, node_name_of
 from agents.cli.root import quorum_of
+from agents.passphrases import passphrase
 from keys import InvalidValue, Keystore, Paper, check_name
 
 
@@ -52,7 +52,7 @@ def _found(arguments: argparse.Namespace) -> None:
     check_name("node name", name)
     check_name("network name", arguments.network)
     path = Path(arguments.out or f"{arguments.network}.founding")
-    _, issuer = Keystore.pending_founder(home, passphrase())
+    _, issuer = Keystore.pending_founder(home, passphrase(home))
     paper = Paper.founding(
         root.quorum, arguments.network, name, issuer.public_key, arguments.voters, now_ms
     )

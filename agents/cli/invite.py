@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from agents.auditing_offline import note_ticket, open_noted
-from agents.bringing_up import passphrase
 from agents.cli.places import home_of
 from agents.errors import NodeNotUp
 from agents.local import attach
+from agents.passphrases import passphrase
 from agents.settings import load_settings
 from keys import DoorAddress, NotTheIssuer, roles_named
 from p2p import DEFAULT_DOOR_PORT, hosts_to_tell, parse_seed, usable_interfaces
@@ -24,7 +24,7 @@ MAX_ADDRESSES = 4
 def run(arguments: argparse.Namespace) -> None:
     """Print a ticket; nobody needs to be up for that."""
     home = home_of(arguments)
-    keystore = open_noted(home, passphrase())
+    keystore = open_noted(home, passphrase(home))
     if keystore.issuer is None:
         raise NotTheIssuer("inviting")
     doors = asyncio.run(_door_of(home))

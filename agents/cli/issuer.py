@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.auditing_offline import note_command, open_noted
-from agents.bringing_up import passphrase
 from agents.cli.papers import day, read_paper, root_words, write_paper
 from agents.cli.places import home_of
+from agents.passphrases import passphrase
 from keys import (
     ALL_ROLES,
     EVERYWHERE,
@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _request(arguments: argparse.Namespace) -> None:
     """Print what the keepers of the root are asked to sign. The key is kept before it is shown."""
     home = home_of(arguments)
-    keystore = Keystore.open(home, passphrase())
-    key = asking_key(home, passphrase())
+    given = passphrase(home)
+    keystore = Keystore.open(home, given)
+    key = asking_key(home, given)
     request = IssuerRequest.make(
         key,
         keystore.genesis.network_id,
@@ -69,11 +70,12 @@ def _request(arguments: argparse.Namespace) -> None:
 
 
 def _install(arguments: argparse.Namespace) -> None:
-    keystore = open_noted(home_of(arguments), passphrase())
+    given = passphrase(home_of(arguments))
+    keystore = open_noted(home_of(arguments), given)
     now_ms = int(time.time() * 1000)
     chain = read_paper(arguments.file).issuer_chain(now_ms)
     note_command(keystore, "issuer.install")
-    made = install_issuer(keystore, chain, now_ms, passphrase())
+    made = install_issuer(keystore, chain, now_ms, given)
     lines = [
         f"This node issues now, as {chain.leaf.name}.",
         "If it is up, start it again; then `conclave invite` works here.",
@@ -82,7 +84,7 @@ def _install(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    keystore = Keystore.open(home_of(arguments), passphrase())
+    keystore = Keystore.open(home_of(arguments), passphrase(home_of(arguments)))
     facts = _facts(keystore)
     issuer = keystore.issuer
     assert issuer is not None, "_facts has looked"

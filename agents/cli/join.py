@@ -8,9 +8,9 @@ import json
 import sys
 import time
 
-from agents.bringing_up import passphrase
 from agents.cli.places import home_of, node_name_of
 from agents.doors import remember_doors
+from agents.passphrases import passphrase
 from keys import Identity, JoinedNetwork, Keystore, Ticket
 from p2p import JoinFailed, join
 
@@ -25,9 +25,10 @@ def run(arguments: argparse.Namespace) -> None:
     name = node_name_of(arguments)
     line = sys.stdin.readline() if arguments.ticket == "-" else arguments.ticket
     ticket = Ticket.parse(line.strip())
-    identity = Keystore.pending_identity(home, passphrase())
+    given = passphrase(home)
+    identity = Keystore.pending_identity(home, given)
     joined = asyncio.run(_join(ticket, identity, name, arguments.wait))
-    keystore = Keystore.create_joined(home, identity, name, joined, passphrase=passphrase())
+    keystore = Keystore.create_joined(home, identity, name, joined, passphrase=given)
     remember_doors(home, (str(door) for door in ticket.addresses))
     said = {
         "network": keystore.genesis.network_name,
@@ -39,6 +40,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(said))
         return
+    if arguments.ticket != "-":
+        print(
+            "conclave: the ticket stood in the list of processes and stands in the shell's history;"
+            " `conclave join -` reads it from standard input",
+            file=sys.stderr,
+        )
     print(f"This node is {name}, a member of {said['network']}, in {home}.")
     print("Next:")
     print("  conclave up [AGENT ...]     bring it up")

@@ -6,13 +6,21 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from agents.cli import safekeeping
 from agents.cli.attached import ask_node, print_json
 from agents.net import Net
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the verb says."""
-    verbs: dict[str, Callable[[argparse.Namespace], int | None]] = {"rotate": _rotate}
+    verbs: dict[str, Callable[[argparse.Namespace], int | None]] = {
+        "rotate": _rotate,
+        "show": safekeeping.show,
+        "change-passphrase": safekeeping.change,
+        "backup": safekeeping.backup,
+        "backup-key": safekeeping.make_key,
+        "restore": safekeeping.restore,
+    }
     return verbs[arguments.verb](arguments) or 0
 
 

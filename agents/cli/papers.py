@@ -12,8 +12,8 @@ import stat
 import sys
 from pathlib import Path
 
-from agents.bringing_up import passphrase
 from agents.errors import BadSettings
+from agents.passphrases import passphrase
 from keys import (
     MAX_PAPER_CHARS,
     Authority,

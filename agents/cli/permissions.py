@@ -78,6 +78,11 @@ NEEDED: Final[dict[str, str]] = {
     "audit export": LOCAL,
     "seal": "MEMBERSHIP",  # asks the readers for their keys
     "unseal": LOCAL,
+    "keys show": LOCAL,
+    "keys change-passphrase": LOCAL,
+    "keys backup": LOCAL,
+    "keys backup-key": LOCAL,
+    "keys restore": LOCAL,
     "demo": LOCAL,
 }
 

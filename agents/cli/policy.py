@@ -83,11 +83,11 @@ def _reset(arguments: argparse.Namespace) -> None:
 
 def _reset_while_down(arguments: argparse.Namespace) -> None:
     """The way out for those who locked themselves out: whoever owns a voter's machine may."""
-    from agents.bringing_up import passphrase
+    from agents.passphrases import passphrase
     from keys import Keystore, PolicyStore
 
     home = home_of(arguments)
-    keystore = Keystore.open(home, passphrase())
+    keystore = Keystore.open(home, passphrase(home))
     if not (home / BEGUN).exists():
         raise SystemExit(f"conclave: {home} is no voter's; do it on the machine of a voter")
     if not arguments.yes:

@@ -143,14 +143,14 @@ def _restore(arguments: argparse.Namespace) -> None:
 
 def _begin_again(arguments: argparse.Namespace, act: Callable[[Any], Any]) -> None:
     from agents.auditing_offline import note_disaster, open_noted
-    from agents.bringing_up import passphrase
+    from agents.passphrases import passphrase
 
     _ask_first(
         arguments,
         "This makes a new log whose only voter is this node. What the old voters decided and this"
         " one does not know is lost. Do it only when a majority of them will never come back.",
     )
-    keystore = open_noted(home_of(arguments), passphrase())
+    keystore = open_noted(home_of(arguments), passphrase(home_of(arguments)))
     with keystore.lock():
         note_disaster(keystore, arguments.verb)
         begun = act(keystore)
@@ -175,15 +175,15 @@ def _begin_again(arguments: argparse.Namespace, act: Callable[[Any], Any]) -> No
 
 def _rejoin(arguments: argparse.Namespace) -> None:
     from agents.auditing_offline import note_disaster, open_noted
-    from agents.bringing_up import passphrase
     from agents.disaster import rejoin
+    from agents.passphrases import passphrase
 
     _ask_first(
         arguments,
         "This node leaves the log that it follows. Do it only when the others have begun again"
         " without it.",
     )
-    keystore = open_noted(home_of(arguments), passphrase())
+    keystore = open_noted(home_of(arguments), passphrase(home_of(arguments)))
     with keystore.lock():
         note_disaster(keystore, arguments.verb)
         aside = rejoin(keystore)

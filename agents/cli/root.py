@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from agents.auditing_offline import note_command, open_noted
-from agents.bringing_up import passphrase
 from agents.cli.papers import (
     authority_words,
     day,
@@ -27,6 +26,7 @@ from agents.cli.papers import (
     write_paper,
 )
 from agents.cli.places import home_of
+from agents.passphrases import passphrase
 from keys import (
     Authority,
     Identity,
@@ -81,7 +81,7 @@ def _show(arguments: argparse.Namespace) -> None:
         paper = read_paper(arguments.file)
         _say(arguments, _facts(paper), words_of(paper))
         return
-    keystore = Keystore.open(home_of(arguments), passphrase())
+    keystore = Keystore.open(home_of(arguments), passphrase(home_of(arguments)))
     line = _newest_line(keystore)
     lines = [f"network  {keystore.genesis.network_name} ({keystore.genesis.network_id})"]
     for root in line:
@@ -155,7 +155,7 @@ def _new_key(arguments: argparse.Namespace) -> Identity:
 
 def _learn(arguments: argparse.Namespace) -> None:
     """Make a home know a rotation before anybody shows it."""
-    keystore = open_noted(home_of(arguments), passphrase())
+    keystore = open_noted(home_of(arguments), passphrase(home_of(arguments)))
     line = read_paper(arguments.file).roots()
     seen = keystore.trust.seen
     assert seen is not None, "a home remembers roots"

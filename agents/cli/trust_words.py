@@ -27,12 +27,6 @@ def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
     renew.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _keys(commands: argparse._SubParsersAction[Parser]) -> None:
-    keys = add_command(commands, "keys", "keys", "the keys of this node")
-    verbs = keys.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
-    add_verb(verbs, "rotate", "change the key that encrypts its connections; nothing is cut")
-
-
 def _audit(commands: argparse._SubParsersAction[Parser]) -> None:
     audit = add_command(commands, "audit", "audit", "what happened here, by whom, and the proof")
     verbs = audit.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
@@ -48,6 +42,32 @@ def _audit(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     export = add_verb(verbs, "export", "write the log as JSON lines that `verify` can check")
     export.add_argument("to", metavar="FILE", help="which must not exist yet")
+
+
+def _keys(commands: argparse._SubParsersAction[Parser]) -> None:
+    keys = add_command(commands, "keys", "keys", "the keys of this node")
+    verbs = keys.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    add_verb(verbs, "rotate", "change the key that encrypts its connections; nothing is cut")
+    add_verb(verbs, "show", "which keys lie here; needs no passphrase and shows no secret")
+    change = add_verb(verbs, "change-passphrase", "another one for all key files; node is down")
+    new = change.add_mutually_exclusive_group()
+    new.add_argument("--new-file", metavar="FILE", help="that holds it (default: ask)")
+    new.add_argument("--none", action="store_true", help="leave the keys open, without one")
+    change.add_argument("--yes", action="store_true", help="do not ask, with --none")
+    backup = add_verb(verbs, "backup", "write keys and papers into a file, sealed")
+    backup.add_argument("file", help="which must not exist yet")
+    how = backup.add_mutually_exclusive_group()
+    how.add_argument("--to", metavar="KEY", help="seal it for a key that `backup-key` made")
+    make = add_verb(verbs, "backup-key", "make a key that backups are sealed for")
+    make.add_argument("file", help="for its secret half; keep it where no node runs")
+    make.add_argument("--no-passphrase", action="store_true", help="leave that file open")
+    restore = add_verb(verbs, "restore", "put a backup into an empty home")
+    restore.add_argument("file", help="that `conclave keys backup` wrote")
+    restore.add_argument("--key", metavar="FILE", help="that `backup-key` made, if it is for one")
+    for verb in (how, make, restore):
+        verb.add_argument(
+            "--passphrase-file", metavar="FILE", help="that holds the passphrase (default: ask)"
+        )
 
 
 def _sealing(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -189,9 +189,14 @@ def test_a_passphrase_file_that_is_not_there_or_wrong(tmp_path: Path) -> None:
     refused(
         conclave("init", "lab", *place, CONCLAVE_PASSPHRASE_FILE=str(tmp_path / "none")), "none"
     )
-    (tmp_path / "right").write_text("correct horse\n")
-    (tmp_path / "wrong").write_text("battery staple\n")
-    made = conclave("init", "lab", *place, CONCLAVE_PASSPHRASE_FILE=str(tmp_path / "right"))
+    for name, words in (("right", "correct horse\n"), ("wrong", "battery staple\n")):
+        (tmp_path / name).write_text(words)
+    right = {"CONCLAVE_PASSPHRASE_FILE": str(tmp_path / "right")}
+    (tmp_path / "right").chmod(0o644)
+    refused(conclave("init", "lab", *place, **right), "chmod 600", "right")
+    (tmp_path / "right").chmod(0o600)
+    (tmp_path / "wrong").chmod(0o600)
+    made = conclave("init", "lab", *place, **right)
     assert made.status == 0, made.err
     assert "passphrase" in up(tmp_path / "ada", CONCLAVE_PASSPHRASE_FILE=str(tmp_path / "wrong"))
     assert "CONCLAVE_PASSPHRASE_FILE" in up(tmp_path / "ada")

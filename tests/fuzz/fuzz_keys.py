@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz_lab import Harness
+from nacl import bindings
 
 from agents.errors import BadSettings
 from agents.settings import load_settings
@@ -23,6 +24,8 @@ from keys import (
     RevocationRefused,
     Role,
     Roster,
+    SealingSecret,
+    Suite,
     Ticket,
     TransportRecord,
     Trust,
@@ -50,6 +53,9 @@ from keys.issuedbook import Issued
 from keys.join import JoinRequest, accept_grant, encode_grant, mac_key_of
 from keys.policy_file import parse_policy
 from keys.renewal import RenewalRequest
+from keys.safekeeping import backup, load_passphrase
+from keys.sealing import hpke
+from keys.sealing.suites import seal_for
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
 from p2p.admission import messages as door
 from p2p.admission.frames import FrameReader, frame_of
@@ -165,6 +171,37 @@ def _unseal(data: bytes) -> None:
         header(data)
     except canonical.NotCanonical as error:
         raise sealed.SecretUnreadable(path, str(error)) from error
+
+
+_BACKUP_HEAD = backup.BackupHead(
+    P.genesis.network_id,
+    "lan",
+    P.peer.peer_id,
+    "alpha",
+    NOW_MS,
+    b"",
+    sealed.Cost(0, 0),
+    hpke.public_of(bytes(range(32))),
+)
+_HEADER = _BACKUP_HEAD.encode()
+_WRAPPED = seal_for(Suite.X25519, _BACKUP_HEAD.recipient, backup._INFO + _HEADER, bytes(32))
+_BOX = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+    backup._pack({"chain": b"x"}), _HEADER + _WRAPPED, bytes(24), bytes(32)
+)
+BACKUP = canonical.encode([_HEADER, _WRAPPED, _BOX])
+_RECIPIENT = SealingSecret(Suite.X25519, bytes(range(32)))
+
+
+def _backup(data: bytes) -> None:
+    backup.read_head(data)
+    backup.open_backup(data, key=_RECIPIENT)  # what a passphrase costs is bounded, and not fuzzed
+
+
+def _passphrase(data: bytes) -> None:
+    path = _HOME / "passphrase"
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+    load_passphrase(path)
 
 
 _FRAMES = [
@@ -349,6 +386,37 @@ HARNESSES = [
         (KeysError,),
     ),
     Harness("secret-file", _unseal, SEALED, (KeysError,)),
+    Harness(
+        "backup",
+        _backup,
+        [BACKUP],
+        (KeysError,),
+        (
+            "keys.safekeeping.backup:read_head",
+            "keys.safekeeping.backup:BackupHead.decode",
+        ),
+    ),
+    Harness(
+        "backup-contents",
+        backup._unpack,
+        [backup._pack({"chain": b"x", "issued/" + "a" * 52: b"y"})],
+        (KeysError,),
+    ),
+    Harness(
+        "backup-public",
+        lambda data: backup.parse_public(data.decode("utf-8", "replace")),
+        [backup.public_text(bytes(range(32))).encode()],
+        (KeysError,),
+        ("keys.safekeeping.backup:parse_public",),
+        is_text=True,
+    ),
+    Harness(
+        "passphrase-file",
+        _passphrase,
+        [b"correct horse\n"],
+        (ValueError,),
+        ("keys.safekeeping.passphrase_file:load_passphrase",),
+    ),
     Harness("ticket-note", _note, [_PLACES[0].read_bytes()], (KeysError,)),
     Harness("ticket-mark", _mark, [_MARK.read_bytes()], (KeysError,)),
     Harness("door-message", door.decode, _FRAMES, (Objection,), ("p2p.admission.messages:decode",)),
