@@ -257,5 +257,11 @@ def _held(fd: int) -> Iterator[socket.socket | None]:
 
 
 def _ends_of(connection: socket.socket) -> Remote:
+    """
+    Raises:
+        OSError: it has ended, or its number is now that of another kind of socket.
+    """
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        raise OSError(errno.EBADF, "not a TCP connection")
     host, port = connection.getpeername()[:2]
     return str(host), int(port), int(connection.getsockname()[1])

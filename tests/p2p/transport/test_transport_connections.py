@@ -140,3 +140,12 @@ def test_a_descriptor_of_another_listener_or_none_at_all_is_nobodys(listener: Li
     assert table.attribute(10_000, "ada") is None
     with open(__file__) as not_a_socket:
         assert table.attribute(not_a_socket.fileno(), "ada") is None
+
+
+def test_a_number_that_is_now_another_kind_of_socket_is_none_of_ours(listener: Listener) -> None:
+    table = Connections(listener.port)
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        table.accepted(ours.fileno())
+        assert table.cut_silent() == 0
+        assert theirs.send(b"still here") == 10
