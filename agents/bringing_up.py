@@ -18,7 +18,7 @@ from agents.node import Node
 from agents.passphrases import passphrase
 from agents.settings import NodeSettings, load_settings
 from keys import SUITES
-from p2p import LanSettings, LanWorld
+from p2p import LanSettings, LanWorld, Strictness
 
 DAY_MS = 86_400_000
 
@@ -65,6 +65,7 @@ async def node_at(
         audit=audit,
         sealing=suite,
         key_rotation_hours=settings.key_rotation_hours,
+        freshness=Strictness(settings.revocation_freshness),
     )
     if settings.metrics_port is None:
         async with node:

@@ -46,6 +46,7 @@ def examine(node: NodeParts) -> list[Finding]:
         *_peers(node),
         *_quorum(node),
         *_certificate(node),
+        *_revocations(node),
         *_clock(node),
         *_audit(node),
     ]
@@ -116,6 +117,8 @@ def _advice_for(reason: str) -> str:
         return "nothing listens there: is the node up, and on that port?"
     if "no answer" in reason:
         return "packets are lost: look for a firewall on TCP ports of that machine"
+    if "was revoked" in reason:
+        return "one of the two was revoked: it joins again with a new ticket and directory, or not"
     if "another root number" in reason:
         return "two rotations of one root: ask the keepers of the root, see docs/ceremonies.md"
     if "clock" in reason:
@@ -181,6 +184,31 @@ def _roots(node: NodeParts) -> list[Finding]:
         level: Literal["warning", "problem"] = "warning" if left_ms > 0 else "problem"
         found.append(Finding(level, topic, said, advice))
     return found
+
+
+def _revocations(node: NodeParts) -> list[Finding]:
+    trusting, now_ms = node.peer.trusting, node.world.clock.wall_ms()
+    held = trusting.revocations
+    if trusting.conflict is not None:
+        return [Finding("problem", "revocations", trusting.conflict)]
+    stale = held.stale(now_ms)
+    if stale is not None:
+        listed, late_ms = stale
+        said = (
+            f"the list of {listed.signer.name} should have been made anew {_days(late_ms)} ago: "
+            "perhaps somebody keeps later ones from us"
+        )
+        withheld = trusting.freshness.withheld
+        advice = "bring up the node of that issuer" + (
+            "; until then what changes the network is refused, unless revocation_freshness is off"
+            if withheld
+            else ""
+        )
+        return [Finding("problem", "revocations", said, advice)]
+    if not len(held):
+        return []
+    entries = sum(len(each.list.entries) for each in held)
+    return [Finding("ok", "revocations", f"{len(held)} list(s), {entries} entries, all fresh")]
 
 
 def _days(left_ms: int) -> str:

@@ -15,6 +15,7 @@
     |   |-- NoSealingKey          definite: it is not known how to seal for a peer
     |   |-- CircuitOpen           definite: those who offer it failed lately, and are left alone
     |   |-- ChannelClosed         indefinite: one side has ended it
+    |   |-- NotRevoked            definite: nobody is meant, or no issuer did it
     |   |-- NotRenewed            definite: no issuer has renewed our certificate
     |   |-- NoQuorum              definite: not enough voters reach each other
     |   `-- OutcomeUnknown        indefinite: it may have been decided
@@ -167,6 +168,19 @@ class NotRenewed(NetworkError):
             "no issuer is here: bring up the node that ran `conclave init`, or another issuer"
         )
         super().__init__(f"this node's certificate is not renewed: {said}")
+        self.refusals = refusals
+
+
+class NotRevoked(NetworkError):
+    """Nothing was revoked: it is not known who was meant, or no issuer did it."""
+
+    def __init__(self, whom: str, refusals: tuple[str, ...]) -> None:
+        said = "; ".join(refusals) or (
+            "no issuer is here: do it on the node that ran `conclave init`, or bring it up; or "
+            "sign a list with the root's key (docs/revocation.md)"
+        )
+        super().__init__(f"{whom[:80]!r} is not revoked: {said}")
+        self.whom = whom
         self.refusals = refusals
 
 

@@ -29,6 +29,7 @@ from agents.net_deciding import DecidingNet
 from agents.net_keys import KeysNet
 from agents.net_policy import PolicyNet
 from agents.net_raft import RaftNet
+from agents.net_trust import TrustNet
 from agents.publishing import Publishing
 from agents.sealing import SealingNet
 from agents.streaming.programs import Streaming
@@ -72,6 +73,11 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
     def audit(self) -> AuditNet:
         """Audit logs: what happened, by whom."""
         return AuditNet(self._gate)
+
+    @property
+    def trust(self) -> TrustNet:
+        """What is revoked, and revoking."""
+        return TrustNet(self._gate)
 
     @property
     def raft(self) -> RaftNet:

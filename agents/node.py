@@ -45,6 +45,7 @@ from agents.sealing import SealedStreams, SealedTasks, SealedTopics, Sealing
 from agents.steering import Steering
 from agents.streaming import Opening, StreamServing
 from agents.tasking import Asking, Working
+from agents.trusting import Trusting
 from agents.watching import Watching
 from keys import HomeInUse, Keystore, PeerId, PolicyStore, Suite
 from p2p import (
@@ -57,6 +58,7 @@ from p2p import (
     Papers,
     Peer,
     PresenceEvent,
+    Strictness,
     World,
 )
 
@@ -73,6 +75,7 @@ class Node:
         offers: the agents that it hosts.
         local_door: whether programs of this machine may attach.
         sealing: the suite of this node's sealing keys.
+        freshness: what is refused while a revocation list is stale.
 
     Raises:
         BadAgent: the agents do not fit together.
@@ -88,6 +91,7 @@ class Node:
         audit: AuditSettings = DEFAULT,
         sealing: Suite = Suite.X25519,
         key_rotation_hours: float = 12,
+        freshness: Strictness = Strictness.ADMIN,
     ) -> None:
         self.keystore = keystore
         self.world = world
@@ -96,6 +100,7 @@ class Node:
         self._audit_settings = audit
         self._suite = sealing
         self._key_rotation_hours = key_rotation_hours
+        self._freshness = freshness
         self.host = AgentHost(offers, keystore.name)
         self._judges = Judges(self.host.offers)
         self.directory = Directory()
@@ -131,6 +136,7 @@ class Node:
             self.figures.start()
             self.renewing.start()
             self.peer.rotate_keys_every(self._key_rotation_hours * 3600)
+            self.trusting.start()
             self.steering.start()
             self.keeping.start()
             self.policing.start()
@@ -168,6 +174,8 @@ class Node:
             self.keystore.put_in_force,
         )
         self.peer = Peer(papers, self.world)
+        self.peer.trusting.freshness.strictness = self._freshness
+        self.trusting = Trusting(self.peer, self.keystore, self.world)
         self.auditing = Auditing(self.keystore, self.peer, clock, self._audit_settings)
         check_namespaces(self.host.offers, self.peer.principal)
         self.quorum = Quorum(self.peer, self.world, self.home, self._leader_changed, self._fatal)
@@ -202,6 +210,7 @@ class Node:
             self.quorum,
             wanted=self.keystore.genesis.expected_voters,
             may_vote=self.founding.may_vote,
+            is_revoked=self.trusting.is_revoked,
         )
         self.governing = Governing(
             self.peer,
@@ -249,6 +258,7 @@ class Node:
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
         self.figures.close()
         await self.renewing.close()
+        await self.trusting.close()
         await self.working.drain(DRAIN_S)
         await self.policing.close()
         await self.keeping.close()

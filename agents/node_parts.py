@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agents.steering import Steering
     from agents.streaming import Opening
     from agents.tasking import Asking, Working
+    from agents.trusting import Trusting
     from agents.watching import Watching
     from keys import Keystore
     from p2p import Peer, World
@@ -47,6 +48,7 @@ class NodeParts(Protocol):
     policing: Policing
     quorum: Quorum
     renewing: Renewing
+    trusting: Trusting
     asking: Asking
     calling: Calling
     deciding: Deciding

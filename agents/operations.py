@@ -27,6 +27,7 @@ from agents.operations_keys import keys_operations
 from agents.operations_messaging import topic_operations
 from agents.operations_policy import policy_operations
 from agents.operations_raft import raft_operations
+from agents.operations_trust import trust_operations
 from agents.sealing import sealing_operations
 from agents.streaming import stream_operations
 from agents.tasking import wire
@@ -75,6 +76,7 @@ class Operations:
                     **raft_operations(node).requests,
                     **policy_operations(node).requests,
                     **keys_operations(node).requests,
+                    **trust_operations(node).requests,
                     **deciding_operations(node).requests,
                     **sealing_operations(node).requests,
                     **store.requests,

@@ -41,6 +41,8 @@ class NodeSettings(BaseModel):
         mdns: whether to announce and listen by multicast.
         key_rotation_hours: how often the key that encrypts connections is changed; 0 for never.
         certificate_days: at an issuer: how long the certificates are good that it gives.
+        revocation_freshness: what is refused while a revocation list is past its time: nothing,
+            what changes the network, or everything.
         audit: `required` refuses what administrators do when it cannot be written to the audit log.
         audit_mb: how large that log may become; the oldest of it goes.
         metrics_port: where Prometheus may scrape, or none.
@@ -59,6 +61,7 @@ class NodeSettings(BaseModel):
     mdns: bool = True
     key_rotation_hours: float = Field(12, ge=0, le=24 * 365)
     certificate_days: int = Field(90, ge=1, le=90)
+    revocation_freshness: Literal["off", "admin", "all"] = "admin"
     audit: Literal["best-effort", "required"] = "best-effort"
     audit_mb: int = Field(64, ge=1, le=65_536)
     metrics_port: int | None = Field(None, ge=0, le=65_535)

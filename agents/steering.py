@@ -48,6 +48,7 @@ class Steering:
     Args:
         wanted: how many voters there should be.
         may_vote: whether a peer's certificate lets it vote.
+        is_revoked: whether a peer is gone for good.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Steering:
         *,
         wanted: int,
         may_vote: Callable[[PeerId], bool],
+        is_revoked: Callable[[PeerId], bool] = lambda _: False,
     ) -> None:
         self._peer = peer
         self._clock = world.clock
         self._quorum = quorum
         self._may_vote = may_vote
+        self._is_revoked = is_revoked
         self._autopilot = Autopilot(AutopilotSettings(max_voters=_allowed(wanted)))
         self._began_ms = world.clock.now_ms()
         self._flaps: dict[PeerId, list[int]] = {}
@@ -167,6 +170,10 @@ class Steering:
                     may_vote=self._may_vote(member.peer_id),
                 )
             )
+        known = {row.peer for row in rows}
+        for name in (*membership.voters, *membership.learners):
+            if name not in known and self._is_revoked(PeerId(name)):
+                rows.append(MemberView(PeerId(name), is_alive=False, since_ms=0, has_left=True))
         return View(
             me=own,
             leader=PeerId(status.leader) if status.leader is not None else None,

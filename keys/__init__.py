@@ -68,6 +68,8 @@ from keys.identity import (
     NetworkId,
     PeerId,
     TransportKey,
+    decode_id,
+    encode_id,
     fingerprint,
     network_id_of,
     peer_id_of,
@@ -117,22 +119,14 @@ from keys.refusals import (
     WrongNetwork,
 )
 from keys.renewal import accept_renewal, leave_root_at_ms, make_renewal_request, renew_at_ms
-from keys.revocation import Entry, EntryKind, RevocationList
+from keys.revocation import Entry, EntryKind
 from keys.revocation_refusals import (
-    JoinKeyRevoked,
-    RevocationBadSignature,
     RevocationConflict,
-    RevocationFuture,
-    RevocationListFull,
-    RevocationListMalformed,
-    RevocationListsTooMany,
-    RevocationListTooLarge,
-    RevocationNotAnIssuer,
     RevocationOlder,
     RevocationRefused,
-    RevocationSignerRevoked,
 )
-from keys.revocations import NOTHING_REVOKED, Have, ListInForce, Revocable, Revocations
+from keys.revocationbook import read_list_file, write_list_file
+from keys.revocations import Have, ListInForce, Revocations
 from keys.revoking import (
     MAX_PACKED_BYTES,
     entry_of_all,
@@ -141,6 +135,7 @@ from keys.revoking import (
     next_list,
     pack_list,
     read_list,
+    read_own_list,
 )
 from keys.roles import (
     ALL_ROLES,
@@ -152,7 +147,7 @@ from keys.roles import (
     roles_named,
     roles_with,
 )
-from keys.rootquorum import Authority, RootQuorum, custodian_text, parse_custodian
+from keys.rootquorum import Authority, Custodians, RootQuorum, custodian_text, parse_custodian
 from keys.roster import Roster
 from keys.rotation import RootsSeen
 from keys.sealing import (
@@ -208,7 +203,6 @@ __all__ = [
     "MAX_SEALED_BYTES",
     "NEEDS",
     "NOTHING",
-    "NOTHING_REVOKED",
     "POLICY_KEY",
     "RESERVED",
     "SUITES",
@@ -237,6 +231,7 @@ __all__ = [
     "Checkpoint",
     "ChunkOpener",
     "ChunkSealer",
+    "Custodians",
     "DoorAddress",
     "Effect",
     "Entry",
@@ -269,7 +264,6 @@ __all__ = [
     "IssuerRequest",
     "IssuerUnable",
     "JoinBadSignature",
-    "JoinKeyRevoked",
     "JoinRefused",
     "JoinRequestMalformed",
     "JoinWrongNetwork",
@@ -311,19 +305,9 @@ __all__ = [
     "RecordTooLarge",
     "Refused",
     "RenewalRefused",
-    "Revocable",
-    "RevocationBadSignature",
     "RevocationConflict",
-    "RevocationFuture",
-    "RevocationList",
-    "RevocationListFull",
-    "RevocationListMalformed",
-    "RevocationListTooLarge",
-    "RevocationListsTooMany",
-    "RevocationNotAnIssuer",
     "RevocationOlder",
     "RevocationRefused",
-    "RevocationSignerRevoked",
     "Revocations",
     "Role",
     "RolesTooWide",
@@ -388,8 +372,10 @@ __all__ = [
     "custodian_text",
     "decode_audit_entry",
     "decode_checkpoint",
+    "decode_id",
     "decode_record",
     "direction_key",
+    "encode_id",
     "entry_of_all",
     "entry_of_key",
     "entry_of_serial",
@@ -421,6 +407,8 @@ __all__ = [
     "read_file",
     "read_key_file",
     "read_list",
+    "read_list_file",
+    "read_own_list",
     "renew_at_ms",
     "role_words",
     "roles_named",
@@ -434,4 +422,5 @@ __all__ = [
     "verify_signature",
     "write_atomic",
     "write_key_file",
+    "write_list_file",
 ]

@@ -26,6 +26,24 @@ _NAME = re.compile(r"[a-z2-7]{52}\.list")
 _ANY_TIME_MS: Final = 2**53 - 1  # what was taken once is not from the future
 
 
+def read_list_file(path: Path) -> bytes | None:
+    """A packed list that somebody keeps where they like; None if there is no such file.
+
+    Raises:
+        HomeUnreadable, HomeDamaged (longer than any list).
+    """
+    return read_file(path, MAX_PACKED_BYTES)
+
+
+def write_list_file(path: Path, listed: ListInForce) -> None:
+    """Replace it, durably.
+
+    Raises:
+        HomeUnreadable
+    """
+    write_atomic(path, pack_list(listed))
+
+
 class RevocationBook:
     """The directory `revocations` of a home."""
 

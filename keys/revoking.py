@@ -17,6 +17,7 @@ from typing import Final
 from keys.canonical import NotCanonical, decode, encode
 from keys.certificate import Certificate, CertificateKind
 from keys.errors import CertificateRefused, InvalidValue
+from keys.identity import network_id_of
 from keys.revocation import (
     DOMAIN,
     MAX_LIST_BYTES,
@@ -62,17 +63,7 @@ def read_list(packed: bytes, trust: Trust, now_ms: int) -> ListInForce:
     Raises:
         RevocationRefused: the first of the checks that fails.
     """
-    try:
-        items = decode(packed, MAX_PACKED_BYTES)
-    except NotCanonical as error:
-        raise RevocationListMalformed(str(error)) from error
-    if (
-        not isinstance(items, list)
-        or len(items) != 2
-        or not all(type(item) is bytes for item in items)
-    ):
-        raise RevocationListMalformed("not a list and the chain of its signer")
-    raw, chain = items
+    raw, chain = _pair(packed)
     listed = RevocationList.decode(raw)
     signer = _signer(chain, trust)
     if listed.network_id != trust.network_id:
@@ -84,6 +75,34 @@ def read_list(packed: bytes, trust: Trust, now_ms: int) -> ListInForce:
     if listed.issued_ms > now_ms + SKEW_MS:
         raise RevocationFuture(signer.name, listed.issued_ms - now_ms)
     return ListInForce(listed, signer, chain)
+
+
+def read_own_list(packed: bytes, now_ms: int) -> ListInForce:
+    """A list that the asker keeps in a file of its own: its first root says of which network it is.
+
+    Raises:
+        RevocationRefused: as `read_list`.
+    """
+    _, chain = _pair(packed)
+    try:
+        first_root = Chain.decode(chain).certificates[-1]
+    except CertificateRefused as error:
+        raise RevocationNotAnIssuer(str(error)) from error
+    return read_list(packed, Trust(network_id_of(first_root.public_key)), now_ms)
+
+
+def _pair(packed: bytes) -> tuple[bytes, bytes]:
+    try:
+        items = decode(packed, MAX_PACKED_BYTES)
+    except NotCanonical as error:
+        raise RevocationListMalformed(str(error)) from error
+    if (
+        not isinstance(items, list)
+        or len(items) != 2
+        or not all(type(item) is bytes for item in items)
+    ):
+        raise RevocationListMalformed("not a list and the chain of its signer")
+    return items[0], items[1]
 
 
 def _signer(chain: bytes, trust: Trust) -> Certificate:

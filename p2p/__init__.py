@@ -70,6 +70,7 @@ from p2p.rotation import Rotated
 from p2p.rpc import Incoming
 from p2p.streams import ReceivedFile, Stream, StreamHandler, receive_file, send_file
 from p2p.transport import zmq_version
+from p2p.trusting import Strictness
 from p2p.wire import (
     PayloadError,
     Priority,
@@ -142,6 +143,7 @@ __all__ = [
     "Stream",
     "StreamAborted",
     "StreamHandler",
+    "Strictness",
     "SubscriberTooSlow",
     "Subscription",
     "SystemClock",

@@ -45,6 +45,8 @@ NEEDED: Final[dict[str, str]] = {
     "kv cas": "STORE_WRITE",
     "kv delete": "STORE_WRITE",
     "lock": "STORE_WRITE",
+    "revoke": "CERT_REVOKE",  # at other nodes; with the issuer's or the root's own key: local
+    "revocations": LOCAL,
     "raft status": "STATUS_READ",
     "raft transfer": "RAFT_ADMIN",
     "raft add-voter": "RAFT_ADMIN",

@@ -15,6 +15,7 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add them all."""
     _policy(commands)
     _renewal(commands)
+    _revocation(commands)
     _audit(commands)
     _sealing(commands)
     _root(commands)
@@ -25,6 +26,31 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
 def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
     renew = add_command(commands, "renew", "renew", "renew this node's certificate now")
     renew.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _keys(commands: argparse._SubParsersAction[Parser]) -> None:
+    keys = add_command(commands, "keys", "keys", "the keys of this node")
+    verbs = keys.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    add_verb(verbs, "rotate", "change the key that encrypts its connections; nothing is cut")
+
+
+def _revocation(commands: argparse._SubParsersAction[Parser]) -> None:
+    revoke = add_command(commands, "revoke", "revoke", "take back certificates, everywhere at once")
+    revoke.add_argument("target", nargs="?", help="a member's name or id, or a serial")
+    revoke.add_argument("--all", action="store_true", help="whatever was issued before a time")
+    revoke.add_argument(
+        "--issued-before", metavar="TIME", help="now, 2h (ago), or 2026-11-21T13:05 (UTC)"
+    )
+    revoke.add_argument("--reason", default="", help="for people; up to 40 characters")
+    revoke.add_argument("--yes", action="store_true", help="do not ask")
+    revoke.add_argument(
+        "--root-key", action="append", metavar="FILE", help="sign the root's list with it, offline"
+    )
+    revoke.add_argument("--list", metavar="FILE", help="with --root-key: the list, old and new")
+    revoke.add_argument("--load", metavar="FILE", help="put a list in force that was signed so")
+    shown = add_command(commands, "revocations", "revoke", "what was revoked, by whom, how fresh")
+    for command in (revoke, shown):
+        command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _audit(commands: argparse._SubParsersAction[Parser]) -> None:

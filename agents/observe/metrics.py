@@ -58,6 +58,12 @@ class NodeCollector(Collector):
         yield _gauge(
             "conclave_clock_offset_seconds", "The others' clocks less ours", offset_ms / 1000
         )
+        stale = node.peer.trusting.revocations.stale(node.world.clock.wall_ms())
+        yield _gauge(
+            "conclave_revocations_stale_seconds",
+            "For how long a revocation list is past its time",
+            stale[1] / 1000 if stale is not None else 0,
+        )
         yield self._events()
 
     def _peers(self) -> Metric:

@@ -149,6 +149,7 @@ class Trusting:
         self._held: dict[PeerId, _Held] = {}
         self._allowance: dict[PeerId, tuple[float, int]] = {}
         self._revoked: set[PeerId] = set()
+        self.on_conflict: Callable[[ListInForce], None] = lambda _: None
         self.conflict: str | None = None
         self.counts: Counter[str] = Counter()
         self._is_open = True
@@ -342,13 +343,16 @@ class Trusting:
             return
         try:
             listed = read_list(packed, self._own.trust, self._clock.wall_ms())
-            self.take(listed)
+            try:
+                self.take(listed)
+            except RevocationConflict as error:
+                self.conflict = str(error)
+                log.error("%s", error)
+                self.on_conflict(listed)
         except RevocationOlder:
             self.counts["lists_older"] += 1
         except RevocationRefused as error:
             self.counts["lists_refused"] += 1
-            if isinstance(error, RevocationConflict):
-                self.conflict = str(error)
             log.error("a list from %s is refused: %s", self._label(peer_id), error)
         except KeysError as error:
             self._on_own(error)  # better down than judging by what was revoked

@@ -12,7 +12,6 @@ from nacl import bindings
 from agents.errors import BadSettings
 from agents.settings import load_settings
 from keys import (
-    NOTHING_REVOKED,
     Certificate,
     CertificateRefused,
     Chain,
@@ -20,7 +19,6 @@ from keys import (
     Identity,
     KeysError,
     RecordRefused,
-    RevocationList,
     RevocationRefused,
     Role,
     Roster,
@@ -56,6 +54,8 @@ from keys.renewal import RenewalRequest
 from keys.safekeeping import backup, load_passphrase
 from keys.sealing import hpke
 from keys.sealing.suites import seal_for
+from keys.revocation import RevocationList
+from keys.revocations import NOTHING_REVOKED
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
 from p2p.admission import messages as door
 from p2p.admission.frames import FrameReader, frame_of

@@ -7,7 +7,6 @@ from dataclasses import replace
 from keys_lab import NOW_MS, Lab
 
 from keys import (
-    NOTHING_REVOKED,
     Chain,
     Entry,
     ListInForce,
@@ -15,6 +14,7 @@ from keys import (
     Trust,
     next_list,
 )
+from keys.revocations import NOTHING_REVOKED
 
 
 def issuers_list(

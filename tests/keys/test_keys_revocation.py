@@ -17,18 +17,10 @@ from keys import (
     EntryKind,
     InvalidValue,
     ListInForce,
-    RevocationBadSignature,
     RevocationConflict,
-    RevocationFuture,
-    RevocationList,
-    RevocationListFull,
-    RevocationListMalformed,
-    RevocationListTooLarge,
-    RevocationNotAnIssuer,
     RevocationOlder,
     RevocationRefused,
     Revocations,
-    RevocationSignerRevoked,
     Trust,
     entry_of_all,
     entry_of_key,
@@ -41,7 +33,16 @@ from keys import (
     verify,
 )
 from keys.canonical import encode
-from keys.revocation import DOMAIN, MAX_ENTRIES, MAX_LIST_BYTES
+from keys.revocation import DOMAIN, MAX_ENTRIES, MAX_LIST_BYTES, RevocationList
+from keys.revocation_refusals import (
+    RevocationBadSignature,
+    RevocationFuture,
+    RevocationListFull,
+    RevocationListMalformed,
+    RevocationListTooLarge,
+    RevocationNotAnIssuer,
+    RevocationSignerRevoked,
+)
 from keys.trust import BACKDATE_MS
 
 LAB = lab()
