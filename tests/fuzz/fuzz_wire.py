@@ -18,6 +18,7 @@ from agents.hosting.values import from_bytes
 from agents.keeping import wire as keeping
 from agents.keeping.watching import read_changes
 from agents.local import frames as local
+from agents.revoking import Wish as RevocationWish
 from agents.scheduling import reports
 from agents.tasking import wire as tasking
 from p2p import BadRequest, PayloadError, decode_payload
@@ -27,6 +28,7 @@ from p2p.streams import messages as streams
 from p2p.streams.verbs import Verb
 from p2p.transport.words import Verb as WordVerb
 from p2p.transport.words import Word, decode_word
+from p2p.trusting import messages as trusting
 from p2p.wire.envelope import BadFrame, Envelope, decode_frame, encode_envelope
 from p2p.wire.faults import decode_fault
 from p2p.wire.trace import TraceContext
@@ -157,6 +159,31 @@ HARNESSES = [
         ],
         (),
         ("p2p.wire.faults:decode_fault",),
+    ),
+    Harness(
+        "words about revocations",
+        lambda data: [
+            read(data)
+            for read in (
+                trusting.head_from_wire,
+                trusting.want_from_wire,
+                trusting.list_from_wire,
+                lambda data: RevocationWish.from_wire(decode_payload(data)),
+            )
+        ],
+        [
+            trusting.head_message(bytes(16), bytes(16), asks=1, answers=2),
+            as_payload([[bytes(32), 7, bytes(32)]]),
+            as_payload(b"a list"),
+            as_payload([2, bytes(32), 5, "why"]),
+        ],
+        (PayloadError,),
+        (
+            "p2p.trusting.messages:head_from_wire",
+            "p2p.trusting.messages:want_from_wire",
+            "p2p.trusting.messages:list_from_wire",
+            "agents.revoking:Wish.from_wire",
+        ),
     ),
     Harness(
         "word",
