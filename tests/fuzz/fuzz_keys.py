@@ -42,6 +42,7 @@ from keys import (
     next_list,
     pack_list,
     read_list,
+    read_own_list,
     sealed,
     verify,
     verify_record,
@@ -51,11 +52,11 @@ from keys.issuedbook import Issued
 from keys.join import JoinRequest, accept_grant, encode_grant, mac_key_of
 from keys.policy_file import parse_policy
 from keys.renewal import RenewalRequest
+from keys.revocation import RevocationList
+from keys.revocations import NOTHING_REVOKED
 from keys.safekeeping import backup, load_passphrase
 from keys.sealing import hpke
 from keys.sealing.suites import seal_for
-from keys.revocation import RevocationList
-from keys.revocations import NOTHING_REVOKED
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
 from p2p.admission import messages as door
 from p2p.admission.frames import FrameReader, frame_of
@@ -341,10 +342,10 @@ HARNESSES = [
     ),
     Harness(
         "revocation list and chain",
-        lambda data: read_list(data, P.trust, NOW_MS),
+        lambda data: (read_own_list(data, NOW_MS), read_list(data, P.trust, NOW_MS)),
         [pack_list(REVOKED)],
         (RevocationRefused,),
-        ("keys.revoking:read_list",),
+        ("keys.revoking:read_list", "keys.revoking:read_own_list"),
     ),
     Harness("roster", Roster.decode, [P.roster.raw], (KeysError,), ("keys.roster:Roster.decode",)),
     Harness(
