@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agents.bringing_up import passphrase
 from agents.cli.attached import ask_node, print_json
 from agents.cli.dates import day_of
 from agents.cli.numbers import ago
@@ -25,6 +24,7 @@ from agents.cli.places import home_of
 from agents.errors import InvalidArguments, NodeNotUp, NotRevoked
 from agents.net import Net
 from agents.operations_trust import revocation_rows
+from agents.passphrases import passphrase
 from agents.revoking import Wish, known_of, wish_of, wish_of_all
 from keys import (
     Chain,
@@ -93,7 +93,7 @@ def _load(arguments: argparse.Namespace) -> int:
     try:
         said = ask_node(arguments, load)
     except NodeNotUp:
-        keystore = Keystore.open(home_of(arguments), passphrase())
+        keystore = _keystore(arguments)
         with keystore.lock():
             listed = read_list(packed, keystore.trust, _now_ms())
             keystore.put_in_force(keystore.trust.revocations.taking(listed))
@@ -106,7 +106,7 @@ def _load(arguments: argparse.Namespace) -> int:
 
 
 def _by_home(arguments: argparse.Namespace) -> int:
-    keystore = Keystore.open(home_of(arguments), passphrase())
+    keystore = _keystore(arguments)
     if keystore.issuer is None:
         raise NotRevoked(
             arguments.target or "everything",
@@ -157,7 +157,7 @@ def _roots(arguments: argparse.Namespace, path: Path) -> tuple[Chain, Revocation
         packed = _read(path)
         before = read_own_list(packed, _now_ms())
         return Chain.decode(before.chain), known.taking(before)
-    keystore = Keystore.open(home_of(arguments), passphrase())
+    keystore = _keystore(arguments)
     seen = keystore.trust.seen
     roots = (seen.roots if seen is not None else ()) or keystore.chain.roots
     chain = Chain(roots)
@@ -175,7 +175,7 @@ def _show(arguments: argparse.Namespace) -> int:
     try:
         said = ask_node(arguments, ask)
     except NodeNotUp:
-        keystore = Keystore.open(home_of(arguments), passphrase())
+        keystore = _keystore(arguments)
         held = keystore.trust.revocations
         issued = keystore.issuer.issued if keystore.issuer is not None else ()
         names: dict[bytes, str] = {}
@@ -236,6 +236,11 @@ def _before_ms(arguments: argparse.Namespace) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(1, round(moment.timestamp() * 1000))
+
+
+def _keystore(arguments: argparse.Namespace) -> Keystore:
+    home = home_of(arguments)
+    return Keystore.open(home, passphrase(home))
 
 
 def _now_ms() -> int:

@@ -28,12 +28,6 @@ def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
     renew.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _keys(commands: argparse._SubParsersAction[Parser]) -> None:
-    keys = add_command(commands, "keys", "keys", "the keys of this node")
-    verbs = keys.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
-    add_verb(verbs, "rotate", "change the key that encrypts its connections; nothing is cut")
-
-
 def _revocation(commands: argparse._SubParsersAction[Parser]) -> None:
     revoke = add_command(commands, "revoke", "revoke", "take back certificates, everywhere at once")
     revoke.add_argument("target", nargs="?", help="a member's name or id, or a serial")
