@@ -26,7 +26,7 @@ from zmtp_lab import (
 from keys import TransportKey
 
 MUTATIONS = int(os.environ.get("ATTACK_MUTATIONS", "2000"))
-HASTY = slower(handshake_timeout_ms=300)
+HASTY = slower(handshake_timeout_ms=1000)
 LANES = ("control", "data", "bulk", "topics")
 
 
@@ -62,10 +62,12 @@ def test_row_01_a_connection_that_says_nothing_is_closed_and_gives_its_place_bac
 def test_row_02_half_a_greeting_is_closed_the_same(said: bytes) -> None:
     async def main() -> None:
         async with besieged() as alpha:
-            for lane in LANES:
-                async with await Raw.to(alpha.transport.ports[lane]) as raw:
-                    await raw.say(said)
-                    assert await raw.closed()
+            raws = [await Raw.to(alpha.transport.ports[lane]) for lane in LANES]
+            for raw in raws:
+                await raw.say(said)
+            assert all(await asyncio.gather(*(raw.closed() for raw in raws)))
+            for raw in raws:
+                raw.writer.close()
 
     run(main)
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_row_11_when_nobody_checks_keys_nobody_gets_in_and_the_node_closes() -> None:
     async def main() -> None:
-        settings = slower(self_test_interval_ms=50, self_test_timeout_ms=100)
+        settings = slower(self_test_interval_ms=50, self_test_timeout_ms=2000)
         async with nodes("alpha", settings=settings) as (alpha,):
             friend = Node("friend")
             alpha.admit(friend)
