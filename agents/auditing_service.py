@@ -59,6 +59,8 @@ class Auditing:
         peer.watch_incidents(partial(on_incident, self.audit))
         peer.guard.on_denied.append(partial(on_denied, self.audit))
         peer.guard.listeners.append(self._policy_changed)
+        self._lists = {each.place for each in peer.trusting.revocations}
+        peer.trusting.listen(self._lists_changed)
         if keystore.issuer is not None:
             keystore.issuer.on_redeemed = self._redeemed
 
@@ -136,6 +138,17 @@ class Auditing:
     def renewal(self, who: PeerId, outcome: str, why: str) -> None:
         """A certificate was renewed, ours or one that we issue, or was not."""
         self.audit.note(Kind.CERTIFICATE_RENEWED, who, outcome=outcome, why=why)
+
+    def _lists_changed(self) -> None:
+        """Another revocation list is in force: whose, and how many entries it has."""
+        held = self._peer.trusting.revocations
+        for each in held:
+            if each.place not in self._lists:
+                number, entries = each.list.sequence, len(each.list.entries)
+                detail: dict[str, str | int] = {"list": number, "entries": entries}
+                by = each.signer.name
+                self.audit.note(Kind.CERTIFICATE_REVOKED, by, by=by, detail=detail)
+        self._lists = {each.place for each in held}
 
     def _policy_changed(self) -> None:
         """Another policy is in force: which, by the hash of its text."""

@@ -187,6 +187,8 @@ def test_renewals_policies_and_failures_are_noted(tmp_path: Path) -> None:
         a.peer.guard.set_file(parse_policy(POLICY, "test"))
         policy = await noted(a, Kind.POLICY_CHANGED)
         assert len(str(policy.detail["file"])) == 64
+        await a.net.trust.revoke("ab" * 16)
+        await noted(b, Kind.CERTIFICATE_REVOKED, subject="a-issuer", list="1", entries="1")
         b._fatal(ValueError("the disk is gone"))
         await noted(b, Kind.NODE_FAILED, why="ValueError", said="the disk is gone")
 
