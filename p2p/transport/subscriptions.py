@@ -5,7 +5,8 @@ connection that asks for one too many, or for a name that is too long, is to be 
 for after that is not kept.
 
 A pure core. Does not know: sockets, peers; a connection is anything that can be a key.
-Invariant: the two tables say the same; no connection has more names than the limit.
+Invariant: the two tables say the same; no connection has more names than the limit, and
+a few words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 from p2p.topic_names import HOLD, TERMINATOR, subtrees_above
+
+MAX_WORDS = 4  # between two transports, beside the names that it subscribed to
 
 C = TypeVar("C", bound=Hashable)
 
@@ -44,7 +47,9 @@ class Subscriptions(Generic[C]):
         mine = self._names.setdefault(connection, set())
         if name in mine:
             return True
-        if len(name) > self._longest_bytes or len(mine) >= self._limit:
+        # A word is no topic: who has subscribed to as much as it may can still move or hold.
+        limit = self._limit + (MAX_WORDS if name.startswith(TERMINATOR) else 0)
+        if len(name) > self._longest_bytes or len(mine) >= limit:
             return False
         mine.add(name)
         self._holders.setdefault(name, set()).add(connection)
@@ -79,7 +84,7 @@ class Subscriptions(Generic[C]):
         }
         assert pairs == turned
         assert all(self._holders.values())
-        assert all(len(mine) <= self._limit for mine in self._names.values())
+        assert all(len(mine) <= self._limit + MAX_WORDS for mine in self._names.values())
 
     def _release(self, connection: C, name: bytes) -> None:
         those = self._holders[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import socket
@@ -360,5 +361,109 @@ def test_a_rotation_can_be_undone_and_those_who_stayed_notice_nothing() -> None:
             bob.send(ada, numbered(50))
             await eventually(lambda: numbers(ada, bob, Lane.DATA) == list(range(51)))
             assert LinkState.DOWN not in bob.states()
+
+    run(main)
+
+
+def test_large_bodies_under_pressure_move_over_whole_and_in_order() -> None:
+    """The connection is full all the time, so that even the word has to wait for room."""
+
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            acquaint((ada, bob))
+            sent, going = [0, 0], True
+
+            async def push(one: Node, other: Node, which: int) -> None:
+                body = bytes(200_000)
+                while going:
+                    try:
+                        one.send_body(other, numbered(sent[which]), body)
+                        sent[which] += 1
+                    except QueueFull:
+                        await asyncio.sleep(0.001)
+                    await asyncio.sleep(0)
+
+            pushing = [
+                asyncio.ensure_future(push(ada, bob, 0)),
+                asyncio.ensure_future(push(bob, ada, 1)),
+            ]
+            for _ in range(3):
+                await asyncio.sleep(0.1)
+                await rotate(ada, [bob])
+                await rotate(bob, [ada])
+            going = False
+            await asyncio.gather(*pushing)
+            for one, other, which in ((ada, bob, 0), (bob, ada, 1)):
+                await eventually(lambda: len(other.bodies) == sent[which])  # noqa: B023
+                assert numbers(other, one, Lane.BULK) == list(range(sent[which]))
+                assert {len(body) for _, _, body in other.bodies} == {200_000}
+                assert LinkState.DOWN not in one.states(Lane.BULK)
+            assert min(sent) > 100
+
+    run(main)
+
+
+def test_of_the_former_secret_nothing_is_left_in_our_objects() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            acquaint((ada, bob))
+            await all_subscribed([ada, bob])
+            for lane in Lane:
+                ada.send(bob, numbered(0), lane)
+            await eventually(lambda: len(bob.frames) == 3)
+            former = (await rotate(ada, [bob])).public
+            gc.collect()
+            left = [
+                key
+                for key in gc.get_objects()
+                if isinstance(key, TransportKey) and key.public == former
+            ]
+            assert left == []
+
+    run(main)
+
+
+def test_who_holds_topics_while_keys_change_gets_all_of_them_after_it() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            acquaint((ada, bob))
+            await all_subscribed([ada, bob])
+            ada.transport.publish("news", b"%08d" % 0)
+            await eventually(lambda: bob.publications)
+            bob.transport.hold_topics(True)
+            key = TransportKey.generate()
+            await ada.transport.begin_rotation(key)
+            ada.key = key
+            bob.transport.admit(contact(ada))
+            ada.transport.admit(contact(bob, key.public))
+            for number in range(1, 20):
+                ada.transport.publish("news", b"%08d" % number)
+                await asyncio.sleep(0.01)
+            bob.transport.hold_topics(False)
+            await eventually(lambda: ada.transport.left_behind() == 0)
+            ada.transport.end_rotation()
+            ada.transport.publish("news", b"%08d" % 20)
+
+            def heard() -> list[int]:
+                return [int(each) for _, _, frame in bob.publications for each in split(frame)]
+
+            await eventually(lambda: len(heard()) >= 21)
+            assert heard() == list(range(21))
+
+    run(main)
+
+
+def test_a_seam_costs_a_subscriber_none_of_its_subscriptions() -> None:
+    async def main() -> None:
+        settings = slower(subscriptions_per_peer=5)
+        async with nodes("ada", "bob", settings=settings) as (ada, bob):
+            acquaint((ada, bob))
+            for number in range(5):
+                bob.transport.subscribe(f"topic-{number}")
+            await eventually(lambda: ada.transport.subscribers("topic-4"))
+            await rotate(ada, [bob])
+            await rotate(bob, [ada])
+            assert ada.count("topics_cut_subscriptions") == 0
+            assert ada.transport.subscribers("topic-4") == {bob.peer_id}
 
     run(main)
