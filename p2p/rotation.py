@@ -34,6 +34,7 @@ log = logging.getLogger("conclave.p2p.rotation")
 OVERLAP_S = 60.0  # peers let a former key in for a little longer, so that there is a way back
 KNOCK_AGAIN_S = 1.0
 LOOK_EVERY_S = 0.05
+LOOKS = 2  # in a row that find nothing: a connection may be there before we hear of it
 # A rotation that is due comes up to so much earlier, or nodes that were started together would
 # all rotate together for ever.
 JITTER = 0.2
@@ -171,10 +172,12 @@ class Rotation:
         who still does not know the new one."""
         deadline_ms = self._clock.now_ms() + int(OVERLAP_S * 1000)
         knocked_ms = dict.fromkeys(self._present(), self._clock.now_ms())
+        looks = 0
         while True:
             now_ms = self._clock.now_ms()
             unaware = [peer_id for peer_id in self._present() if not self._knows(peer_id, key)]
-            if now_ms >= deadline_ms or not (unaware or self._transport.left_behind()):
+            looks = 0 if unaware or self._transport.left_behind() else looks + 1
+            if now_ms >= deadline_ms or looks == LOOKS:
                 return unaware
             for peer_id in unaware:
                 if now_ms - knocked_ms.get(peer_id, -1 << 62) >= KNOCK_AGAIN_S * 1000:

@@ -139,6 +139,10 @@ class Connections:
         """How many came in there and are somebody's."""
         return sum(one.port == port for one in self._owned.values())
 
+    def count_silent_at(self, port: int) -> int:
+        """And how many of whom nothing was read yet."""
+        return sum(one is not None and one[2] == port for one in self._silent.values())
+
     def check_invariants(self) -> None:
         assert not self._silent.keys() & self._owned.keys()
         assert self._ahead <= self._owned.keys()

@@ -43,7 +43,9 @@ class Listening:
         """How many connections are still at the old endpoint."""
         if len(self._endpoints) < 2:
             return 0
-        return self.connections.count_at(_port_of(self._endpoints[0]))
+        port = _port_of(self._endpoints[0])
+        # What a silent one has sent may only not have been read yet.
+        return self.connections.count_at(port) + self.connections.count_silent_at(port)
 
     def come_over(self) -> int:
         """How many connections are at the new endpoint."""
