@@ -140,8 +140,11 @@ class Connections:
         return sum(one.port == port for one in self._owned.values())
 
     def count_silent_at(self, port: int) -> int:
-        """And how many of whom nothing was read yet."""
-        return sum(one is not None and one[2] == port for one in self._silent.values())
+        """And how many of whom nothing was read yet, and who are still there."""
+        return sum(
+            remote is not None and remote[2] == port and self._remote_of(fd) == remote
+            for fd, remote in self._silent.items()
+        )
 
     def check_invariants(self) -> None:
         assert not self._silent.keys() & self._owned.keys()

@@ -38,6 +38,7 @@ from p2p.transport.parts import read_body, skip_rest
 from p2p.transport.reading import Room, SocketReader
 from p2p.transport.words import MARK, NUMBERS, Owed, Verb, decode_word
 
+_OTHERS_TURN_S = 0.5  # in which the other side should dial anew what it had dialled
 _YIELD_S = 0.1  # longer than a handshake on a busy machine, shorter than between two heartbeats
 
 Path = Dial | Route
@@ -360,6 +361,8 @@ class Outlet:
         if path is None or self._draining is not None:
             return
         if not self._is_stale(path):
+            if self._dialler.dial is None:
+                self._dialler.stop()  # one connection for a pair of peers
             for route in self._routes:
                 if route not in self._finished and self._is_stale(route):
                     self._finished.add(route)
@@ -370,6 +373,9 @@ class Outlet:
             self._owe(path, Verb.DRAIN, self._number)
         elif isinstance(path, Dial):
             self._dialler.start()
+        elif not self._dialler.active:
+            # It dials anew when it hears of the keys; unless it sends over another one of ours.
+            self._dialler.start(_OTHERS_TURN_S)
 
     def _leave(self, path: Path) -> None:
         """All that we sent there has been read: go on over the fresh one, if it is still there."""
