@@ -28,6 +28,7 @@ from nacl.utils import random as random_bytes
 from keys.canonical import Fields, NotCanonical, decode, encode
 from keys.errors import InvalidValue
 from keys.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, fingerprint, verify_signature
+from keys.proven import Proven, digest_of
 
 VERSION: Final = 1
 NONCE_BYTES: Final = 16
@@ -38,6 +39,9 @@ MAX_SIGNATURE_BYTES: Final = 1 + MAX_CUSTODIANS * (SIGNATURE_BYTES + 4)
 _CONTEXT: Final = b"conclave/root-quorum/v1\0"
 _TEXT_PREFIX: Final = "root-"
 _CHECKSUM_BYTES: Final = 3
+
+
+_PROVEN: Final = Proven()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,17 @@ class Authority:
 
     def has_signed(self, domain: str, body: bytes, signature: bytes) -> bool:
         """Whether this is its signature. Never raises on what a peer sent."""
+        seal = digest_of(
+            self.threshold.to_bytes(1, "big"), *self.signers, domain.encode(), body, signature
+        )
+        if seal in _PROVEN:
+            return True
+        is_good = self._has_signed(domain, body, signature)
+        if is_good:
+            _PROVEN.add(seal)
+        return is_good
+
+    def _has_signed(self, domain: str, body: bytes, signature: bytes) -> bool:
         if self.quorum is None:
             return verify_signature(self.public_key, domain, body, signature)
         try:
