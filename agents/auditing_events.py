@@ -22,7 +22,19 @@ from p2p import (
 
 # What administrators do through the local door, by the first word of the operation.
 ADMIN = frozenset(
-    {"raft", "policy", "keys", "cert", "issuer", "root", "revoke", "ticket", "renew", "rotate"}
+    {
+        "raft",
+        "policy",
+        "keys",
+        "cert",
+        "issuer",
+        "root",
+        "revoke",
+        "ticket",
+        "token",
+        "renew",
+        "rotate",
+    }
 )
 READS = frozenset({"status", "show", "list", "explain", "check", "read", "held"})
 

@@ -29,6 +29,7 @@ from agents.net_deciding import DecidingNet
 from agents.net_keys import KeysNet
 from agents.net_policy import PolicyNet
 from agents.net_raft import RaftNet
+from agents.net_tokens import TokensNet
 from agents.net_trust import TrustNet
 from agents.publishing import Publishing
 from agents.sealing import SealingNet
@@ -88,6 +89,11 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
     def keys(self) -> KeysNet:
         """The keys of this node."""
         return KeysNet(self._gate)
+
+    @property
+    def tokens(self) -> TokensNet:
+        """Session tokens for callers outside the network."""
+        return TokensNet(self._gate)
 
     @property
     def policy(self) -> PolicyNet:

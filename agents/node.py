@@ -45,6 +45,8 @@ from agents.sealing import SealedStreams, SealedTasks, SealedTopics, Sealing
 from agents.steering import Steering
 from agents.streaming import Opening, StreamServing
 from agents.tasking import Asking, Working
+from agents.tokens import TokenService
+from agents.tokens_keeping import TokenKeeping
 from agents.trusting import Trusting
 from agents.watching import Watching
 from keys import HomeInUse, Keystore, PeerId, PolicyStore, Suite
@@ -140,6 +142,7 @@ class Node:
             self.steering.start()
             self.keeping.start()
             self.policing.start()
+            self.tokens.kept.start()
             self.deciding.start()
             await self.founding.begin()
             self._workers_changed()
@@ -226,6 +229,8 @@ class Node:
             self.peer, self.quorum, self.asking, self.keeping, PolicyStore(self.home)
         )
         self.policing.load()
+        kept = TokenKeeping(self.peer, self.quorum, self.asking, self.keeping)
+        self.tokens = TokenService(self.peer, self.keystore.identity, clock, kept)
         self.deciding = Deciding(
             self.peer,
             self.world,
@@ -261,6 +266,7 @@ class Node:
         await self.trusting.close()
         await self.working.drain(DRAIN_S)
         await self.policing.close()
+        await self.tokens.kept.close()
         await self.keeping.close()
         await self.deciding.close()
         await self.quorum.hand_over(HAND_OVER_S, self.steering.successor())

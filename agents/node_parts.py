@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agents.steering import Steering
     from agents.streaming import Opening
     from agents.tasking import Asking, Working
+    from agents.tokens import TokenService
     from agents.trusting import Trusting
     from agents.watching import Watching
     from keys import Keystore
@@ -59,4 +60,5 @@ class NodeParts(Protocol):
     sealing: Sealing
     steering: Steering
     measuring: Measuring
+    tokens: TokenService
     working: Working

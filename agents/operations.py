@@ -31,6 +31,7 @@ from agents.operations_trust import trust_operations
 from agents.sealing import sealing_operations
 from agents.streaming import stream_operations
 from agents.tasking import wire
+from agents.tokens_operations import token_operations
 from keys import PeerId
 from p2p import MemberState, PayloadTooLarge
 
@@ -79,6 +80,7 @@ class Operations:
                     **trust_operations(node).requests,
                     **deciding_operations(node).requests,
                     **sealing_operations(node).requests,
+                    **token_operations(node).requests,
                     **store.requests,
                     **audit_operations(node).requests,
                 },

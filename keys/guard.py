@@ -11,7 +11,7 @@ that a message costs one look into a set. Denials are counted, and told to whoev
 
 What belongs to the network itself stands below `conclave/`. Such topics are about the network and
 not about its contents, and may be read with SUBSCRIBE_METADATA; such keys need CONFIG_READ, except
-the policy, which all who obey it may read; and nobody writes them as keys.
+the policy and what is known of tokens, which all have to obey; and nobody writes them as keys.
 
 What this module does not know: where policies come from, what is done with a denial.
 
@@ -32,6 +32,7 @@ from keys.trust import Principal
 
 RESERVED: Final = "conclave/"  # topics and keys of the network itself
 POLICY_KEY: Final = "conclave/policy"
+TOKENS: Final = "conclave/tokens/"  # clients outside, and tokens that were taken back
 MAX_REMEMBERED: Final = 16_384
 MAX_DENIED: Final = 4096
 MAX_NAME_CHARS: Final = 256  # longer ones are nobody's, and are judged each time
@@ -184,8 +185,8 @@ def judge(
         own = ", ".join(who.namespaces) or "none"
         why = f"{where}, and the certificate of {who.name} has the namespaces: {own}"
         return Verdict(False, Source.NAMESPACE, "", why)
-    if action is Action.READ and what == POLICY_KEY:  # whoever obeys it must be able to know it
-        return Verdict(True, Source.BUILT_IN, "", "every member may read the policy")
+    if action is Action.READ and _is_everybodys(what):
+        return Verdict(True, Source.BUILT_IN, "", "every member may read what all have to obey")
     last = Verdict(True, Source.BUILT_IN, "", f"the roles of {who.name} allow it")
     for source, policy in ((Source.FILE, file), (Source.REPLICATED, replicated)):
         if policy is None:
@@ -201,13 +202,18 @@ def judge(
     return last
 
 
+def _is_everybodys(key: str) -> bool:
+    """Whoever has to obey the policy, or to refuse a token, must be able to know of it."""
+    return key == POLICY_KEY or key.startswith(TOKENS)
+
+
 def needed_for(action: Action, what: str) -> Permission:
     """The permission that an action needs by itself."""
     if what.startswith(RESERVED):
         if action is Action.SUBSCRIBE:
             return Permission.SUBSCRIBE_METADATA
         if action is Action.READ:
-            return Permission.MEMBERSHIP if what == POLICY_KEY else Permission.CONFIG_READ
+            return Permission.MEMBERSHIP if _is_everybodys(what) else Permission.CONFIG_READ
         if action in (Action.WRITE, Action.LOCK):
             return Permission.CONFIG_CHANGE
     return NEEDS[action]

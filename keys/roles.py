@@ -55,6 +55,7 @@ class Permission(IntFlag):
     AUDIT_READ = auto()
     CERT_ISSUE = auto()
     CERT_REVOKE = auto()
+    TOKEN_ISSUE = auto()  # to callers outside the network
     KEYS_ROTATE = auto()
     NODE_DRAIN = auto()
     RAFT_ADMIN = auto()
@@ -107,6 +108,7 @@ PERMISSIONS: Final[dict[Role, Permission]] = {
         | Permission.METRICS_READ
         | Permission.CERT_ISSUE
         | Permission.CERT_REVOKE
+        | Permission.TOKEN_ISSUE
         | Permission.NODE_DRAIN
     ),
     # An administrator looks after the network and, by this role alone, runs no agents in it.
@@ -131,6 +133,7 @@ PERMISSIONS: Final[dict[Role, Permission]] = {
         | Permission.AUDIT_READ
         | Permission.CERT_ISSUE
         | Permission.CERT_REVOKE
+        | Permission.TOKEN_ISSUE
         | Permission.KEYS_ROTATE
         | Permission.NODE_DRAIN
         | Permission.RAFT_ADMIN

@@ -85,6 +85,12 @@ NEEDED: Final[dict[str, str]] = {
     "keys backup": LOCAL,
     "keys backup-key": LOCAL,
     "keys restore": LOCAL,
+    "token issue": LOCAL,  # of a node with TOKEN_ISSUE
+    "token show": LOCAL,
+    "token revoke": "CONFIG_CHANGE",
+    "token client add": "CONFIG_CHANGE",
+    "token client list": LOCAL,
+    "token client remove": "CONFIG_CHANGE",
     "demo": LOCAL,
 }
 

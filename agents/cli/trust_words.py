@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from agents.cli.numbers import ago, count, index
+from agents.cli.numbers import ago, count, index, minutes
 from agents.cli.words import Parser, add_command, add_verb
 
 
@@ -21,6 +21,7 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _root(commands)
     _issuer(commands)
     _keys(commands)
+    _token(commands)
 
 
 def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -88,6 +89,39 @@ def _keys(commands: argparse._SubParsersAction[Parser]) -> None:
         verb.add_argument(
             "--passphrase-file", metavar="FILE", help="that holds the passphrase (default: ask)"
         )
+
+
+def _token(commands: argparse._SubParsersAction[Parser]) -> None:
+    token = add_command(commands, "token", "token", "session tokens for callers outside")
+    verbs = token.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    issue = add_verb(verbs, "issue", "print a token that lets its bearer act within a scope")
+    issue.add_argument("--minutes", type=minutes, default=10, help="at most 15 (default: 10)")
+    issue.add_argument(
+        "--audience", metavar="PEER|network", help="where it is taken (default: at this node)"
+    )
+    show = add_verb(verbs, "show", "say what a token is for, or why it is refused here")
+    show.add_argument("file", nargs="?", default="-", help="default: standard input")
+    revoke = add_verb(verbs, "revoke", "have every member refuse a token")
+    revoke.add_argument("jti", nargs="?", help="of the token, as `show` prints it")
+    revoke.add_argument("--client", metavar="NAME", help="or all tokens of this client")
+    client = verbs.add_parser("client", help="who outside may ask for tokens")
+    whats = client.add_subparsers(dest="what", metavar="VERB", title="verbs", required=True)
+    add = add_verb(whats, "add", "register a client, by its public key")
+    add.add_argument("name", help="it calls itself client:NAME")
+    add.add_argument("--key", required=True, help="Ed25519, in base64url or hex")
+    add.add_argument("--namespace", action="append", metavar="NAME", help="may be repeated")
+    for verb in (issue, add):
+        verb.add_argument(
+            "--scope",
+            action="append",
+            required=True,
+            metavar="ACTION:WHAT",
+            help="such as call:math.*; may be repeated",
+        )
+        verb.add_argument("--roles", metavar="ROLES", help="with commas (default: service)")
+    add_verb(whats, "list", "the clients, and what they may have")
+    remove = add_verb(whats, "remove", "forget a client, and refuse its tokens")
+    remove.add_argument("name")
 
 
 def _sealing(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -15,6 +15,7 @@ import struct
 from typing import Any
 
 import keys
+import keys.tokens  # its errors are known by name, too
 import p2p
 from agents import errors as agent_errors
 from agents.hosting.values import from_bytes, to_bytes

@@ -28,6 +28,7 @@ QUEUE_LIMIT = 10_000
 _SECRET_NAME = re.compile(r"secret|token|pass|private|authorization|cookie|ticket", re.IGNORECASE)
 _NOT_SECRET = frozenset({"fencing_token"})
 _TICKET = re.compile(r"conclave1-[A-Za-z0-9_-]{8,}")
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -39,8 +40,8 @@ def masked(name: str, value: object) -> object:
 
 
 def printable(text: str) -> str:
-    """Return the text with tickets masked and control characters escaped."""
-    text = _TICKET.sub(f"conclave1-{MASK}", text)
+    """Return the text with tickets and session tokens masked and control characters escaped."""
+    text = _JWT.sub(MASK, _TICKET.sub(f"conclave1-{MASK}", text))
     return "".join(
         c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
     )

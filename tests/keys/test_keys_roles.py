@@ -35,6 +35,7 @@ WHO_MAY: dict[Permission, Role] = {
     Permission.AUDIT_READ: A,
     Permission.CERT_ISSUE: M | A,
     Permission.CERT_REVOKE: M | A,
+    Permission.TOKEN_ISSUE: M | A,
     Permission.KEYS_ROTATE: A,
     Permission.NODE_DRAIN: M | A,
     Permission.RAFT_ADMIN: A,

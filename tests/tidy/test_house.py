@@ -18,6 +18,7 @@ MAY_IMPORT = {
 AT_HOME_IN = {
     "zmq": ("p2p/transport",),
     "nacl": ("keys", "consensus/ballots"),
+    "jwt": ("keys/tokens/jwts.py",),
     "zeroconf": ("p2p/discovery",),
     "ifaddr": ("p2p/discovery",),
     "sqlite3": ("consensus/storage", "consensus/ballots"),
@@ -36,6 +37,7 @@ PURE = (
     "keys/guard.py",
     "keys/policy.py",
     "keys/policy_file.py",
+    "keys/tokens",
     "p2p/membership",
     "p2p/trusting/core.py",
     "p2p/trusting/freshness.py",
