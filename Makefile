@@ -8,16 +8,19 @@ N ?= 1000000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench sim mutants fuzz clean
+.PHONY: help demo test test-lan check format bench sim mutants fuzz clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(VENV)/.installed  ## run the main job: five agent processes, two of them killed (ARGS=--path DIR)
 	$(BIN)/conclave demo $(ARGS)
 
 test: $(VENV)/.installed-dev  ## run all tests (ARGS=-k word)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-lan: $(VENV)/.installed-dev  ## nodes on hosts of their own, and all that breaks in a LAN; Linux, as root
+	$(BIN)/python -m pytest -q -s -o addopts="--strict-markers" tests/lan $(ARGS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, house rules, unit tests: about a minute
 	$(BIN)/ruff format --check .

@@ -36,6 +36,7 @@ from p2p.discovery import (
     DialFailed,
     Found,
     Introduced,
+    NetworkChanged,
     PeerGone,
     Source,
     Tick,
@@ -152,6 +153,10 @@ class Gathering:
             addresses = tuple(Address(host, port) for host in hosts)
             self._knocking.add(peer_id)
             self._start(self._knock(addresses, peer_id))
+
+    def network_changed(self, own_networks: Sequence[str]) -> None:
+        """Our own addresses changed, or we slept: whoever is absent is worth a try now."""
+        self._step(NetworkChanged(tuple(own_networks)))
 
     def gone(self, peer_id: PeerId) -> None:
         """A peer is dead or has left: it is knocked at for hours."""
@@ -307,6 +312,8 @@ class Gathering:
         admission = self.sessions.admit(session)
         self.changes += 1
         self._transport.admit(session.contact())
+        if admission.before is not None and _has_left(admission.before, session):
+            self._transport.redial(session.peer_id)
         self.counts["admitted"] += 1
         self._learn_roots(session)
         door = session.ports.get("door", 0)
@@ -344,6 +351,11 @@ class Gathering:
 
     def _hints(self, asker: PeerId | None) -> Sequence[Hint]:
         return self.sessions.hints(but_for=asker)
+
+
+def _has_left(before: Session, now: Session) -> bool:
+    """Whether its record names an address no more, and whatever came from there is dead."""
+    return not set(before.record.hosts) <= set(now.record.hosts)
 
 
 class _Race:

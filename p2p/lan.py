@@ -25,10 +25,12 @@ from p2p.discovery import (
     Address,
     Found,
     GoodPeer,
+    Interface,
     LastGoodPeers,
     Lost,
     MdnsDiscovery,
     MdnsSettings,
+    UnknownInterface,
     hosts_to_tell,
     parse_seed,
     usable_interfaces,
@@ -84,9 +86,7 @@ class LanWorld:
         self._seeds = tuple(parse_seed(seed).address for seed in settings.seeds)
         self._good = LastGoodPeers(settings.last_good) if settings.last_good else None
         self._interfaces = self._chosen_interfaces()
-        self._survey = usable_interfaces(
-            chosen=self._interfaces, loopback=settings.is_loopback_only
-        )
+        usable_interfaces(chosen=self._interfaces)  # one that is not there is an error now
 
     @property
     def clock(self) -> Clock:
@@ -114,10 +114,18 @@ class LanWorld:
     def hosts(self) -> tuple[str, ...]:
         if self._settings.host not in EVERYWHERE:
             return (self._settings.host,)
-        return hosts_to_tell(usable_interfaces(chosen=self._interfaces))[:MAX_HOSTS]
+        return hosts_to_tell(self._survey(loopback=False))[:MAX_HOSTS]
 
     def networks(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(interface.network for interface in self._survey))
+        survey = self._survey(loopback=self._settings.is_loopback_only)
+        return tuple(dict.fromkeys(interface.network for interface in survey))
+
+    def _survey(self, *, loopback: bool) -> tuple[Interface, ...]:
+        """Look at the machine; nothing while an interface that was asked for is not there."""
+        try:
+            return usable_interfaces(chosen=self._interfaces, loopback=loopback)
+        except (UnknownInterface, OSError):
+            return ()
 
     async def open_door(self, credentials: Credentials, calls: DoorCalls) -> OpenDoor:
         wanted = self._settings.port or DEFAULT_DOOR_PORT

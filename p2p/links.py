@@ -146,6 +146,10 @@ class Transport(Protocol):
         """Let this peer's key in and make it reachable. A new key or address replaces the old; but
         a new key of the same start stands beside the old one for a while, until all has moved."""
 
+    def redial(self, peer_id: PeerId) -> None:
+        """An address of ours or of theirs is gone: give up all connections with this peer, since
+        neither end is told that they are dead, and make those anew that are wanted."""
+
     def expel(self, peer_id: PeerId) -> None:
         """Off the allow-list, refused per frame, and the connection cut."""
 

@@ -145,7 +145,7 @@ class OwnPapers:
             self.chain,
             sequence=self.incarnation if before is None else before.sequence + 1,
             curve_public=keys[0].public,
-            hosts=self._hosts(),
+            hosts=self._hosts() or (before.hosts if before is not None else ()),
             ports=ports,
             now_ms=self._clock.wall_ms(),
         )

@@ -25,6 +25,7 @@ from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.own_papers import OwnPapers, Papers
 from p2p.presence import HeartbeatSeen, MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Audience, Topics
+from p2p.roaming import Roaming
 from p2p.rotation import Rotation
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
 from p2p.streams import Stream, StreamHandler, Streams
@@ -118,6 +119,9 @@ class Peer:
         self._rotation = Rotation(
             world, self._own, self._transport, self._gathering, self._presence.present
         )
+        self._roaming = Roaming(
+            world, self._own, self._transport, self._gathering, self._presence.present
+        )
         self._rotation.on_rotated = lambda done: self._on_incident(
             TransportKeyChanged(done.took_ms, len(done.missed))
         )
@@ -164,6 +168,7 @@ class Peer:
             self._check_papers()
             log.info("this node listens", extra={f"{k}_port": v for k, v in ports.items()})
             await self._gathering.open_lan()
+            self._roaming.start()
         except BaseException:
             await self._close()
             raise
@@ -176,6 +181,7 @@ class Peer:
     async def _close(self) -> None:
         if self._papers_check is not None:
             self._papers_check.cancel()
+        self._roaming.close()
         await self._rotation.close()
         self.trusting.close()
         await self._topics.close()
@@ -286,6 +292,7 @@ class Peer:
             **{f"peer_{k}": v for k, v in self.counts.items()},
             **{f"trusting_{k}": v for k, v in self.trusting.counts.items()},
             **{f"streams_{k}": v for k, v in self._streams.figures().items()},
+            **{f"roaming_{k}": v for k, v in self._roaming.counts.items()},
             "rpc_pending": self._exchange.pending,
             "rpc_running": self._exchange.running,
             "key_rotations": self._rotation.count,
@@ -321,22 +328,18 @@ class Peer:
             MisuseError: they are another peer's.
         """
         self._become(self.trusting.freshness.seen(self._own.adopt_chain(chain)))
-        self._show_papers()
+        self._roaming.show_papers()
 
     def _become(self, principal: Principal) -> None:
         self._exchange.become(principal)
         self._streams.become(principal)
         self._topics.become(principal)
 
-    def _show_papers(self) -> None:
-        for peer_id in self._presence.present():
-            self._gathering.knock(peer_id)  # introductions carry the new papers
-
     def _check_papers(self) -> None:
         """Renew our own record in time; end the sessions whose papers are over."""
         if self._own.is_record_old:
             self._own.make_record()
-            self._show_papers()
+            self._roaming.show_papers()
         self._gathering.save_good()
         for peer_id in self._gathering.expired():
             self._expel(peer_id, "its papers have expired")

@@ -84,10 +84,10 @@ class World(Protocol):
     def transport(self, key: TransportKey) -> Transport: ...
 
     def hosts(self) -> tuple[str, ...]:
-        """Return the addresses to tell others, best first."""
+        """Return the addresses to tell others as of now, best first; none without a network."""
 
     def networks(self) -> tuple[str, ...]:
-        """Return our subnets, like "192.168.1.0/24"."""
+        """Return our subnets as of now, like "192.168.1.0/24"."""
 
     async def open_door(self, credentials: Credentials, calls: DoorCalls) -> OpenDoor:
         """Raises:

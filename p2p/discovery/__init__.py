@@ -35,10 +35,12 @@ from p2p.discovery.interfaces import (
 from p2p.discovery.lastgood import GoodPeer, LastGoodPeers
 from p2p.discovery.mdns import MdnsDiscovery, MdnsSettings
 from p2p.discovery.multicast import multicast_problem
+from p2p.discovery.netwatch import LOOK_EVERY_S, Moved, NetworkWatch, Place, Woken
 from p2p.discovery.seeds import DEFAULT_DOOR_PORT, Seed, parse_seed, parse_seeds
 
 __all__ = [
     "DEFAULT_DOOR_PORT",
+    "LOOK_EVERY_S",
     "Address",
     "BadSeed",
     "Banned",
@@ -60,14 +62,18 @@ __all__ = [
     "Lost",
     "MdnsDiscovery",
     "MdnsSettings",
+    "Moved",
     "NetworkChanged",
+    "NetworkWatch",
     "NoMulticast",
     "PeerGone",
+    "Place",
     "Seed",
     "Source",
     "Survey",
     "Tick",
     "UnknownInterface",
+    "Woken",
     "hosts_to_tell",
     "multicast_problem",
     "parse_seed",

@@ -198,6 +198,11 @@ class MemoryTransport:
         outlet = self._outlets.get((to, lane))
         return outlet.waiting_bytes + self._under_way[to, lane] if outlet is not None else 0
 
+    def redial(self, peer_id: PeerId) -> None:
+        if peer_id in self._contacts:
+            for lane in Lane:
+                self._outlets[peer_id, lane].lose("an address is over")
+
     def publish(self, topic: str, envelope: bytes) -> None:
         if len(envelope) > MAX_ENVELOPE_BYTES:
             raise PayloadTooLarge(len(envelope), MAX_ENVELOPE_BYTES, "envelope")

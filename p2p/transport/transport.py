@@ -232,6 +232,13 @@ class ZmqTransport:
             self._aim(assembly, contact)
             self._drop(contact.peer_id, lambda dial: dial.own_public == public)
 
+    def redial(self, peer_id: PeerId) -> None:
+        """Give up all connections with this peer; what is wanted is dialled anew."""
+        user_ids = [user_id for user_id, holder in self._peers.items() if holder == peer_id]
+        for user_id in user_ids:
+            self._opened().cut_former(user_id)
+            self._drop(peer_id, lambda dial: True, user_id)
+
     def expel(self, peer_id: PeerId) -> None:
         """Off the allow-list, refused per frame, and the connection cut."""
         assembly = self._opened()
@@ -264,11 +271,7 @@ class ZmqTransport:
         """Queue one envelope; it leaves at the end of this turn of the loop at the latest.
 
         Raises:
-            NotRunning: not started, or closed.
-            PeerUnreachable: `to` was never admitted, or is expelled.
-            QueueFull: too much is waiting for this peer on this lane.
-            PayloadTooLarge: the envelope is over the limit of one frame, or the body over its own.
-            MisuseError: a body on a lane that carries none.
+            NotRunning, PeerUnreachable, QueueFull, PayloadTooLarge, MisuseError: see `links`.
         """
         outlet = self._outlets[lane].get(to) or self._outlet_of(to, lane)
         if outlet is None:
@@ -290,9 +293,7 @@ class ZmqTransport:
         """Send to every subscriber of this topic, and of a subtree that it lies in.
 
         Raises:
-            NotRunning: not started, or closed.
-            PayloadTooLarge: the envelope is over the limit of one frame.
-            MisuseError: no topic can have that name, or it is the name of a subtree.
+            NotRunning, PayloadTooLarge, MisuseError: see `links`.
         """
         self._opened().topics.publish(topic, envelope)
 
@@ -378,7 +379,7 @@ class ZmqTransport:
         assembly.cut_former(user_id)
 
     def _drop(self, peer_id: PeerId, is_over: Callable[[Dial], bool], user_id: str = "") -> None:
-        """End what is still under a key that is over, also when it is at work."""
+        """End such connections, and those that came in under this key, also when at work."""
 
         def is_path_over(path: Dial | Route) -> bool:
             return path.user_id == user_id if isinstance(path, Route) else is_over(path)
@@ -386,7 +387,7 @@ class ZmqTransport:
         for lane in Lane:
             outlet = self._outlets[lane].get(peer_id)
             if outlet is not None:
-                outlet.drop(is_path_over, "its key is over")
+                outlet.drop(is_path_over, "its key or an address is over")
         assert self._assembly is not None
         self._assembly.links.drop(peer_id, is_over)
 

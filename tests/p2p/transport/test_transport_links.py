@@ -43,6 +43,26 @@ def test_an_answer_takes_the_connection_that_the_question_came_over() -> None:
     run(main)
 
 
+def test_connections_are_given_up_and_made_anew_when_an_address_is_over() -> None:
+    """Bob sends over a connection that Ada made: nobody but she knows that it is dead."""
+
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            ada.send(bob, b"1")
+            await eventually(lambda: bob.frames)
+            ada.transport.redial(bob.peer_id)
+            await eventually(lambda: LinkState.DOWN in ada.states())
+            await eventually(lambda: LinkState.DOWN in bob.states())
+            bob.send(ada, b"2")
+            await eventually(lambda: ada.received() == b"2")
+            ada.transport.redial(bob.peer_id)  # now the connection was made by Bob
+            ada.send(bob, b"3")
+            await eventually(lambda: bob.received() == b"13")
+            ada.transport.redial(PeerId("nobody"))
+
+    run(main)
+
+
 def test_envelopes_of_one_turn_share_a_frame() -> None:
     async def main() -> None:
         async with nodes("ada", "bob") as (ada, bob):
