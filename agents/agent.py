@@ -25,11 +25,13 @@ from typing import Any, NamedTuple, TypeVar
 from agents.choosing import BALANCERS, MAX_WEIGHT
 from agents.deciding import Judge, marked, shown
 from agents.errors import BadAgent
+from agents.health import Life
 from agents.hosting import Handler, Terms
 from agents.names import check_namespace, full_name
 from keys import Permission
 
 F = TypeVar("F", bound=Callable[..., Any])
+H = TypeVar("H", bound=Callable[..., Any])
 J = TypeVar("J", bound=Callable[..., Awaitable[Any]])
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -68,6 +70,7 @@ class Agent:
         self._capacity = capacity or os.cpu_count() or 1
         self._handlers: dict[str, Handler] = {}
         self._job: Job | None = None
+        self._life = Life()
         self._judges: dict[str, Judge] = marked(self)
 
     @property
@@ -94,6 +97,11 @@ class Agent:
     def judges(self) -> Mapping[str, Judge]:
         """Who votes on questions, by their kind."""
         return self._judges
+
+    @property
+    def life(self) -> Life:
+        """Its check, and what begins and ends it."""
+        return self._life
 
     @property
     def declared_job(self) -> Job | None:
@@ -165,6 +173,54 @@ class Agent:
             return function
 
         return declare
+
+    def health(self, *, every: float = 2.0, limit: float = 2.0) -> Callable[[H], H]:
+        """Have a function say how this agent is: `@agent.health()`.
+
+        It returns "healthy", "degraded" or "failed", alone or with a reason for people, True,
+        False or None. What it raises, and that it does not end in time, is a failure. Without one,
+        the node judges by errors, full handlers, stuck ones and the lateness of its loop.
+
+        Args:
+            every: seconds between two looks.
+            limit: seconds that one may take.
+
+        Raises:
+            BadAgent: there is one already, or a time is not positive.
+        """
+        if self._life.check is not None:
+            raise BadAgent(f"agent {self.name} has two health checks")
+        if not (0 < every <= 3600 and 0 < limit <= 60):
+            raise BadAgent(f"agent {self.name}: a health check is every 0 to 3600 s, for 0 to 60")
+
+        def declare(function: H) -> H:
+            self._life.check, self._life.every_s, self._life.limit_s = function, every, limit
+            return function
+
+        return declare
+
+    def on_start(self, function: H) -> H:
+        """Have a function run before anything is served, and at every restart; it may take a
+        `Net`. When it raises, the agent has failed, and is tried again.
+
+        Raises:
+            BadAgent: there is one already.
+        """
+        if self._life.on_start is not None:
+            raise BadAgent(f"agent {self.name} has two functions for its start")
+        self._life.on_start = function
+        return function
+
+    def on_stop(self, function: H) -> H:
+        """Have a function run when nothing new is served any more; it may take a `Net`.
+
+        Raises:
+            BadAgent: there is one already.
+        """
+        if self._life.on_stop is not None:
+            raise BadAgent(f"agent {self.name} has two functions for its end")
+        self._life.on_stop = function
+        return function
 
     def job(self, *, render: Callable[[Any], str] | None = None) -> Callable[[J], J]:
         """Declare what `conclave run FILE` does: an async function of a `Net` and options.

@@ -9,12 +9,13 @@ What this module does not know: the network, how a provider is chosen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from agents.choosing import MAX_WEIGHT
 from agents.errors import BadAgent
+from agents.health import MAX_REASON, Condition, Health
 from agents.hosting import Kind, Offer, Terms
 from agents.names import at_agent, namespace_of, whoever_offers
 from agents.scheduling import AgentView, WorkerView
@@ -22,6 +23,7 @@ from keys import PeerId, Permission, Principal
 from p2p import PayloadError, decode_payload, encode_payload
 
 ADVERT_VERSION = 1
+WELL = Condition(Health.HEALTHY, "", 0)
 MAX_AGENTS = 1024
 _KINDS = frozenset(Kind)
 
@@ -62,11 +64,18 @@ class Skill(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AgentCard:
-    """One agent as others see it."""
+    """One agent as others see it.
+
+    Attributes:
+        condition: how it is, since when by its own node's wall clock.
+        note: why it offers nothing now, though it is well; for people.
+    """
 
     name: str
     capacity: int
     skills: Mapping[str, Skill]
+    condition: Condition = WELL
+    note: str = ""
 
 
 class Advert(NamedTuple):
@@ -80,17 +89,33 @@ class Advert(NamedTuple):
     cards: tuple[AgentCard, ...]
 
 
-def advert_of(offers: Iterable[Offer], start: int) -> bytes:
-    """Return the advert of a node that hosts these agents."""
-    agents = [
-        [
-            offer.name,
-            offer.capacity,
-            [[c, h.usage(), h.summary, *h.terms, h.kind] for c, h in offer.handlers.items()],
-        ]
-        for offer in offers
-    ]
+class Told(NamedTuple):
+    """What a node tells of one of its agents beside what it can do.
+
+    Attributes:
+        is_open: whether it may be asked now.
+    """
+
+    condition: Condition = WELL
+    note: str = ""
+    is_open: bool = True
+
+
+def advert_of(offers: Iterable[Offer], start: int, told: Mapping[str, Told] | None = None) -> bytes:
+    """Return the advert of a node that hosts these agents.
+
+    An agent that runs nothing now offers nothing, so that nodes which read no conditions leave it
+    alone too.
+    """
+    agents = [_told(offer, (told or {}).get(offer.name, Told())) for offer in offers]
     return encode_payload([ADVERT_VERSION, agents, start])
+
+
+def _told(offer: Offer, told: Told) -> list[object]:
+    handlers = offer.handlers.items() if told.is_open else ()
+    skills = [[c, h.usage(), h.summary, *h.terms, h.kind] for c, h in handlers]
+    state, reason, since_ms = told.condition
+    return [offer.name, offer.capacity, skills, [state.value, reason, since_ms], told.note]
 
 
 def read_advert(advert: bytes) -> Advert:
@@ -118,7 +143,23 @@ def _card(fields: object) -> AgentCard | None:
         for s in skills
         if isinstance(s, list) and len(s) >= 3 and all(isinstance(t, str) for t in s[:3])
     }
-    return AgentCard(name[:63], max(0, min(capacity, 1024)), table)
+    condition = _condition(fields[3]) if len(fields) > 3 else WELL
+    note = fields[4] if len(fields) > 4 and isinstance(fields[4], str) else ""
+    return AgentCard(name[:63], max(0, min(capacity, 1024)), table, condition, note[:MAX_REASON])
+
+
+def _condition(fields: object) -> Condition:
+    """Return how an agent is; what newer nodes say otherwise is left to "degraded": it is asked
+    when nobody else is there."""
+    if not (isinstance(fields, list) and len(fields) >= 3):
+        return WELL
+    state, reason, since_ms = fields[:3]
+    known = isinstance(state, str) and state in tuple(Health)
+    return Condition(
+        Health(state) if known else Health.DEGRADED,
+        reason[:MAX_REASON] if isinstance(reason, str) else "",
+        since_ms if type(since_ms) is int else 0,
+    )
 
 
 def _terms(fields: list[object]) -> Terms:
@@ -152,6 +193,7 @@ class Directory:
     def __init__(self) -> None:
         self._adverts: dict[PeerId, Advert] = {}
         self._terms: dict[str, dict[PeerId, Terms]] = {}
+        self._degraded: dict[str, set[PeerId]] = {}
         self.version = 0
         self.counts: Counter[str] = Counter()
 
@@ -162,9 +204,13 @@ class Directory:
         allowed = tuple(self._allowed(card, may_offer) for card in cards)
         self._adverts[peer_id] = Advert(start, allowed)
         for card in allowed:
+            if card.condition.state is Health.FAILED:
+                continue
             for capability, skill in card.skills.items():
                 for name in (capability, at_agent(capability, card.name)):
                     self._terms.setdefault(name, {})[peer_id] = skill.terms
+                    if card.condition.state is Health.DEGRADED:
+                        self._degraded.setdefault(name, set()).add(peer_id)
 
     def remove(self, peer_id: PeerId) -> None:
         self.version += 1
@@ -176,6 +222,10 @@ class Directory:
                     offering.pop(peer_id, None)
                     if not offering:
                         self._terms.pop(name, None)
+                    degraded = self._degraded.get(name, set())
+                    degraded.discard(peer_id)
+                    if not degraded:
+                        self._degraded.pop(name, None)
 
     def offering(self, capability: str) -> Mapping[PeerId, Terms]:
         """Return who offers a capability, or that of one agent, on what terms; changes with the
@@ -185,6 +235,15 @@ class Directory:
     def providers(self, capability: str) -> list[PeerId]:
         """Return the peers that offer a capability, by id."""
         return sorted(self.offering(capability))
+
+    def degraded(self, capability: str) -> Collection[PeerId]:
+        """Return which of those are not well: to be asked when nobody else is left."""
+        return self._degraded.get(capability, frozenset())
+
+    def cards_of(self, peer_id: PeerId) -> tuple[AgentCard, ...]:
+        """Return a peer's agents."""
+        advert = self._adverts.get(peer_id)
+        return advert.cards if advert is not None else ()
 
     def start_of(self, peer_id: PeerId) -> int:
         """Return which of its starts a peer is in, 0 where that is not known."""
@@ -215,7 +274,13 @@ class Directory:
         """Return a peer as the scheduler wants it; one that takes no work is shown idle."""
         advert = self._adverts.get(peer_id)
         cards = advert.cards if advert is not None and takes_work else ()
-        agents = tuple(AgentView(c.name, _skills_for_tasks(c), c.capacity) for c in cards)
+        agents = tuple(
+            AgentView(
+                c.name, _skills_for_tasks(c), c.capacity, c.condition.state is Health.DEGRADED
+            )
+            for c in cards
+            if c.condition.state is not Health.FAILED
+        )
         return WorkerView(peer_id, incarnation, agents, load)
 
     def _allowed(self, card: AgentCard, may_offer: MayOffer) -> AgentCard:
@@ -226,4 +291,4 @@ class Directory:
                 kept[capability] = skill
             else:
                 self.counts["offer_outside_namespaces"] += 1
-        return AgentCard(card.name, card.capacity, kept)
+        return AgentCard(card.name, card.capacity, kept, card.condition, card.note)

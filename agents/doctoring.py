@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from agents.health import Health
 from p2p import MemberState
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def examine(node: NodeParts) -> list[Finding]:
         *_revocations(node),
         *_clock(node),
         *_audit(node),
+        *_agents(node),
     ]
 
 
@@ -71,6 +73,19 @@ def _multicast(node: NodeParts) -> list[Finding]:
         found.append(
             Finding("ok", "networks", f"{others} node(s) of other networks on this LAN, left alone")
         )
+    return found
+
+
+def _agents(node: NodeParts) -> list[Finding]:
+    found = []
+    for peer_id, card in node.directory:
+        state, reason, _ = card.condition
+        if state is not Health.HEALTHY:
+            said = f"agent {card.name} of {node.peer.label(peer_id)} is {state}: {reason}"
+            level: Literal["warning", "problem"] = (
+                "problem" if state is Health.FAILED else "warning"
+            )
+            found.append(Finding(level, "agents", said, "its node's log says more"))
     return found
 
 

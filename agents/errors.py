@@ -9,6 +9,8 @@
     |   |-- KeyInvalid            definite: no key or lock can be called that
     |   `-- ValueTooLarge         definite: the store takes no value of that size
     |-- NetworkError              the network cannot do it now
+    |   |-- AgentClosed             definite: the agent has failed or stands by; another may do it
+    |   |-- AgentHopeless           definite: restarting it in place does not help
     |   |-- NodeNotUp             definite: no node runs here
     |   |-- NoProvider            definite: nobody offers the capability
     |   |-- NoOtherPeer           definite: this node is alone
@@ -99,6 +101,28 @@ class ValueTooLarge(MisuseError):
 
 class NetworkError(AgentsError):
     """The network as it is now cannot do this."""
+
+
+class AgentClosed(NetworkError):
+    """The agent runs nothing now; nothing was begun."""
+
+    def __init__(self, agent: str, why: str) -> None:
+        super().__init__(f"agent {agent} runs nothing now: {why}")
+        self.agent = agent
+        self.why = why
+
+
+class AgentHopeless(NetworkError):
+    """An agent failed again after every restart in place; its node begins anew."""
+
+    def __init__(self, agent: str, restarts: int, reason: str) -> None:
+        super().__init__(
+            f"agent {agent} has failed again after {restarts} restarts: {reason}; "
+            "its node ends, so that it can begin anew"
+        )
+        self.agent = agent
+        self.restarts = restarts
+        self.reason = reason
 
 
 class NodeNotUp(NetworkError):

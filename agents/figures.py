@@ -80,6 +80,11 @@ class Figures:
     def close(self) -> None:
         self._lag.close()
 
+    @property
+    def lag_ms(self) -> int:
+        """How late the loop was in the last ten seconds, on the whole."""
+        return int(self._lag.figures()["mean_ms"])
+
     async def read(self, *, pings: bool) -> dict[str, Any]:
         """Return all of them.
 

@@ -26,6 +26,7 @@ from agents.messaging import Messaging
 from agents.names import seen_from
 from agents.net_audit import AuditNet
 from agents.net_deciding import DecidingNet
+from agents.net_health import HealthNet
 from agents.net_keys import KeysNet
 from agents.net_policy import PolicyNet
 from agents.net_raft import RaftNet
@@ -79,6 +80,11 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
     def trust(self) -> TrustNet:
         """What is revoked, and revoking."""
         return TrustNet(self._gate)
+
+    @property
+    def agents_health(self) -> HealthNet:
+        """How the agents of all nodes are."""
+        return HealthNet(self._gate)
 
     @property
     def raft(self) -> RaftNet:
@@ -314,7 +320,7 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
         return self._gate.stream("bench", {"peer": peer, "seconds": seconds})
 
     def watch(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what happens: peers that come, go and die, and who leads."""
+        """Yield what happens: peers that come, go and die, who leads, how agents are."""
         return self._gate.stream("watch", {})
 
 

@@ -25,10 +25,11 @@ from agents.calling import Calling
 from agents.deciding import Judges
 from agents.deciding_service import Deciding
 from agents.directory import Directory, advert_of, check_namespaces, may_offer_in
-from agents.errors import NodeAlreadyUp
+from agents.errors import AgentHopeless, NodeAlreadyUp
 from agents.figures import Figures
 from agents.founding_service import FoundingService
 from agents.governing import Governing
+from agents.health.service import HealthService
 from agents.hosting import Context, Offer, TaskGrant
 from agents.hosting.host import AgentHost
 from agents.keeping import Keeping
@@ -78,6 +79,8 @@ class Node:
         local_door: whether programs of this machine may attach.
         sealing: the suite of this node's sealing keys.
         freshness: what is refused while a revocation list is stale.
+        supervised: somebody brings this node up again when it ends, so it ends when an agent
+            cannot be restarted in place.
 
     Raises:
         BadAgent: the agents do not fit together.
@@ -94,6 +97,7 @@ class Node:
         sealing: Suite = Suite.X25519,
         key_rotation_hours: float = 12,
         freshness: Strictness = Strictness.ADMIN,
+        supervised: bool = False,
     ) -> None:
         self.keystore = keystore
         self.world = world
@@ -103,10 +107,13 @@ class Node:
         self._suite = sealing
         self._key_rotation_hours = key_rotation_hours
         self._freshness = freshness
+        self._is_supervised = supervised
+        self._is_leaving = False
         self.host = AgentHost(offers, keystore.name)
         self._judges = Judges(self.host.offers)
         self.directory = Directory()
         self.watching = Watching()
+        self.health: HealthService
         self._stack = contextlib.AsyncExitStack()
         self.failed: asyncio.Event | None = None
         self.failure: Exception | None = None
@@ -130,9 +137,8 @@ class Node:
             stack.push_async_callback(self.quorum.close)
             await stack.enter_async_context(self.peer)
             stack.push_async_callback(self._wind_down)
-            advert = advert_of(self.host.offers, self.peer.incarnation)
-            self.directory.put(self.peer.peer_id, advert, may_offer_in(self.peer.principal))
-            self.peer.presence.advertise(advert)
+            self._is_leaving = False
+            self._advertise()
             self.sealing.start()
             self.working.start()
             self.figures.start()
@@ -149,6 +155,7 @@ class Node:
             self.gate = DirectGate(self.operations.table)
             clock = self.world.clock
             self.net = Net(self.gate, self.peer.name, self.peer.peer_id, clock=clock)
+            self.health.start(self.net)
             if self._has_local_door:
                 door = LocalDoor(self.home, self.operations.table)
                 await stack.enter_async_context(door)
@@ -247,6 +254,17 @@ class Node:
         self.probing = Probing(self.peer)
         self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)
+        self.health = HealthService(
+            self.host,
+            self.directory,
+            clock,
+            self.world.rng,
+            self.peer.label,
+            lambda: self.figures.lag_ms,
+            self._advertise,
+            self.watching.tell,
+            self._on_hopeless,
+        )
         self.operations: Operations = Operations(self)
         self.peer.report_status(self._status)
         self.peer.watch(self._on_presence)
@@ -260,6 +278,7 @@ class Node:
 
     async def _wind_down(self) -> None:
         """Leave cleanly: nobody should have to wait for a timeout to notice."""
+        self._is_leaving = True
         self.peer.presence.advertise(advert_of((), self.peer.incarnation))
         self.figures.close()
         await self.renewing.close()
@@ -274,7 +293,21 @@ class Node:
         await self.calling.close()
         await self.working.close()
         await self.sealing.close()
+        await self.health.close()
         self.host.close()
+
+    def _advertise(self) -> None:
+        """Tell everybody what is offered here now."""
+        if self._is_leaving:
+            return
+        own = self.peer.peer_id
+        before = self.health.before(own)
+        advert = advert_of(self.host.offers, self.peer.incarnation, self.health.told())
+        self.directory.put(own, advert, may_offer_in(self.peer.principal))
+        self.peer.presence.advertise(advert)
+        self.health.compare(own, before)
+        self.calling.changed()
+        self._workers_changed()
 
     # -- what happens --------------------------------------------------------------------------
 
@@ -289,7 +322,9 @@ class Node:
             case AdvertSeen(peer_id, advert):
                 session = self.peer.session_of(peer_id)
                 principal = session.principal if session is not None else None
+                before = self.health.before(peer_id)
                 self.directory.put(peer_id, advert, may_offer_in(principal))
+                self.health.compare(peer_id, before)
                 self.calling.changed()
                 self._workers_changed()
             case HeartbeatSeen(peer_id, _, _, status):
@@ -346,6 +381,12 @@ class Node:
         self.watching.tell(
             {"event": "leader", "peer": leader, "name": name, "term": self.quorum.term}
         )
+
+    def _on_hopeless(self, error: AgentHopeless) -> None:
+        if self._is_supervised:
+            self._fatal(error)
+        else:
+            log.error("%s", error)
 
     def _fatal(self, error: Exception) -> None:
         """Something that this node cannot do without is gone; it is better down than wrong."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.directory import Directory
     from agents.figures import Figures
     from agents.governing import Governing
+    from agents.health.service import HealthService
     from agents.hosting.host import AgentHost
     from agents.keeping import Keeping
     from agents.measuring import Measuring
@@ -39,6 +40,7 @@ class NodeParts(Protocol):
     auditing: Auditing
     keystore: Keystore
     world: World
+    health: HealthService
     host: AgentHost
     directory: Directory
     figures: Figures

@@ -279,6 +279,10 @@ class Operations:
                 "peer": peer_id,
                 "node": label(peer_id),
                 "capacity": card.capacity,
+                "health": card.condition.state.value,
+                "reason": card.condition.reason,
+                "health_since_ms": card.condition.since_ms,
+                "note": card.note,
                 "offers": [
                     {
                         "capability": c,

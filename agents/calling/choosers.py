@@ -92,7 +92,11 @@ class Choosers:
             found = Providers(Chooser(self._rng, self._clock.now_ms()))
             self._of[capability] = found
         declared = next((offering[p].balance for p in sorted(offering) if offering[p].balance), "")
-        found.chooser.set_providers({p: terms.weight for p, terms in offering.items()}, declared)
+        found.chooser.set_providers(
+            {p: terms.weight for p, terms in offering.items()},
+            declared,
+            self._directory.degraded(capability),
+        )
         found.is_idempotent = all(terms.is_idempotent for terms in offering.values())
         found.version = self._directory.version
         return found

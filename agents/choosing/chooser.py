@@ -7,7 +7,8 @@
     chooser.end(one, is_probe, Outcome.ANSWERED, elapsed_us, now_ms)
 
 Candidates are those whose breaker lets an attempt pass, without those that were tried in this call
-and without outliers; outliers come back in when nobody else is left. Among them a balancer picks.
+and without outliers and degraded ones; degraded ones come back in when nobody else is left, and
+outliers when not even such are. Among them a balancer picks.
 
 What this module does not know: the network, errors, who calls, whether a repeat is safe.
 
@@ -59,12 +60,15 @@ class Chooser:
         self.budget = RetryBudget(now_ms)
         self.ejected = 0
 
-    def set_providers(self, weights: Mapping[str, int], declared: str) -> None:
+    def set_providers(
+        self, weights: Mapping[str, int], declared: str, degraded: Collection[str] = ()
+    ) -> None:
         """Take the providers as they are now.
 
         Args:
             weights: by peer.
             declared: the balancer that they ask for; an unknown name or none is the default.
+            degraded: who of them is not well.
         """
         self._declared = declared if declared in BALANCERS else DEFAULT_BALANCE
         before = self._all
@@ -74,8 +78,10 @@ class Chooser:
             if known is None:
                 known = Destination(peer, weights[peer], self._breakers, self._rng)
             known.weight = weights[peer]
+            known.is_degraded = peer in degraded
             self._all[peer] = known
         self._sorted = tuple(self._all.values())
+        self._is_calm = self._is_calm and not degraded
 
     @property
     def providers(self) -> tuple[Destination, ...]:
@@ -155,15 +161,17 @@ class Chooser:
         for destination in self._sorted:
             destination.check_invariants()
         if self._is_calm:
-            assert all(d.breaker.state is State.CLOSED for d in self._sorted)
+            assert all(d.breaker.state is State.CLOSED and not d.is_degraded for d in self._sorted)
 
     def _candidates(self, tried: Collection[Destination], now_ms: int) -> list[Destination]:
         if not self._is_calm:
             self._is_calm = all(
-                d.breaker.state is State.CLOSED and d.out_until_ms <= now_ms for d in self._sorted
+                d.breaker.state is State.CLOSED and d.out_until_ms <= now_ms and not d.is_degraded
+                for d in self._sorted
             )
         passing = [d for d in self._sorted if d not in tried and self.may_pass(d, now_ms)]
-        return [d for d in passing if d.out_until_ms <= now_ms] or passing
+        usual = [d for d in passing if d.out_until_ms <= now_ms]
+        return [d for d in usual if not d.is_degraded] or usual or passing
 
     def _compare(self, now_ms: int) -> None:
         self._compare_at_ms = now_ms + self._outliers.interval_ms

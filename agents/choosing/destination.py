@@ -28,6 +28,7 @@ class Destination:
         tally: outcomes since fellows were last compared: all, failures, microseconds together.
         out_until_ms: left out as an outlier until then.
         ejections: how often in a row.
+        is_degraded: it is not well, as its node says.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Destination:
         "breaker",
         "credit",
         "ejections",
+        "is_degraded",
         "out_until_ms",
         "outstanding",
         "peer",
@@ -56,6 +58,7 @@ class Destination:
         self.tally = [0, 0, 0]
         self.out_until_ms = 0
         self.ejections = 0
+        self.is_degraded = False
         self._latency_us = 0.0
         self._latency_ms = 0
 

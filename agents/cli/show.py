@@ -76,20 +76,25 @@ def _agents(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(rows)
         return
+    nothing = {"namespace": "", "kind": "-", "usage": "nothing now"}
     lines = [
         (
             row["agent"],
             row["node"],
+            row["health"],
             str(row["capacity"]),
             offer["namespace"] or "-",
             offer["kind"],
             offer["usage"],
-            offer["summary"],
+            offer.get("summary", row["note"]),
         )
         for row in rows
-        for offer in row["offers"]
+        for offer in row["offers"] or [nothing]
     ]
-    print_table(("AGENT", "NODE", "CAPACITY", "NAMESPACE", "KIND", "OFFERS", ""), lines)
+    print_table(("AGENT", "NODE", "HEALTH", "CAPACITY", "NAMESPACE", "KIND", "OFFERS", ""), lines)
+    for row in rows:
+        if row["reason"]:
+            print(one_line(f"{row['agent']} on {row['node']} is {row['health']}: {row['reason']}"))
 
 
 def _vote_in_words(vote: dict[str, Any]) -> str:

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import Any
 
-from agents.errors import BadAgent, InvalidArguments
+from agents.errors import AgentClosed, BadAgent, InvalidArguments
+from agents.health import Sample
 from agents.hosting.channel import Channel
 from agents.hosting.context import Context
 from agents.hosting.deadline import Leash, running_leash
@@ -27,6 +28,7 @@ from keys import Permission, Principal, lacking
 from p2p import BadRequest, Incoming, NoSuchMethod, Overloaded, PayloadError, PermissionDenied
 
 MIN_THREADS = 4
+STUCK_AFTER_MS = 5_000  # past its deadline, a handler counts as stuck
 HIGH = 2  # of the priorities; what is no known one counts as normal
 _CALL = int(Permission.CALL)
 
@@ -36,7 +38,17 @@ MakeContext = Callable[[Incoming, str], Context]
 class Hosted:
     """A handler, the agent it belongs to, how many of it run, and what became of the others."""
 
-    __slots__ = ("agent", "executor", "handler", "mask", "places", "running", "tally")
+    __slots__ = (
+        "agent",
+        "closed",
+        "executor",
+        "handler",
+        "leashes",
+        "mask",
+        "places",
+        "running",
+        "tally",
+    )
 
     def __init__(self, agent: str, handler: Handler, executor: ThreadPoolExecutor) -> None:
         self.agent = agent
@@ -46,6 +58,8 @@ class Hosted:
         limit = handler.limit
         self.places = (max(1, limit // 2), max(1, limit - limit // 10), limit)
         self.running = 0
+        self.closed = ""  # why it runs nothing now
+        self.leashes: set[Leash] = set()
         self.tally = Tally()
 
 
@@ -77,6 +91,7 @@ class AgentHost:
         self.counts: Counter[str] = Counter()
         self.on_denied: Callable[[Principal, str], None] = lambda who, capability: None
         self._executors: list[ThreadPoolExecutor] = []
+        self._closed: dict[str, dict[str, str]] = {}
         names: set[str] = set()
         for offer in self.offers:
             if offer.name in names:
@@ -85,15 +100,72 @@ class AgentHost:
             self._add(offer)
 
     def _add(self, offer: Offer) -> None:
-        executor = ThreadPoolExecutor(
-            max_workers=max(MIN_THREADS, offer.capacity), thread_name_prefix=offer.name
-        )
-        self._executors.append(executor)
+        executor = self._executor_of(offer)
         for capability, handler in offer.handlers.items():
             if capability in self._hosted:
                 other = self._hosted[capability].agent
                 raise BadAgent(f"agents {other} and {offer.name} both serve {capability}")
             self._hosted[capability] = Hosted(offer.name, handler, executor)
+
+    def _executor_of(self, offer: Offer) -> ThreadPoolExecutor:
+        executor = ThreadPoolExecutor(max_workers=_threads_of(offer), thread_name_prefix=offer.name)
+        self._executors.append(executor)
+        return executor
+
+    # -- agents as a whole ---------------------------------------------------------------------
+
+    def close_agent(self, name: str, by: str, why: str) -> None:
+        """Run nothing new of an agent until whoever closes it opens it again."""
+        self._closed.setdefault(name, {})[by] = why
+        self._mark(name)
+
+    def open_agent(self, name: str, by: str) -> None:
+        """Take back what `close_agent` did; nothing if it did nothing."""
+        self._closed.get(name, {}).pop(by, None)
+        self._mark(name)
+
+    def why_closed(self, name: str) -> str:
+        """Why an agent runs nothing now; empty if it does."""
+        return "; ".join(self._closed.get(name, {}).values())
+
+    def _mark(self, name: str) -> None:
+        why = self.why_closed(name)
+        for hosted in self._hosted.values():
+            if hosted.agent == name:
+                hosted.closed = why
+
+    def renew_threads(self, offer: Offer) -> None:
+        """Give an agent new threads; those that are stuck in the old ones keep them alone."""
+        executor = self._executor_of(offer)
+        for hosted in self._hosted.values():
+            if hosted.agent == offer.name:
+                self._drop(hosted.executor)
+                hosted.executor = executor
+                hosted.leashes.clear()
+
+    def _drop(self, executor: ThreadPoolExecutor) -> None:
+        if executor in self._executors:
+            self._executors.remove(executor)
+            executor.shutdown(wait=False)  # what it was given is still run
+
+    def sample(self, offer: Offer, now_ms: int, lag_ms: int) -> Sample:
+        """Return what is seen of an agent now."""
+        all_ = [hosted for hosted in self._hosted.values() if hosted.agent == offer.name]
+        late_ms = now_ms - STUCK_AFTER_MS
+        return Sample(
+            ended=sum(sum(hosted.tally.buckets) for hosted in all_),
+            failed=sum(hosted.tally.failed for hosted in all_),
+            busy_permille=max((1000 * h.running // h.handler.limit for h in all_), default=0),
+            stuck=sum(
+                leash.deadline_ms is not None and leash.deadline_ms < late_ms
+                for hosted in all_
+                for leash in hosted.leashes
+            ),
+            threads=_threads_of(offer),
+            lag_ms=lag_ms,
+        )
+
+    # -- capabilities --------------------------------------------------------------------------
 
     def agent_of(self, capability: str) -> str | None:
         hosted = self._hosted.get(capability)
@@ -138,6 +210,9 @@ class AgentHost:
         hosted = self._hosted.get(capability)
         if hosted is None:
             raise NoSuchMethod(self._node_name, capability, "it is not offered here any more")
+        if hosted.closed:
+            hosted.tally.refused += 1
+            raise NoSuchMethod(self._node_name, capability, hosted.closed)
         if hosted.mask != _CALL:  # that one was asked for where the call came in
             self._check_permission(hosted, incoming)
         if hosted.handler.is_streamed is not is_streamed:
@@ -206,11 +281,14 @@ class AgentHost:
 
         Raises:
             NoSuchMethod, BadRequest: no retry here will help.
+            AgentClosed: another try may.
             Exception: whatever the handler raises.
         """
         hosted = self._hosted.get(skill)
         if hosted is None:
             raise NoSuchMethod(self._node_name, skill, "it is not offered here any more")
+        if hosted.closed:
+            raise AgentClosed(hosted.agent, hosted.closed)
         if hosted.handler.is_streamed:
             raise self._other_kind(hosted)
         arguments = self._bind(hosted, *read_arguments(payload, self._node_name, skill))
@@ -261,6 +339,7 @@ class AgentHost:
         self.counts["started"] += 1
         leash = Leash(deadline_ms)
         token = running_leash.set(leash)
+        hosted.leashes.add(leash)
         began_ns = perf_counter_ns()
         try:
             if channel is not None:
@@ -271,6 +350,7 @@ class AgentHost:
             raise
         finally:
             hosted.tally.ended(perf_counter_ns() - began_ns)
+            hosted.leashes.discard(leash)
             leash.deadline_ms = None
             running_leash.reset(token)
 
@@ -293,6 +373,10 @@ def read_arguments(payload: bytes, where: str, what: str) -> tuple[list[Any], di
     ):
         return value[0], value[1]
     raise BadRequest(where, what, "arguments are [positional, by name]")
+
+
+def _threads_of(offer: Offer) -> int:
+    return max(MIN_THREADS, offer.capacity)
 
 
 def _no_place(hosted: Hosted) -> str:

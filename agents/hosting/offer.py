@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from agents.health import Life
 from agents.hosting.handler import Handler
 
 
@@ -19,6 +20,9 @@ class Offer(Protocol):
 
     @property
     def handlers(self) -> Mapping[str, Handler]: ...
+
+    @property
+    def life(self) -> Life: ...
 
     @property
     def judges(self) -> Mapping[str, Callable[[Any, Any], Any]]: ...

@@ -64,6 +64,7 @@ class NodeCollector(Collector):
             "For how long a revocation list is past its time",
             stale[1] / 1000 if stale is not None else 0,
         )
+        yield self._agents()
         yield self._events()
 
     def _peers(self) -> Metric:
@@ -73,6 +74,16 @@ class NodeCollector(Collector):
             counts[member.state.value] += 1
         for state, count in counts.items():
             family.add_metric([state], count)
+        return family
+
+    def _agents(self) -> Metric:
+        family = GaugeMetricFamily(
+            "conclave_agent_health",
+            "This node's agents: 0 healthy, 1 degraded, 2 failed",
+            labels=["agent"],
+        )
+        for name, told in self._node.health.told().items():
+            family.add_metric([name], told.condition.state.badness)
         return family
 
     def _tasks(self) -> Metric:

@@ -4,6 +4,8 @@ Tasks are taken by priority and submission. For each, the agent with the lowest 
 
     cost = utilisation + reported load + failures + slowness + generality + a little noise
 
+An agent that is not well costs more than any other, so it gets what nobody else has room for.
+
 A heap per skill holds the agents with room. Placing a task raises the cost of one agent, and that
 agent can stand in several heaps; since costs only rise within a plan, an entry that comes up with
 an old cost is put back with its present one. So a plan costs O(log agents) per task.
@@ -40,6 +42,7 @@ class SchedulerSettings:
     failure_weight: float = 1.0
     slowness_weight: float = 0.25
     generality_weight: float = 0.1  # specialists first: it keeps the generalists free
+    degraded_weight: float = 100.0  # more than everything else together
     noise: float = 0.01
     failure_half_life_ms: int = 60_000
     released_pause_ms: int = 1000  # an agent that gave a task back is left alone so long
@@ -197,6 +200,7 @@ class Scheduler:
                 + settings.failure_weight * history.failure_rate(slot.worker.peer, skill, now_ms)
                 + settings.slowness_weight * slowness
                 + settings.generality_weight * (1.0 - 1.0 / len(slot.agent.skills))
+                + settings.degraded_weight * slot.agent.is_degraded
                 + slot.noise
             )
             offer.heap.append((rest + slot.utilisation, slot.order, slot.held, rest, slot))

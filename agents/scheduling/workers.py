@@ -18,6 +18,7 @@ class AgentView(NamedTuple):
     name: str
     skills: frozenset[str]
     capacity: int  # executions at once
+    is_degraded: bool = False  # gets what nobody else has room for
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,10 @@ HARNESSES = [
     Harness(
         "agent-advert",
         read_advert,
-        [as_payload([1, [["reader", 4, [["ocr", "task", "reads", 1, 2, "plain"]]]], 77])],
+        [
+            as_payload([1, [["reader", 4, [["ocr", "task", "reads", 1, 2, "plain"]]]], 77]),
+            as_payload([1, [["reader", 4, [], ["degraded", "hot", 9], "stands by"]], 77]),
+        ],
         (),
         ("agents.directory:read_advert",),
     ),

@@ -66,6 +66,7 @@ PURE = (
     "agents/scheduling",
     "agents/founding.py",
     "agents/choosing",
+    "agents/health/judging.py",
     "agents/calling/window.py",
 )
 IMPURE = {"asyncio", "time", "os", "socket", "zmq", "logging", "threading", "subprocess", "pathlib"}

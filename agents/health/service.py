@@ -1,0 +1,107 @@
+"""The health of this node's agents, and of all others as their adverts say.
+
+What this module does not know: how one is judged, how adverts travel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from agents.directory import AgentCard, Directory, Told
+from agents.errors import AgentHopeless
+from agents.health.judging import Condition, Health
+from agents.health.keeping import AgentKeeper
+from keys import PeerId
+from p2p import Clock
+
+if TYPE_CHECKING:
+    from agents.hosting.host import AgentHost
+
+
+class HealthService:
+    """Keeps every agent of a node.
+
+    Args:
+        label: what people call a peer.
+        advertise: tell everybody anew what is offered here.
+        tell: hands events to whoever watches.
+        on_hopeless: an agent fails after every restart.
+
+    Attributes:
+        notes: why agents that are well offer nothing now.
+    """
+
+    def __init__(
+        self,
+        host: AgentHost,
+        directory: Directory,
+        clock: Clock,
+        rng: random.Random,
+        label: Callable[[PeerId], str],
+        lag_ms: Callable[[], int],
+        advertise: Callable[[], None],
+        tell: Callable[[dict[str, Any]], None],
+        on_hopeless: Callable[[AgentHopeless], None],
+    ) -> None:
+        self._host = host
+        self._directory = directory
+        self._clock = clock
+        self._label = label
+        self._advertise = advertise
+        self._tell = tell
+        self.notes: dict[str, str] = {}
+        rng = random.Random(rng.getrandbits(64))
+        self.keepers = {
+            offer.name: AgentKeeper(offer, host, clock, rng, lag_ms, self._changed, on_hopeless)
+            for offer in host.offers
+        }
+
+    def start(self, net: Any) -> None:
+        """Start every agent, and look after it from now on."""
+        for keeper in self.keepers.values():
+            keeper.start(net)
+
+    async def close(self) -> None:
+        """Stop every agent."""
+        await asyncio.gather(*(keeper.close() for keeper in self.keepers.values()))
+
+    def told(self) -> Mapping[str, Told]:
+        """Return what the advert says of each of our agents."""
+        return {name: self._told(name, keeper) for name, keeper in self.keepers.items()}
+
+    def before(self, peer_id: PeerId) -> Mapping[str, Health]:
+        """Return the states of a peer's agents, to compare with later ones."""
+        return {card.name: card.condition.state for card in self._directory.cards_of(peer_id)}
+
+    def compare(self, peer_id: PeerId, before: Mapping[str, Health]) -> None:
+        """Tell whoever watches what a new advert has changed."""
+        for card in self._directory.cards_of(peer_id):
+            was = before.get(card.name)
+            state = card.condition.state
+            if state is not was and (was is not None or state is not Health.HEALTHY):
+                self._event(peer_id, card, was)
+
+    def _told(self, name: str, keeper: AgentKeeper) -> Told:
+        now = keeper.core.now
+        ago_ms = self._clock.now_ms() - now.since_ms
+        condition = Condition(now.state, now.reason, self._clock.wall_ms() - ago_ms)
+        return Told(condition, self.notes.get(name, ""), not self._host.why_closed(name))
+
+    def _changed(self, name: str, before: Health, now: Condition) -> None:
+        self._advertise()
+
+    def _event(self, peer_id: PeerId, card: AgentCard, before: Health | None) -> None:
+        self._tell(
+            {
+                "event": "health",
+                "agent": card.name,
+                "peer": peer_id,
+                "node": self._label(peer_id),
+                "before": before.value if before is not None else None,
+                "state": card.condition.state.value,
+                "reason": card.condition.reason,
+            }
+        )
