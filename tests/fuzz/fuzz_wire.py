@@ -23,6 +23,7 @@ from agents.scheduling import reports
 from agents.tasking import wire as tasking
 from p2p import BadRequest, PayloadError, decode_payload
 from p2p.membership.heartbeat import Heartbeat
+from p2p.membership.swim import decode_message
 from p2p.pubsub import messages as pubsub
 from p2p.streams import messages as streams
 from p2p.streams.verbs import Verb
@@ -120,6 +121,7 @@ _REPORTS = [
     [8, ID, 17, PEER, "draining"],
 ]
 _WISH = [ID, "Shall it?", b"subject", "release", [PEER], {PEER: 1}, [PEER], 2, 3, 60_000]
+_SAID = [[1, bytes(32), 4, bytes(64), b"mark"], [2, bytes(32), 4, bytes(64), b"a" * 32]]
 _FRAME = as_payload({"type": "NoQuorum", "message": "none", "fields": {"peer": "a", "n": [1]}})
 
 
@@ -201,6 +203,28 @@ HARNESSES = [
         [as_payload([1, 2, 3, 4, 5, b"body"])],
         (PayloadError,),
         ("p2p.membership.heartbeat:Heartbeat.from_wire",),
+    ),
+    Harness(
+        "swim",
+        decode_message,
+        [
+            as_payload([1, kind, fields, _SAID])
+            for kind, fields in enumerate(
+                (
+                    [3, 2**63, b"status"],
+                    [7],
+                    [7],
+                    [7, bytes(32)],
+                    [7],
+                    [],
+                    [list(range(64))],
+                    [[1, 63], [[b"12345678", 2**64 - 1]]],
+                    [[b"12345678"]],
+                )
+            )
+        ],
+        (),
+        ("p2p.membership.swim.messages:decode_message",),
     ),
     Harness(
         "pubsub",

@@ -1,0 +1,67 @@
+"""Anti-entropy: two members find what one knows and the other does not, without sending it all.
+
+    A -> B  Compare   the digests of 64 buckets of A's table
+    B -> A  Have      what B holds in those that differ: eight bytes of each id and of its record
+    A -> B  Want      which of these A lacks or has otherwise; with its own statements about them
+    B -> A            B's statements about these
+
+Merging is a lattice, so both may send what they have and both end with the same. It runs only when
+the digests in the beats differ for a while, or when two meet: at rest it costs nothing.
+
+What this module does not know: sending, pacing of what is sent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from p2p.membership.swim.messages import MAX_ENTRIES, Compare, Have, Want
+from p2p.membership.swim.settings import SwimSettings
+from p2p.membership.swim.statements import Statement, raw_of
+from p2p.membership.swim.table import Record, Table, bucket_of
+
+
+class Comparing:
+    """See the module."""
+
+    def __init__(self, settings: SwimSettings) -> None:
+        self._pace_ms = settings.compare_ms
+        self._next_ms = 0
+
+    def is_due(self, now_ms: int, rng: random.Random) -> bool:
+        """Whether a comparison may begin now; if so, the next may not for a while."""
+        if now_ms < self._next_ms:
+            return False
+        self._next_ms = now_ms + self._pace_ms + rng.randint(0, self._pace_ms // 4)
+        return True
+
+    def on_compare(self, asked: Compare, table: Table) -> Have | None:
+        ours = table.buckets()
+        differing = [n for n, theirs in enumerate(asked.buckets) if theirs != ours[n]]
+        if not differing:
+            return None
+        entries = sorted(table.prints(set(differing)).items())
+        if len(entries) > MAX_ENTRIES:  # the rest comes when these are alike
+            differing = differing[: max(1, len(differing) * MAX_ENTRIES // (2 * len(entries)))]
+            entries = sorted(table.prints(set(differing)).items())[:MAX_ENTRIES]
+        return Have(tuple(differing), tuple(entries))
+
+    def on_have(self, have: Have, table: Table) -> tuple[Want | None, tuple[Statement, ...]]:
+        theirs = dict(have.entries)
+        buckets = set(have.buckets)
+        ours = [(raw_of(p)[:8], r) for p, r in table.records().items() if bucket_of(p) in buckets]
+        given = [record for prefix, record in ours if theirs.get(prefix) != record.print]
+        known = {prefix: record.print for prefix, record in ours}
+        wanted = tuple(prefix for prefix, print_ in have.entries if known.get(prefix) != print_)
+        return (Want(wanted) if wanted else None), _said(given)
+
+    def on_want(self, want: Want, table: Table) -> tuple[Statement, ...]:
+        wanted = set(want.prefixes)
+        if not wanted:
+            return ()
+        return _said(r for p, r in table.records().items() if raw_of(p)[:8] in wanted)
+
+
+def _said(records: Iterable[Record]) -> tuple[Statement, ...]:
+    return tuple(said for record in records for said in record.statements())
