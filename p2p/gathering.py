@@ -36,6 +36,7 @@ from p2p.discovery import (
     DialFailed,
     Found,
     Introduced,
+    NamedSeeds,
     NetworkChanged,
     PeerGone,
     Source,
@@ -102,6 +103,7 @@ class Gathering:
         )
         self._door: OpenDoor | None = None
         self._lan: Lan | None = None
+        self._named = NamedSeeds(world.seeds(), world.resolve, self._try, world.rng)
         self._alarm = Alarm(world.clock, lambda: self._step(Tick()))
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
@@ -127,6 +129,7 @@ class Gathering:
             self._door.port,
             self._step,
         )
+        self._named.start()
         for address in self._world.seeds():
             self._step(Found(Source.SEED, None, (address.host,), address.port))
         for good in self._world.last_good():
@@ -136,6 +139,7 @@ class Gathering:
         """Take our announcement back, close the door, stop dialling."""
         self._is_open = False
         self._alarm.off()
+        await self._named.close()
         for task in self._dials:
             task.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
@@ -153,6 +157,14 @@ class Gathering:
             addresses = tuple(Address(host, port) for host in hosts)
             self._knocking.add(peer_id)
             self._start(self._knock(addresses, peer_id))
+
+    def _try(self, address: Address) -> bool:
+        """Knock at an address of a seed's name, unless a peer is known to live there."""
+        at_port = (each for each in self.sessions if each.ports.get("door") == address.port)
+        if not self._is_open or any(address.host in each.hosts for each in at_port):
+            return False
+        self._start(self._visit((address,), None, None))
+        return True
 
     def network_changed(self, own_networks: Sequence[str]) -> None:
         """Our own addresses changed, or we slept: whoever is absent is worth a try now."""

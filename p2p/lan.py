@@ -33,6 +33,7 @@ from p2p.discovery import (
     UnknownInterface,
     hosts_to_tell,
     parse_seed,
+    resolve_name,
     usable_interfaces,
 )
 from p2p.errors import PortInUse
@@ -185,6 +186,9 @@ class LanWorld:
 
     def seeds(self) -> tuple[Address, ...]:
         return self._seeds
+
+    async def resolve(self, seed: Address) -> tuple[Address, ...]:
+        return await resolve_name(seed)
 
     def last_good(self) -> tuple[GoodPeer, ...]:
         return self._good.load() if self._good is not None else ()

@@ -116,6 +116,9 @@ class World(Protocol):
 
     def seeds(self) -> tuple[Address, ...]: ...
 
+    async def resolve(self, seed: Address) -> tuple[Address, ...]:
+        """Return the addresses that a seed's name stands for now; none when nobody knows."""
+
     def last_good(self) -> tuple[GoodPeer, ...]:
         """Return the peers met in earlier runs."""
 

@@ -35,6 +35,7 @@ from p2p.discovery.interfaces import (
 from p2p.discovery.lastgood import GoodPeer, LastGoodPeers
 from p2p.discovery.mdns import MdnsDiscovery, MdnsSettings
 from p2p.discovery.multicast import multicast_problem
+from p2p.discovery.names import NamedSeeds, resolve_name
 from p2p.discovery.netwatch import LOOK_EVERY_S, Moved, NetworkWatch, Place, Woken
 from p2p.discovery.seeds import DEFAULT_DOOR_PORT, Seed, parse_seed, parse_seeds
 
@@ -63,6 +64,7 @@ __all__ = [
     "MdnsDiscovery",
     "MdnsSettings",
     "Moved",
+    "NamedSeeds",
     "NetworkChanged",
     "NetworkWatch",
     "NoMulticast",
@@ -78,6 +80,7 @@ __all__ = [
     "multicast_problem",
     "parse_seed",
     "parse_seeds",
+    "resolve_name",
     "survey_interfaces",
     "usable_interfaces",
 ]

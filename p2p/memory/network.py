@@ -43,6 +43,7 @@ class MemoryNetwork:
     def __init__(self, rng: random.Random, faults: MemoryFaults | None = None) -> None:
         self.faults = faults or MemoryFaults()
         self.counts: Counter[str] = Counter()
+        self.names: dict[str, list[tuple[str, int]]] = {}  # what a resolver says of a seed
         self._rng = rng
         self._cut: set[tuple[str, str]] = set()
         self._gone: set[str] = set()

@@ -139,6 +139,9 @@ class MemoryWorld:
     def seeds(self) -> tuple[Address, ...]:
         return self._seeds
 
+    async def resolve(self, seed: Address) -> tuple[Address, ...]:
+        return tuple(Address(*place) for place in self._network.names.get(seed.host, ()))
+
     def last_good(self) -> tuple[GoodPeer, ...]:
         return ()
 
