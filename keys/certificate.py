@@ -9,6 +9,10 @@ Two critical extensions are known, both of roots only. `root-quorum` says which 
 root (`keys.rootquorum`). `rotation` makes a root the successor of another: it names that one as its
 issuer, and both have signed it.
 
+One extension that is not critical is known, of peers only. `renewed-from` names the issuers whose
+certificates a peer showed when others renewed them: what such an issuer takes back, and what is
+taken back of it, means the renewed certificate too (`keys.trust`).
+
 What this module does not know: whether a certificate is to be believed (`keys.trust`), how one is
 made (`keys.issue`), time.
 
@@ -17,6 +21,7 @@ Invariant: what `decode` returns is well formed in itself; the signature is not 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, Protocol
@@ -43,6 +48,8 @@ MAX_PATH_LENGTH: Final = 1
 DOMAIN: Final = "certificate"
 QUORUM: Final = "root-quorum"
 ROTATION: Final = "rotation"
+RENEWED_FROM: Final = "renewed-from"
+MAX_RENEWED_FROM: Final = 8
 MAX_ROTATIONS: Final = 4
 
 _LONGEST_SIGNATURE: Final = 2 * (MAX_SIGNATURE_BYTES + 3) + 1  # by the old root and by the new
@@ -100,6 +107,7 @@ class Certificate:
     extensions: tuple[tuple[str, bytes], ...]  # who does not know one ignores it
     quorum: RootQuorum | None  # a root's keys, if it has several
     rotation: Rotation | None  # a root's place behind the first one
+    renewed_from: tuple[bytes, ...]  # key ids of issuers before this one, of a peer
     body: bytes = field(repr=False)
     signature: bytes = field(repr=False)
     raw: bytes = field(repr=False)
@@ -208,18 +216,21 @@ def _read(fields: Fields, raw: bytes, body: bytes, signature: bytes) -> Certific
         extensions=_extensions(fields, 17),
         quorum=None,
         rotation=None,
+        renewed_from=(),
         body=body,
         signature=signature,
         raw=raw,
     )
     critical = dict(certificate.critical)
     quorum, rotation = critical.get(QUORUM), critical.get(ROTATION)
-    if quorum is None and rotation is None:
+    before = dict(certificate.extensions).get(RENEWED_FROM)
+    if quorum is None and rotation is None and before is None:
         return certificate
     return replace(
         certificate,
         quorum=RootQuorum.decode(quorum) if quorum is not None else None,
         rotation=Rotation.decode(rotation) if rotation is not None else None,
+        renewed_from=_decode_renewed_from(before) if before is not None else (),
     )
 
 
@@ -231,6 +242,22 @@ def _two(value: object) -> tuple[bytes, bytes]:
     ):
         raise NotCanonical("not two signatures")
     return value[0], value[1]
+
+
+def encode_renewed_from(key_ids: Iterable[bytes]) -> bytes:
+    """The value of the extension; in order and each once, so that there is one form only."""
+    return encode(sorted(set(key_ids)))
+
+
+def _decode_renewed_from(data: bytes) -> tuple[bytes, ...]:
+    items = decode(data, _MAX_EXTENSION_BYTES)
+    if not isinstance(items, list) or not 1 <= len(items) <= MAX_RENEWED_FROM:
+        raise NotCanonical(f"{RENEWED_FROM!r} is not 1 to {MAX_RENEWED_FROM} issuers")
+    if not all(type(each) is bytes and len(each) == FINGERPRINT_BYTES for each in items):
+        raise NotCanonical(f"{RENEWED_FROM!r} holds something that is no key id")
+    if items != sorted(set(items)):
+        raise NotCanonical(f"{RENEWED_FROM!r} is not in order, each once")
+    return tuple(items)
 
 
 def _extensions(fields: Fields, key: int) -> tuple[tuple[str, bytes], ...]:
@@ -257,6 +284,8 @@ def _check_alone(certificate: Certificate) -> None:
     if certificate.not_before_ms >= certificate.not_after_ms:
         raise CertificateMalformed("it ends before it begins")
     _check_root_only(certificate)
+    if certificate.renewed_from and certificate.kind is not CertificateKind.PEER:
+        raise CertificateMalformed("it was renewed by another issuer and is not a peer's")
     is_peer = certificate.kind is CertificateKind.PEER
     if is_peer and (certificate.max_roles or certificate.path_length):
         raise CertificateMalformed("a peer's certificate claims that it may issue others")

@@ -21,6 +21,7 @@ from keys.certificate import (
     MAX_PATH_LENGTH,
     MAX_ROTATIONS,
     QUORUM,
+    RENEWED_FROM,
     ROTATION,
     SERIAL_BYTES,
     Certificate,
@@ -30,6 +31,7 @@ from keys.certificate import (
     assemble_certificate,
     both_signed,
     certificate_body,
+    encode_renewed_from,
     sign_certificate,
 )
 from keys.errors import InvalidName, InvalidValue
@@ -194,8 +196,13 @@ def make_peer(
     namespaces: Iterable[str] = (EVERYWHERE,),
     serial: bytes | None = None,
     lifetime_ms: int = LIFETIME_MS[CertificateKind.PEER],
+    renewed_from: Iterable[bytes] = (),
 ) -> Certificate:
-    """The certificate of a member. The same arguments with the same serial give the same bytes."""
+    """The certificate of a member. The same arguments with the same serial give the same bytes.
+
+    Args:
+        renewed_from: key ids of the other issuers on whose word this one gives it.
+    """
     allowed = tuple(sorted(namespaces))
     check_rights(issuer, issuer_certificate, roles, allowed)
     return sign_certificate(
@@ -207,8 +214,13 @@ def make_peer(
             10: list(allowed),
             14: 0,
             15: 0,
+            **_renewed(tuple(renewed_from)),
         },
     )
+
+
+def _renewed(key_ids: tuple[bytes, ...]) -> dict[int, object]:
+    return {17: {RENEWED_FROM: encode_renewed_from(key_ids)}} if key_ids else {}
 
 
 def check_name(what: str, name: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from keys.canonical import Fields, NotCanonical, decode, encode
-from keys.certificate import SERIAL_BYTES
+from keys.certificate import MAX_RENEWED_FROM, SERIAL_BYTES
 from keys.errors import HomeDamaged
 from keys.files import make_private_directory, names_in, read_private, remove_file, write_atomic
 from keys.identity import FINGERPRINT_BYTES, KEY_BYTES, PeerId, peer_id_of
@@ -49,6 +49,7 @@ class Issued:
     not_after_ms: int
     nonce: bytes  # of the request; for a join, the ticket's id and zeros
     issuer_key_id: bytes
+    renewed_from: tuple[bytes, ...] = ()  # other issuers, on whose word it was given
 
     @property
     def peer_id(self) -> PeerId:
@@ -135,6 +136,7 @@ def _encode(public_key: bytes, entries: list[Issued]) -> bytes:
                         6: each.not_after_ms,
                         7: each.nonce,
                         8: each.issuer_key_id,
+                        **({9: list(each.renewed_from)} if each.renewed_from else {}),
                     }
                 )
                 for each in entries
@@ -153,7 +155,9 @@ def _decode(data: bytes) -> tuple[Issued, ...]:
 
 
 def _entry(public_key: bytes, raw: bytes) -> Issued:
-    fields = Fields(decode(raw, _MAX_FILE_BYTES))
+    plain = decode(raw, _MAX_FILE_BYTES)
+    has_others = isinstance(plain, dict) and 9 in plain
+    fields = Fields(plain)
     issued = Issued(
         public_key=public_key,
         serial=fields.binary(1, SERIAL_BYTES),
@@ -164,6 +168,7 @@ def _entry(public_key: bytes, raw: bytes) -> Issued:
         not_after_ms=fields.integer(6),
         nonce=fields.binary(7, NONCE_BYTES),
         issuer_key_id=fields.binary(8, FINGERPRINT_BYTES),
+        renewed_from=fields.binaries(9, MAX_RENEWED_FROM, FINGERPRINT_BYTES) if has_others else (),
     )
     fields.finish()
     return issued

@@ -16,7 +16,7 @@ from typing import Final
 
 from nacl.utils import random as random_bytes
 
-from keys.certificate import SERIAL_BYTES
+from keys.certificate import MAX_RENEWED_FROM, SERIAL_BYTES, Certificate
 from keys.errors import (
     CertificateRefused,
     InvalidValue,
@@ -174,8 +174,20 @@ class Issuer:
             not_after_ms=self._end_ms(now_ms),
             nonce=asked.nonce,
             issuer_key_id=self.chain.leaf.key_id,
+            renewed_from=self._issuers_before(asked.chain.leaf),
         )
         return self._certify(self.issued.add(entry, now_ms)).encode()
+
+    def _issuers_before(self, shown: Certificate) -> tuple[bytes, ...]:
+        """On whose word we give it. They stay named: who could shed its issuer by a renewal would
+        outlive what that issuer takes back, and that issuer's own end."""
+        before = {*shown.renewed_from, shown.issuer_key_id} - {self.chain.leaf.key_id}
+        if len(before) > MAX_RENEWED_FROM:
+            raise RenewalBeyondIssuer(
+                f"it was renewed by more than {MAX_RENEWED_FROM} issuers in turn; "
+                "join again with a new ticket"
+            )
+        return tuple(sorted(before))
 
     def _end_ms(self, now_ms: int) -> int:
         return min(now_ms + self.certificate_ms, self.chain.leaf.not_after_ms)
@@ -252,8 +264,10 @@ class Issuer:
             namespaces=entry.namespaces,
             serial=entry.serial,
             lifetime_ms=entry.not_after_ms - entry.issued_ms,
+            renewed_from=entry.renewed_from,
         )
         chain = Chain((certificate, *self.chain.certificates))
         verify(chain, self.trust, entry.issued_ms)
-        self.trust.revocations.check_key(certificate.key_id, entry.name)
+        root = self.chain.root.key_id
+        self.trust.revocations.check_key(certificate.key_id, entry.name, root)
         return chain

@@ -1,7 +1,8 @@
 """What is revoked, from all lists together: an immutable snapshot that answers in microseconds.
 
 Of each signer the list with the greatest sequence is in force. An issuer's list means only
-certificates which that key signed; a root's list means every certificate below a root. When a
+certificates which that key signed; a root's list means every certificate below that root and
+those before it, but none below its successors: its key may be why it was replaced. When a
 root's list revokes the *key* of an issuer for ever, everything which that key signed is refused
 anyway, so its own list is dropped: whoever stole the key can say nothing with it. Which lists are
 in force thus depends on which were ever heard, and not on the order of hearing.
@@ -49,6 +50,7 @@ class Revocable:
     serial: bytes
     key_id: bytes
     issued_ms: int
+    root_key_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class ListInForce:
     list: RevocationList
     signer: Certificate
     chain: bytes = field(repr=False)
+    roots: tuple[bytes, ...]  # key ids of the roots in that chain, the newest first
 
     @property
     def is_root(self) -> bool:
@@ -144,21 +147,26 @@ class Revocations:
                 entry, by = found
                 raise CertificateRevoked(issued.name, by, entry.revoked_ms, entry.reason)
 
-    def check_key(self, key_id: bytes, name: str) -> None:
+    def check_key(self, key_id: bytes, name: str, root_key_id: bytes | None = None) -> None:
         """For issuers: nobody gives another certificate to what one of them took back for ever.
+
+        Args:
+            root_key_id: of who would give it; the roots before that one have no say.
 
         Raises:
             CertificateRevoked: any signer has revoked this key, whether it signed for it or not.
         """
         for index in (*self._by_signer.values(), *self._roots):
-            entry = index.keys.get(key_id)
+            is_former = index.source.is_root and root_key_id not in (None, *index.source.roots)
+            entry = None if is_former else index.keys.get(key_id)
             if entry is not None and entry.is_for_ever:
                 by = index.source.signer.name
                 raise CertificateRevoked(name, by, entry.revoked_ms, entry.reason)
 
     def _found(self, issued: Revocable) -> tuple[Entry, str] | None:
         own = self._by_signer.get(issued.issuer_key_id)
-        for index in (*self._roots, own) if own is not None else self._roots:
+        roots = (each for each in self._roots if issued.root_key_id in each.source.roots)
+        for index in (*roots, own) if own is not None else roots:
             entry = index.entry_for(issued)
             if entry is not None:
                 return entry, index.source.signer.name
@@ -194,7 +202,8 @@ class Revocations:
     def _is_disowned(self, listed: ListInForce) -> bool:
         if listed.is_root:
             return False
-        entries = (index.keys.get(listed.key_id) for index in self._roots)
+        above = (each for each in self._roots if listed.roots[0] in each.source.roots)
+        entries = (index.keys.get(listed.key_id) for index in above)
         return any(entry is not None and entry.is_for_ever for entry in entries)
 
     # -- how old -------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ def read_list(packed: bytes, trust: Trust, now_ms: int) -> ListInForce:
     """
     raw, chain = _pair(packed)
     listed = RevocationList.decode(raw)
-    signer = _signer(chain, trust)
+    line = _chain(chain)
+    signer = _signer(line, trust)
     if listed.network_id != trust.network_id:
         raise RevocationNotAnIssuer(f"it is of network {listed.network_id}")
     if listed.signer_key_id != signer.key_id:
@@ -74,7 +75,7 @@ def read_list(packed: bytes, trust: Trust, now_ms: int) -> ListInForce:
         raise RevocationBadSignature(signer.name)
     if listed.issued_ms > now_ms + SKEW_MS:
         raise RevocationFuture(signer.name, listed.issued_ms - now_ms)
-    return ListInForce(listed, signer, chain)
+    return ListInForce(listed, signer, chain, _key_ids(line))
 
 
 def read_own_list(packed: bytes, now_ms: int) -> ListInForce:
@@ -83,11 +84,7 @@ def read_own_list(packed: bytes, now_ms: int) -> ListInForce:
     Raises:
         RevocationRefused: as `read_list`.
     """
-    _, chain = _pair(packed)
-    try:
-        first_root = Chain.decode(chain).certificates[-1]
-    except CertificateRefused as error:
-        raise RevocationNotAnIssuer(str(error)) from error
+    first_root = _chain(_pair(packed)[1]).certificates[-1]
     return read_list(packed, Trust(network_id_of(first_root.public_key)), now_ms)
 
 
@@ -105,9 +102,20 @@ def _pair(packed: bytes) -> tuple[bytes, bytes]:
     return items[0], items[1]
 
 
-def _signer(chain: bytes, trust: Trust) -> Certificate:
+def _chain(chain: bytes) -> Chain:
     try:
-        return verify_signer(Chain.decode(chain), trust)
+        return Chain.decode(chain)
+    except CertificateRefused as error:
+        raise RevocationNotAnIssuer(str(error)) from error
+
+
+def _key_ids(chain: Chain) -> tuple[bytes, ...]:
+    return tuple(each.key_id for each in chain.roots)
+
+
+def _signer(chain: Chain, trust: Trust) -> Certificate:
+    try:
+        return verify_signer(chain, trust)
     except CertificateRefused as error:
         raise RevocationNotAnIssuer(str(error)) from error
 
@@ -139,7 +147,7 @@ def next_list(
         now_ms=now_ms,
         lives_ms=ROOT_LIST_MS if own.kind is CertificateKind.ROOT else ISSUER_LIST_MS,
     )
-    return ListInForce(made, own, chain.encode())
+    return ListInForce(made, own, chain.encode(), _key_ids(chain))
 
 
 def entry_of_serial(serial: bytes, signer: Certificate, now_ms: int, reason: str = "") -> Entry:

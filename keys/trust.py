@@ -346,8 +346,13 @@ def _now(chain: Chain, trust: Trust, now_ms: int) -> None:
 
 
 def _lineage(chain: Chain) -> tuple[Revocable, ...]:
-    """All below the root, the highest first. Each is dated back, but never beyond its issuer."""
-    return tuple(
+    """All below the root, the highest first. Each is dated back, but never beyond its issuer.
+
+    A peer that other issuers renewed before stands for what those gave it as well, and they stand
+    for themselves: a renewal elsewhere undoes no revocation.
+    """
+    leaf, top = chain.leaf, chain.root.key_id
+    direct = tuple(
         Revocable(
             child.name,
             child.issuer_key_id,
@@ -355,10 +360,17 @@ def _lineage(chain: Chain) -> tuple[Revocable, ...]:
             child.key_id,
             child.not_before_ms
             + (BACKDATE_MS if child.not_before_ms > issuer.not_before_ms else 0),
+            top,
         )
         for child, issuer in _links(chain)
         if child.kind is not CertificateKind.ROOT
     )
+    found = list(direct)
+    for issuer in leaf.renewed_from:
+        issued_ms = direct[-1].issued_ms
+        found.append(Revocable("the issuer before", top, b"", issuer, issued_ms, top))
+        found.append(Revocable(leaf.name, issuer, b"", leaf.key_id, issued_ms, top))
+    return tuple(found)
 
 
 def _links(chain: Chain) -> list[tuple[Certificate, Certificate]]:

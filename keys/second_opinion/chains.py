@@ -102,6 +102,10 @@ def _certificate(raw: Any) -> dict[Any, Any]:
             need(
                 is_text(name, r"(?s).{0,64}") and type(value) is bytes and len(value) <= 512, "ext"
             )
+    if "renewed-from" in c[17]:
+        ids = canonical(c[17]["renewed-from"], 512)
+        need(type(ids) is list and 1 <= len(ids) <= 8 and c[2] == 3, "renewed from")
+        need(all(is_bin(each, 32) for each in ids) and ids == sorted(set(ids)), "renewed from")
     _root_only(c)
     return c
 
