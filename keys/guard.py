@@ -6,12 +6,14 @@
     replicated  the policy that the network has decided on allows it
 
 All of them must agree, so a policy only narrows. Where there is no policy, it does not stand in the
-way. What was decided is remembered per certificate, action and name until a policy changes, so
-that a message costs one look into a set. Denials are counted, and told to whoever listens.
+way. What was decided is remembered per certificate, action and name until a policy changes or
+rights are withheld (`rights_changed`), so that a message costs one look into a set. Denials are
+counted, and told to whoever listens.
 
 What belongs to the network itself stands below `conclave/`. Such topics are about the network and
-not about its contents, and may be read with SUBSCRIBE_METADATA; such keys need CONFIG_READ, except
-the policy and what is known of tokens, which all have to obey; and nobody writes them as keys.
+not about its contents, and may be read with SUBSCRIBE_METADATA; who publishes there speaks for the
+network and needs CONFIG_CHANGE. Such keys need CONFIG_READ, except the policy and what is known of
+tokens, which all have to obey; and nobody writes them as keys.
 
 What this module does not know: where policies come from, what is done with a denial.
 
@@ -99,14 +101,15 @@ class Guard:
     def set_file(self, policy: Policy | None) -> None:
         """Put this policy in force for this node."""
         self.file = policy
-        self._changed()
+        self.rights_changed()
 
     def set_replicated(self, policy: Policy | None) -> None:
         """Put the network's policy in force."""
         self.replicated = policy
-        self._changed()
+        self.rights_changed()
 
-    def _changed(self) -> None:
+    def rights_changed(self) -> None:
+        """Judge everybody anew: a policy has changed, or what certificates give just now."""
         self._allowed.clear()
         self._denied.clear()
         for listener in self.listeners:
@@ -214,7 +217,7 @@ def needed_for(action: Action, what: str) -> Permission:
             return Permission.SUBSCRIBE_METADATA
         if action is Action.READ:
             return Permission.MEMBERSHIP if _is_everybodys(what) else Permission.CONFIG_READ
-        if action in (Action.WRITE, Action.LOCK):
+        if action in (Action.WRITE, Action.LOCK, Action.PUBLISH):
             return Permission.CONFIG_CHANGE
     return NEEDS[action]
 

@@ -60,6 +60,7 @@ LOOK_AGAIN_S = 1.0  # a snapshot that is installed wakes nobody
 READ_S = 3.0
 EXPIRE_ITEMS = 512
 
+_HELD = (Kind.RENEW, Kind.RELEASE, Kind.COMPLETE)  # by whoever holds the lock
 _KEYED = (Kind.PUT, Kind.DELETE, Kind.COMPARE_SET, Kind.COMPLETE)
 
 
@@ -216,6 +217,21 @@ class Serving:
             if isinstance(op, list) and len(op) > 1 and isinstance(op[1], str):
                 action = Action.WRITE if op[0] in _KEYED else Action.LOCK
                 self._peer.check(caller, action, op[1])
+                self._check_held(op, caller)
+
+    def _check_held(self, op: list[Any], caller: Principal) -> None:
+        """Tokens are no secrets: whoever may lock can read them, and fences are told them.
+
+        Raises:
+            PermissionDenied: somebody else holds the lock under this token.
+        """
+        lock = self._quorum.kv.lock(op[1]) if op[0] in _HELD and len(op) > 2 else None
+        if lock is None or lock.holder is None or lock.token != op[2]:
+            return
+        if not _is_own(lock.holder, caller.peer_id):
+            self._peer.guard.deny(caller, Action.LOCK, op[1], "holder")
+            why = f"somebody else than {caller.name} holds it"
+            raise PermissionDenied(self._peer.name, f"lock {op[1][:128]!r}", why)
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -317,6 +333,9 @@ def _refusal_of_operation(op: Any, caller: PeerId) -> Refusal | None:
     if op[0] in _KEYED and op[1].startswith(RESERVED):
         return Refusal.KEY_INVALID
     if op[0] == Kind.ACQUIRE and len(op) > 2 and isinstance(op[2], str):
-        is_own = op[2] == caller or op[2].startswith(f"{caller}/")
-        return None if is_own else Refusal.MALFORMED
+        return None if _is_own(op[2], caller) else Refusal.MALFORMED
     return None
+
+
+def _is_own(holder: str, caller: PeerId) -> bool:
+    return holder == caller or holder.startswith(f"{caller}/")

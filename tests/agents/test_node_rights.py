@@ -19,8 +19,9 @@ from agents import Agent, Context
 from agents.errors import TaskFailed
 from agents.node import Node
 from consensus import ChangeRefused
+from consensus.kv import encode_batch, encode_complete, encode_release, encode_renew, release
 from keys import Action, Permission, Role, parse_policy
-from p2p import PermissionDenied
+from p2p import PermissionDenied, encode_payload
 
 EVERYTHING = '[[rule]]\nname = "all"\neffect = "allow"\nwho = "*"\nactions = "*"\nwhat = "*"\n'
 
@@ -398,5 +399,34 @@ def test_a_denied_method_is_told_too(tmp_path: Path) -> None:
             ("sam", "call", "desk.drain", "role"),
         ]
         assert nodes["ada"].peer.guard.judge(nodes["eye"].peer.principal, Action.CALL, "x").why
+
+    in_lab(tmp_path, scenario, voters=1)
+
+
+def test_a_lock_is_given_back_renewed_and_completed_by_its_holder_alone(tmp_path: Path) -> None:
+    """Its token is no secret: who may lock can read it, and every fence is told it."""
+
+    async def scenario(lab: NodeLab) -> None:
+        _, nodes = await office(lab)
+        leader = nodes["ada"].peer.peer_id
+
+        async def write(name: str, command: bytes) -> bytes:
+            payload = encode_payload([command])
+            return await nodes[name].peer.request(leader, "kv.write", payload, timeout_s=5)
+
+        async with nodes["sue"].net.lock("shop:printer") as lock:
+            for command in (
+                encode_release("shop:printer", lock.token),
+                encode_renew("shop:printer", lock.token, 60_000),
+                encode_complete("shop:printer", lock.token, b"mine"),
+                encode_batch([release("shop:printer", lock.token)]),
+            ):
+                with pytest.raises(PermissionDenied, match="than sam holds it"):
+                    await write("sam", command)
+            assert lock.is_valid()
+            found = nodes["ada"].quorum.kv.lock("shop:printer")
+            assert found is not None
+            assert found.holder is not None
+        await until(lambda: nodes["ada"].quorum.kv.lock("shop:printer").holder is None)  # type: ignore[union-attr]
 
     in_lab(tmp_path, scenario, voters=1)

@@ -9,6 +9,7 @@ import pytest
 from peer_lab import WALL_MS, Lab, in_lab, until
 
 from keys import (
+    Action,
     CertificateRevoked,
     KeystoreError,
     Permission,
@@ -314,5 +315,36 @@ def test_a_request_that_is_withheld_says_that_a_list_is_stale() -> None:
         with pytest.raises(PermissionDenied, match="a revocation list is stale"):
             await a.request(b.peer_id, "echo", b"2", timeout_s=1)
         assert MemberState.ALIVE is b.presence.state_of(a.peer_id)
+
+    in_lab(scenario)
+
+
+@pytest.mark.parametrize("strictness", [Strictness.ADMIN, Strictness.ALL])
+def test_a_right_that_was_used_before_is_withheld_as_well_and_given_back(
+    strictness: Strictness,
+) -> None:
+    """What the guard remembers of somebody's rights is not older than they are."""
+
+    async def scenario(lab: Lab) -> None:
+        a = lab.peer("a", papers=lab.authority.papers("a", Role.ADMIN | Role.SERVICE))
+        b = lab.peer("b")
+        await lab.up("a", "b")
+        action = Action.CONFIGURE if strictness is Strictness.ADMIN else Action.READ
+        b.trusting.freshness.strictness = strictness
+
+        def may() -> bool:
+            who = b.principal_of(a.peer_id)
+            assert who is not None
+            return b.guard.may(who, action, "policy")
+
+        assert may()
+        b.trusting.take(lab.authority.revoke(Revocations()))
+        wall_ms = b.trusting._clock.wall_ms
+        b.trusting._clock.wall_ms = lambda: wall_ms() + 8 * 86_400_000  # type: ignore[method-assign]
+        b.trusting.look()
+        assert not may()
+        b.trusting._clock.wall_ms = wall_ms  # type: ignore[method-assign]
+        b.trusting.look()
+        assert may()
 
     in_lab(scenario)
