@@ -11,8 +11,8 @@ rights are withheld (`rights_changed`), so that a message costs one look into a 
 counted, and told to whoever listens.
 
 What belongs to the network itself stands below `conclave/`. Such topics are about the network and
-not about its contents, and may be read with SUBSCRIBE_METADATA; who publishes there speaks for the
-network and needs CONFIG_CHANGE. Such keys need CONFIG_READ, except the policy and what is known of
+not about its contents, and may be read with SUBSCRIBE_METADATA; whoever may publish may do so there
+too, and speaks for itself alone. Such keys need CONFIG_READ, except the policy and what is known of
 tokens, which all have to obey; and nobody writes them as keys.
 
 What this module does not know: where policies come from, what is done with a denial.
@@ -217,7 +217,7 @@ def needed_for(action: Action, what: str) -> Permission:
             return Permission.SUBSCRIBE_METADATA
         if action is Action.READ:
             return Permission.MEMBERSHIP if _is_everybodys(what) else Permission.CONFIG_READ
-        if action in (Action.WRITE, Action.LOCK, Action.PUBLISH):
+        if action in (Action.WRITE, Action.LOCK):
             return Permission.CONFIG_CHANGE
     return NEEDS[action]
 

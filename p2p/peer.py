@@ -136,7 +136,7 @@ class Peer:
             on_cut=self._cut_revoked,
             on_sent_away=lambda peer_id: self._expel(peer_id, "it knows other revocations than we"),
             on_own=self._on_fatal,
-            on_withheld=self._rights_changed,
+            on_withheld=self._become,
             known=sum(good.peer_id != self.peer_id for good in world.last_good()),
         )
         self._presence.heads = lambda: self.trusting.heads
@@ -334,10 +334,7 @@ class Peer:
         self._exchange.become(principal)
         self._streams.become(principal)
         self._topics.become(principal)
-
-    def _rights_changed(self, principal: Principal) -> None:
-        self.guard.rights_changed()
-        self._become(principal)
+        self.guard.rights_changed()  # the last, for it has its listeners ask again
 
     def _check_papers(self) -> None:
         """Renew our own record in time; end the sessions whose papers are over."""

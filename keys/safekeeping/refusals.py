@@ -19,6 +19,8 @@ from keys.errors import KeystoreError, Refused
 class BackupRefused(Refused):
     """A file that was to be restored is not taken."""
 
+    code = "backup-refused"
+
 
 class BackupMalformed(BackupRefused):
     code = "backup-malformed"

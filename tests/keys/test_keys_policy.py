@@ -300,8 +300,6 @@ def test_a_certificate_reaches_as_far_as_its_namespaces(
         (Role.OBSERVER, Action.READ, "config/model", False),
         (Role.SERVICE, Action.WRITE, "conclave/autopilot", False),
         (Role.SERVICE, Action.LOCK, "conclave/x", False),
-        (Role.SERVICE, Action.PUBLISH, "conclave/health", False),
-        (Role.ADMIN, Action.PUBLISH, "conclave/health", True),
     ],
 )
 def test_what_belongs_to_the_network_itself_needs_other_permissions(
