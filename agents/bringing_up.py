@@ -43,7 +43,11 @@ def _in_words(settings: NodeSettings) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def node_at(
-    home: Path, offers: Iterable[Offer], arguments: Mapping[str, Any]
+    home: Path,
+    offers: Iterable[Offer],
+    arguments: Mapping[str, Any],
+    *,
+    supervised: bool = False,
 ) -> AsyncIterator[Node]:
     """Bring up the node of a directory.
 
@@ -65,6 +69,7 @@ async def node_at(
         audit=audit,
         sealing=suite,
         key_rotation_hours=settings.key_rotation_hours,
+        supervised=supervised,
         freshness=Strictness(settings.revocation_freshness),
     )
     if settings.metrics_port is None:

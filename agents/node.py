@@ -22,6 +22,7 @@ from typing import Any, Self
 from agents.auditing import DEFAULT, AuditSettings
 from agents.auditing_service import Auditing
 from agents.calling import Calling
+from agents.contexts import Contexts
 from agents.deciding import Judges
 from agents.deciding_service import Deciding
 from agents.directory import Directory, advert_of, check_namespaces, may_offer_in
@@ -30,10 +31,9 @@ from agents.figures import Figures
 from agents.founding_service import FoundingService
 from agents.governing import Governing
 from agents.health.service import HealthService
-from agents.hosting import Context, Offer, TaskGrant
+from agents.hosting import Offer
 from agents.hosting.host import AgentHost
 from agents.keeping import Keeping
-from agents.ledger import Work
 from agents.local import DirectGate, LocalDoor
 from agents.measuring import Measuring
 from agents.net import Net
@@ -54,7 +54,6 @@ from keys import HomeInUse, Keystore, PeerId, PolicyStore, Suite
 from p2p import (
     AdvertSeen,
     HeartbeatSeen,
-    Incoming,
     LinkBroken,
     MemberChange,
     MemberState,
@@ -196,15 +195,16 @@ class Node:
             self.quorum.why_none,
             self.quorum.is_hopeless,
         )
-        self.calling = Calling(self.peer, self.host, self.directory, self.world, self._call_context)
+        contexts = Contexts(self.peer, self.host, clock, lambda: self.net)
+        self.calling = Calling(self.peer, self.host, self.directory, self.world, contexts.of_call)
         self._build_sealing()
         self.opening = Opening(self.peer, self.calling, clock, self.sealed_streams)
-        StreamServing(self.peer, self.host, self._call_context, self.sealed_streams)
+        StreamServing(self.peer, self.host, contexts.of_call, self.sealed_streams)
         self.working = Working(
             self.peer,
             self.world,
             self.host,
-            self._task_context,
+            contexts.of_task,
             self.quorum.is_voter,
             self.sealed_tasks,
         )
@@ -246,7 +246,7 @@ class Node:
             self.quorum,
             self.asking,
             self._judges,
-            self._judge_context,
+            contexts.of_judge,
             self._fatal,
         )
         self.renewing = Renewing(self.peer, self.keystore, self.world)
@@ -409,42 +409,3 @@ class Node:
             return self.peer.failed.result()
         assert self.failure is not None
         return self.failure
-
-    # -- contexts ------------------------------------------------------------------------------
-
-    def _call_context(self, incoming: Incoming, capability: str) -> Context:
-        return Context(
-            caller=incoming.caller.peer_id,
-            caller_name=incoming.caller.name,
-            capability=capability,
-            agent=self.host.agent_of(capability) or "",
-            deadline_ms=incoming.deadline_ms,
-            trace=incoming.trace,
-            net=self.net,
-            clock=self.world.clock,
-        )
-
-    def _judge_context(self, proposer: str, kind: str, agent: str, deadline_ms: int) -> Context:
-        return Context(
-            caller=PeerId(proposer),
-            caller_name=self.peer.label(PeerId(proposer)),
-            capability=f"votes:{kind}",
-            agent=agent,
-            deadline_ms=deadline_ms,
-            trace=None,
-            net=self.net,
-            clock=self.world.clock,
-        )
-
-    def _task_context(self, work: Work, grant: TaskGrant) -> Context:
-        return Context(
-            caller=work.submitter,
-            caller_name=self.peer.label(work.submitter),
-            capability=work.skill,
-            agent=work.agent,
-            deadline_ms=self.world.clock.now_ms() + work.timeout_ms,
-            trace=None,
-            net=self.net,
-            clock=self.world.clock,
-            task=grant,
-        )

@@ -20,6 +20,7 @@ from agents.hosting import Offer
 from agents.node import Node
 from agents.observe import logging_to, one_line
 from agents.settings import home_at, load_settings
+from agents.supervising import supervisor
 from consensus import ConsensusError
 from keys import KeysError
 from p2p import P2PError, PayloadError
@@ -80,8 +81,13 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
-    async with node_at(home, offers, settings) as node:
+    above = supervisor()
+    if above is not None:
+        above.when_gone(stop.set)
+    async with node_at(home, offers, settings, supervised=above is not None) as node:
         greet(node)
+        if above is not None:
+            above.say_up()
         gc.freeze()  # what start-up made lives as long as the node; collections skip it
         stopping = asyncio.ensure_future(stop.wait())
         failing = asyncio.ensure_future(node.until_failed())

@@ -24,7 +24,7 @@ from agents.errors import BadSettings
 PREFIX = "CONCLAVE_"
 FILE_NAME = "conclave.toml"
 DEFAULT_PORT = 4747
-_ELSEWHERE = frozenset({"CONCLAVE_HOME", "CONCLAVE_PASSPHRASE_FILE"})
+_ELSEWHERE = frozenset({"CONCLAVE_HOME", "CONCLAVE_PASSPHRASE_FILE", "CONCLAVE_SUPERVISOR"})
 _LISTS = frozenset({"interfaces", "seeds"})
 
 

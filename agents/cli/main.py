@@ -106,6 +106,14 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     up.add_argument("--metrics", type=port, metavar="PORT", help="serve Prometheus metrics there")
     up.add_argument("--metrics-host", metavar="HOST", help="at this address (default: loopback)")
+    up.add_argument(
+        "--restart",
+        type=count,
+        nargs="?",
+        const=5,
+        metavar="N",
+        help="begin again when it ends badly, N times in ten minutes (default: 5); after AGENT",
+    )
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     up.add_argument("--log-style", choices=("text", "json"))
 
@@ -355,7 +363,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     if rest and arguments.command != "run":
         top.error(f"unrecognised arguments: {' '.join(rest)}")
-    arguments.rest = rest
+    arguments.rest, arguments.argv = rest, words
     try:
         return _guarded(arguments)
     except KeyboardInterrupt:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
 from agents.cli.loading import load_agents
 from agents.cli.places import home_of
 from agents.running import run_agents
+from agents.supervising import LINK, own_command, supervise
 from keys import NoNetworkYet
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Load the agents, bring the node up, serve until Ctrl-C."""
+    if arguments.restart is not None and LINK not in os.environ:
+        return supervise(own_command(arguments.argv), arguments.restart)
     home = home_of(arguments)
     offers = load_agents(arguments.agents)
     settings: dict[str, Any] = {
