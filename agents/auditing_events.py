@@ -24,6 +24,7 @@ from p2p import (
 ADMIN = frozenset(
     {
         "raft",
+        "trust",
         "policy",
         "keys",
         "cert",
@@ -36,7 +37,9 @@ ADMIN = frozenset(
         "rotate",
     }
 )
-READS = frozenset({"status", "show", "list", "explain", "check", "read", "held"})
+READS = frozenset(
+    {"status", "show", "list", "explain", "check", "read", "held", "plan", "revocations"}
+)
 
 
 def on_incident(audit: Audit, incident: Incident) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keys import CertificateRefused, Issuer, KeystoreError, PeerId, Principal, RootsSeen
@@ -339,20 +339,23 @@ class Gathering:
     def _learn_roots(self, session: Session) -> None:
         """Remember a newer root that a member's chain has shown, before anybody relies on it."""
         seen = self._credentials.trust.seen
-        if seen is None or not session.principal.roots:
+        if seen is None:
+            return
+        self._end_old_roots(seen, (session,))  # it may have been learned while we talked
+        if not session.principal.roots:
             return
         try:
             if seen.learn(session.principal.roots):
                 self.counts["roots_learned"] += 1
                 log.warning("the network has a new root, number %d", seen.number)
-                self._end_old_roots(seen)
+                self._end_old_roots(seen, self.sessions)
         except (KeystoreError, CertificateRefused) as error:
             # A conflict here is of two that came at once; the next look at its papers refuses one.
             log.error("%s; this root is not remembered", error)
 
-    def _end_old_roots(self, seen: RootsSeen) -> None:
+    def _end_old_roots(self, seen: RootsSeen, sessions: Iterable[Session]) -> None:
         """Who was let in with a chain of an older root stays for as long as that one counts."""
-        for session in self.sessions:
+        for session in sessions:
             end_ms = seen.ends_ms(max(1, len(session.principal.roots)))
             if end_ms is not None:
                 self.sessions.end_by(session.peer_id, end_ms)

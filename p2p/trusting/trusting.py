@@ -282,8 +282,11 @@ class Trusting:
         take: Callable[[PeerId, Lane, Sequence[Envelope]], None],
     ) -> None:
         """Keep a frame of an unsettled peer, but for its words about revocations."""
-        at_once = [one for one in envelopes if one.kind == _NOTIFY and one.target in NAMES]
-        later = [one for one in envelopes if one not in at_once] if at_once else envelopes
+        at_once: list[Envelope] = []
+        later: list[Envelope] = []
+        for one in envelopes:
+            is_ours = one.kind == _NOTIFY and one.target in NAMES
+            (at_once if is_ours else later).append(one)
         if later:
             self.hold(peer_id, partial(take, peer_id, lane, later), size_bytes)
         if at_once:

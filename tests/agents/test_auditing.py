@@ -259,5 +259,10 @@ def test_each_kind_is_in_the_document_and_none_stands_there_alone() -> None:
 def test_reading_is_no_administrators_act() -> None:
     assert is_admins("raft.transfer")
     assert is_admins("policy.set")
+    assert is_admins("trust.revoke")
+    assert is_admins("trust.load")
+    assert is_admins("token.client_add")
+    assert not is_admins("trust.revocations")
+    assert not is_admins("trust.plan")
     assert not is_admins("raft.status")
     assert not is_admins("call")

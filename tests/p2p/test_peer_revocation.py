@@ -22,8 +22,9 @@ from keys import (
     verify,
 )
 from p2p import ConnectionLost, Incoming, MemberState, Peer, PermissionDenied
-from p2p.trusting import LIST, Freshness, Strictness
-from p2p.wire import encode_payload
+from p2p.links import Lane
+from p2p.trusting import HEAD, LIST, Freshness, Strictness
+from p2p.wire import Kind, encode_payload
 
 
 async def slow(incoming: Incoming, payload: bytes) -> bytes:
@@ -346,5 +347,39 @@ def test_a_right_that_was_used_before_is_withheld_as_well_and_given_back(
         b.trusting._clock.wall_ms = wall_ms  # type: ignore[method-assign]
         b.trusting.look()
         assert may()
+
+    in_lab(scenario)
+
+
+def test_a_frame_of_thousands_of_words_is_parted_at_once() -> None:
+    """Half of it is about revocations and half is to be held back: no word is looked for twice."""
+
+    class Word:
+        looks = 0
+        kind = int(Kind.NOTIFY)
+
+        def __init__(self, target: str) -> None:
+            self.target = target
+
+        def __eq__(self, other: object) -> bool:
+            Word.looks += 1
+            return self is other
+
+        __hash__ = object.__hash__
+
+    async def scenario(lab: Lab) -> None:
+        a, b = await lab.up("a", "b")
+        words = [Word(name) for name in (HEAD, "note") * 500]
+        taken: list[Word] = []
+        a.trusting._exchange.on_envelopes = lambda *_: None  # type: ignore[method-assign]
+        a.trusting.hold_frame(
+            b.peer_id,
+            Lane.CONTROL,
+            words,  # type: ignore[arg-type]
+            100,
+            lambda peer_id, lane, some: taken.extend(some),  # type: ignore[arg-type]
+        )
+        assert [each.target for each in taken] == ["note"] * 500
+        assert Word.looks < 1000
 
     in_lab(scenario)
