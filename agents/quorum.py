@@ -98,6 +98,7 @@ class Quorum:
         self.ledger = Ledger(self.decisions.register)
         self.polls: Polls | None = None  # how tasks are voted on
         self.on_members: Callable[[], None] = lambda: None  # hears that others vote now
+        self.dress_log: Callable[[Storage], Storage] = lambda log: log  # simulated disks fail here
         self.on_stored: Callable[[], None] = lambda: None  # hears of every entry of the store
         self._workers: tuple[WorkerView, ...] = ()
         self._heard: dict[PeerId, tuple[int, PeerId | None]] = {}  # voters' word on (term, leader)
@@ -167,7 +168,7 @@ class Quorum:
         path = self._home / "raft" / LOG
         if (self._home / BEGUN).exists() and not (path.exists() and path.stat().st_size):
             raise LogMissing(path)
-        return SqliteStorage(path, cluster_id, node_id)
+        return self.dress_log(SqliteStorage(path, cluster_id, node_id))
 
     async def hand_over(self, timeout_s: float, target: PeerId | None = None) -> None:
         """Give leadership away before we go, if we have it and somebody can take it."""

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from agents.cli.chaos_words import add_chaos
 from agents.cli.numbers import count, index, minutes, port, seconds
 from agents.cli.trust_words import add_root_keys, add_trust_commands
 from agents.cli.voting_words import add_voting
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _raft(commands)
     _deciding(commands)
     add_trust_commands(commands)
+    add_chaos(commands)
     _demo(commands)
     return top
 

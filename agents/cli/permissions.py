@@ -91,6 +91,7 @@ NEEDED: Final[dict[str, str]] = {
     "token client add": "CONFIG_CHANGE",
     "token client list": LOCAL,
     "token client remove": "CONFIG_CHANGE",
+    "chaos run": LOCAL,  # a network of its own, in memory
     "demo": LOCAL,
 }
 

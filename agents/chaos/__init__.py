@@ -1,0 +1,28 @@
+"""The chaos kit: a script hurts a network, and checks say whether what is promised still holds."""
+
+from agents.chaos.checks import CheckResult, Result
+from agents.chaos.errors import (
+    BadScenario,
+    CannotHere,
+    ChaosError,
+    CheckFailed,
+    NoSuchNode,
+    NotSettled,
+)
+from agents.chaos.net import ChaosNet
+from agents.chaos.running import Run, load_scenario, run_virtual_scenario
+
+__all__ = [
+    "BadScenario",
+    "CannotHere",
+    "ChaosError",
+    "ChaosNet",
+    "CheckFailed",
+    "CheckResult",
+    "NoSuchNode",
+    "NotSettled",
+    "Result",
+    "Run",
+    "load_scenario",
+    "run_virtual_scenario",
+]

@@ -1,0 +1,55 @@
+"""Errors of chaos scripts.
+
+ChaosError
+|-- CannotHere       this world cannot do that
+|-- NoSuchNode       the script names a node that there is not
+|-- BadScenario      the file is no scenario
+|-- NotSettled       the network did not come to rest in time
+`-- CheckFailed      something that must hold did not
+"""
+
+from __future__ import annotations
+
+from agents.errors import AgentsError
+
+
+class ChaosError(AgentsError):
+    """Root of them."""
+
+
+class CannotHere(ChaosError):
+    def __init__(self, what: str, world: str, why: str) -> None:
+        super().__init__(f"{what}: the {world} world cannot do this: {why}")
+        self.what = what
+        self.world = world
+
+
+class NoSuchNode(ChaosError):
+    def __init__(self, name: str, there: tuple[str, ...]) -> None:
+        known = ", ".join(there) or "none yet; `await net.up(3)` makes some"
+        super().__init__(f"there is no node {name!r}; there are {known}")
+
+
+class BadScenario(ChaosError):
+    """A file that holds no scenario; the text says what is missing."""
+
+
+class NotSettled(ChaosError):
+    def __init__(self, within_s: float, seen: str) -> None:
+        super().__init__(f"the network did not settle within {within_s:g} s: {seen}")
+        self.seen = seen
+
+
+class CheckFailed(ChaosError):
+    """
+    Attributes:
+        check: its name.
+        at_ms: when, on the timeline.
+        seen: what was seen, with the nodes' names.
+    """
+
+    def __init__(self, check: str, at_ms: int, seen: str) -> None:
+        super().__init__(f"{check} failed at {at_ms / 1000:.3f} s: {seen}")
+        self.check = check
+        self.at_ms = at_ms
+        self.seen = seen
