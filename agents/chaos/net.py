@@ -18,15 +18,16 @@ import asyncio
 import contextlib
 import random
 import string
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from agents.chaos.checks import Checks
-from agents.chaos.errors import ChaosError, NoSuchNode, NotSettled
+from agents.chaos.errors import ChaosError, NotSettled
 from agents.chaos.expect import WITHIN_S, Expect
+from agents.chaos.hurting import Hurting, listed
 from agents.chaos.recording import Recording, RecordingGate
 from agents.chaos.timeline import Timeline, What
-from agents.chaos.world import AgentSource, ChaosWorld, LinkTrouble, Trouble
+from agents.chaos.world import AgentSource, ChaosWorld
 from agents.errors import AgentsError
 from agents.net import Net
 from p2p import P2PError
@@ -37,7 +38,7 @@ WAIT_S = 5.0
 MAX_NODES = len(string.ascii_lowercase)
 
 
-class ChaosNet:
+class ChaosNet(Hurting):
     """One network, and what happens to it.
 
     Attributes:
@@ -48,18 +49,14 @@ class ChaosNet:
     def __init__(self, world: ChaosWorld, seed: int) -> None:
         self.seed = seed
         self.random = random.Random(f"script/{seed}")
-        self._world = world
-        self._began_us = world.now_us()
-        self.timeline = Timeline(lambda: (world.now_us() - self._began_us) // 1000)
+        began_us = world.now_us()
+        self.timeline = Timeline(lambda: (world.now_us() - began_us) // 1000)
         self.recording = Recording(self.timeline, world.now_us)
         self.checks = Checks(self.recording)
         self.expect = Expect(self, self.checks)
-        self._names: list[str] = []
+        super().__init__(world, self.timeline)
         self._down: set[str] = set()
         self._paused: set[str] = set()
-        self._full: set[str] = set()
-        self._cuts: set[tuple[str, str]] = set()
-        self._links: dict[tuple[str, str], LinkTrouble] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._spawned: list[asyncio.Task[Any]] = []
         self._clients = 0
@@ -77,11 +74,6 @@ class ChaosNet:
     def world(self) -> str:
         """Which one it is: "virtual" or "real"."""
         return self._world.name
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The names of all nodes, also of those that are down."""
-        return tuple(self._names)
 
     @property
     def living(self) -> tuple[str, ...]:
@@ -110,7 +102,7 @@ class ChaosNet:
             self._names.append(name)
         for name in news:
             await self._start(name)
-        self.timeline.add(What.NODE, "", f"{_list(news)} are up")
+        self.timeline.add(What.NODE, "", f"{listed(news)} are up")
         if settled:
             await self.settle()
         return news
@@ -189,12 +181,12 @@ class ChaosNet:
                 return f"{name} does not answer"
             seen = {self._labels.get(r["peer"], "?") for r in rows if r["state"] == "alive"}
             if seen != alive:
-                return f"{name} sees {_list(seen)} alive, and {_list(alive)} are"
+                return f"{name} sees {listed(seen)} alive, and {listed(alive)} are"
             leads = [self._labels.get(r["peer"], "?") for r in rows if r["is_leader"]]
             leaders.add(leads[0] if leads else None)
         if len(leaders) == 1 and None not in leaders:
             return ""
-        words = _list(name or "nobody" for name in leaders)
+        words = listed(name or "nobody" for name in leaders)
         return f"the leader is not agreed upon: {words}"
 
     async def _until(self, problem: Callable[[], Coroutine[Any, Any, str]], within: float) -> None:
@@ -214,70 +206,11 @@ class ChaosNet:
 
     # -- hurting -------------------------------------------------------------------------------
 
-    async def partition(self, *groups: Iterable[str]) -> None:
-        """Nodes of different groups no longer reach each other; who is in no group, nobody."""
-        sides = [self._group(group) for group in groups]
-        rest = [name for name in self._names if not any(name in side for side in sides)]
-        if rest:
-            sides.append(rest)
-        for side in sides:
-            for other in sides:
-                if side is not other:
-                    self._cuts |= {(a, b) for a in side for b in other}
-        await self._apply("partition " + " | ".join(_list(side) for side in sides))
-
-    async def cut(self, sources: Iterable[str], targets: Iterable[str]) -> None:
-        """One way only: from these nodes nothing reaches those."""
-        away, to = self._group(sources), self._group(targets)
-        self._cuts |= {(a, b) for a in away for b in to if a != b}
-        await self._apply(f"nothing gets from {_list(away)} to {_list(to)}")
-
-    async def isolate(self, node: str) -> None:
-        """Nobody reaches this node, nor it anybody."""
-        self._check(node)
-        await self.partition([node], [name for name in self._names if name != node])
-
     async def isolate_leader(self) -> str:
         """Cut the leader off, and return its name."""
         name = await self.leader()
         await self.isolate(name)
         return name
-
-    async def heal(self) -> None:
-        """End everything that is wrong with the network."""
-        was_hurt = bool(self._cuts or self._links)
-        self._cuts.clear()
-        self._links.clear()
-        if was_hurt:
-            await self._apply("the network is healed")
-
-    async def loss(self, a: str, b: str, share: float) -> None:
-        """Between the two this share of what is sent is lost, and sent again by the connection."""
-        if not 0 <= share < 1:
-            raise ChaosError(f"loss {share}: a share is 0 to below 1; for all of it, `partition`")
-        await self._change(a, b, f"loses {share:.0%}", loss=share)
-
-    async def delay(self, a: str, b: str, low_ms: float, high_ms: float | None = None) -> None:
-        """Between the two everything takes so much longer, each way."""
-        span = (low_ms, low_ms if high_ms is None else high_ms)
-        await self._change(a, b, f"is late by {span[0]:g} to {span[1]:g} ms", delay_ms=span)
-
-    async def slow_link(self, a: str, b: str, bytes_per_s: float) -> None:
-        """Between the two no more passes, each way."""
-        await self._change(a, b, f"carries {bytes_per_s:g} bytes/s", bytes_per_s=bytes_per_s)
-
-    async def _change(self, a: str, b: str, words: str, **changes: Any) -> None:
-        self._check(a, b)
-        for pair in ((a, b), (b, a)):
-            before = self._links.get(pair, LinkTrouble())
-            fields = {n: getattr(before, n) for n in ("loss", "delay_ms", "bytes_per_s")}
-            self._links[pair] = LinkTrouble(**fields | changes)
-        await self._apply(f"the link {a}-{b} {words}")
-
-    async def _apply(self, words: str) -> None:
-        links = tuple((a, b, link) for (a, b), link in self._links.items())
-        await self._world.apply(Trouble(frozenset(self._cuts), links))
-        self.timeline.add(What.FAULT, "", words)
 
     async def crash(self, node: str) -> None:
         """As `kill -9` does: not one more line of it runs; its files stay as they are."""
@@ -324,19 +257,6 @@ class ChaosNet:
             self._paused.discard(node)
             await self._world.resume(node)
             self.timeline.add(What.FAULT, node, "goes on")
-
-    async def clock(self, node: str, offset_s: float) -> None:
-        """Its time of day is wrong by so much; what measures durations is not."""
-        self._check(node)
-        await self._world.set_clock(node, int(offset_s * 1000))
-        self.timeline.add(What.FAULT, node, f"its clock is {offset_s:+g} s off")
-
-    async def disk_full(self, node: str, full: bool = True) -> None:
-        """Its log has no room, or has again."""
-        self._check(node)
-        await self._world.fill_disk(node, is_full=full)
-        (self._full.add if full else self._full.discard)(node)
-        self.timeline.add(What.FAULT, node, "its disk is full" if full else "its disk has room")
 
     # -- at the end ----------------------------------------------------------------------------
 
@@ -425,18 +345,6 @@ class ChaosNet:
         self._paused.discard(name)
         self.timeline.add(What.NODE, name, f"stopped by itself: {why}")
 
-    # -- names ---------------------------------------------------------------------------------
-
-    def _group(self, names: Iterable[str]) -> list[str]:
-        found = list(names)
-        self._check(*found)
-        return found
-
-    def _check(self, *names: str) -> None:
-        for name in names:
-            if name not in self._names:
-                raise NoSuchNode(name, self.nodes)
-
 
 async def _answer(asking: Coroutine[Any, Any, Any], *, missing: Any = None) -> Any:
     """What is answered in time, or `missing`."""
@@ -445,10 +353,6 @@ async def _answer(asking: Coroutine[Any, Any, Any], *, missing: Any = None) -> A
             return await asking
     except (AgentsError, P2PError, TimeoutError):
         return missing
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "nobody"
 
 
 def _odd(count: int) -> int:

@@ -16,9 +16,10 @@ from typing import Any
 
 from agents.chaos.store_model import CompareSet, Get, Put, Remove, StoreOp
 from agents.chaos.timeline import Timeline, What
-from agents.errors import CompareFailed, NodeNotUp
+from agents.errors import AgentsError, CompareFailed, NodeNotUp
 from agents.local import Gate, GateChannel
 from consensus.sim import REFUSED, UNKNOWN, Done, OperationOutcome, Recorder
+from p2p import P2PError
 
 DRIFT_DIVISOR = 8  # what a holder takes off its lease, and its margin; as `consensus.kv`
 MARGIN_MS = 10
@@ -180,9 +181,9 @@ class RecordingGate:
         except CompareFailed:
             outcome = Done(False)
             raise
-        except Exception as error:
+        except (AgentsError, P2PError) as error:
             # One that went away in between may have done it.
-            is_definite = getattr(error, "definite", False) and not isinstance(error, NodeNotUp)
+            is_definite = error.definite and not isinstance(error, NodeNotUp)
             outcome = REFUSED if is_definite else UNKNOWN
             raise
         finally:

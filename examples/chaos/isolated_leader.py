@@ -27,13 +27,13 @@ async def use(net: ChaosNet, node: str, until_ms: int) -> None:
                     await store.put(key, value, timeout=3)
                 else:
                     await store.compare_set(key, value, version=entry.version, timeout=3)
-        await asyncio.sleep(net.random.uniform(0.05, 0.5))
+        await asyncio.sleep(net.random.uniform(0.1, 0.8))
 
 
 async def scenario(net: ChaosNet) -> None:
     await net.up(5, voters=5)
     for node in net.nodes:
-        net.spawn(use(net, node, until_ms=25_000))
+        net.spawn(use(net, node, until_ms=16_000))
     await net.sleep(2)
     leader = await net.isolate_leader()
     other = await net.leader(other_than=leader, within=30)

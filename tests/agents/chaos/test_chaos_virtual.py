@@ -179,7 +179,7 @@ def test_late_and_narrow_links_make_calls_slow_by_as_much() -> None:
         await net.delay("a", "b", 200)
         assert 0.4 <= await took("") < 0.5
         await net.heal()
-        await net.loss("a", "b", 0.5)
+        await net.loss("a", "b", 0.3)
         slow = [await took("") for _ in range(10)]
         assert max(slow) >= 0.2
         await net.heal()

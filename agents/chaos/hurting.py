@@ -1,0 +1,123 @@
+"""What a script does to the network and the machines of its nodes.
+
+What this module does not know: which world makes it so, who looks on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from agents.chaos.errors import ChaosError, NoSuchNode
+from agents.chaos.timeline import Timeline, What
+from agents.chaos.world import ChaosWorld, LinkTrouble, Trouble
+
+
+class Hurting:
+    """The part of `ChaosNet` that breaks links, clocks and disks."""
+
+    def __init__(self, world: ChaosWorld, timeline: Timeline) -> None:
+        self._world = world
+        self.timeline = timeline
+        self._names: list[str] = []
+        self._full: set[str] = set()
+        self._cuts: set[tuple[str, str]] = set()
+        self._links: dict[tuple[str, str], LinkTrouble] = {}
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of all nodes, also of those that are down."""
+        return tuple(self._names)
+
+    # -- the network ---------------------------------------------------------------------------
+
+    async def partition(self, *groups: Iterable[str]) -> None:
+        """Nodes of different groups no longer reach each other; who is in no group, nobody."""
+        sides = [self._group(group) for group in groups]
+        rest = [name for name in self._names if not any(name in side for side in sides)]
+        if rest:
+            sides.append(rest)
+        for side in sides:
+            for other in sides:
+                if side is not other:
+                    self._cuts |= {(a, b) for a in side for b in other}
+        await self._apply("partition " + " | ".join(listed(side) for side in sides))
+
+    async def cut(self, sources: Iterable[str], targets: Iterable[str]) -> None:
+        """One way only: from these nodes nothing reaches those."""
+        away, to = self._group(sources), self._group(targets)
+        self._cuts |= {(a, b) for a in away for b in to if a != b}
+        await self._apply(f"nothing gets from {listed(away)} to {listed(to)}")
+
+    async def isolate(self, node: str) -> None:
+        """Nobody reaches this node, nor it anybody."""
+        self._check(node)
+        await self.partition([node], [name for name in self._names if name != node])
+
+    async def heal(self) -> None:
+        """End everything that is wrong with the network."""
+        was_hurt = bool(self._cuts or self._links)
+        self._cuts.clear()
+        self._links.clear()
+        if was_hurt:
+            await self._apply("the network is healed")
+
+    async def loss(self, a: str, b: str, share: float) -> None:
+        """Between the two this share of what is sent is lost, and sent again by the connection."""
+        if not 0 <= share < 1:
+            raise ChaosError(f"loss {share}: a share is 0 to below 1; for all of it, `partition`")
+        await self._change(a, b, f"loses {share:.0%}", loss=share)
+
+    async def delay(self, a: str, b: str, low_ms: float, high_ms: float | None = None) -> None:
+        """Between the two everything takes so much longer, each way."""
+        span = (low_ms, low_ms if high_ms is None else high_ms)
+        await self._change(a, b, f"is late by {span[0]:g} to {span[1]:g} ms", delay_ms=span)
+
+    async def slow_link(self, a: str, b: str, bytes_per_s: float) -> None:
+        """Between the two no more passes, each way."""
+        await self._change(a, b, f"carries {bytes_per_s:g} bytes/s", bytes_per_s=bytes_per_s)
+
+    async def _change(self, a: str, b: str, words: str, **changes: Any) -> None:
+        self._check(a, b)
+        for pair in ((a, b), (b, a)):
+            before = self._links.get(pair, LinkTrouble())
+            fields = {n: getattr(before, n) for n in ("loss", "delay_ms", "bytes_per_s")}
+            self._links[pair] = LinkTrouble(**fields | changes)
+        await self._apply(f"the link {a}-{b} {words}")
+
+    async def _apply(self, words: str) -> None:
+        links = tuple((a, b, link) for (a, b), link in self._links.items())
+        await self._world.apply(Trouble(frozenset(self._cuts), links))
+        self.timeline.add(What.FAULT, "", words)
+
+    # -- machines ------------------------------------------------------------------------------
+
+    async def clock(self, node: str, offset_s: float) -> None:
+        """Its time of day is wrong by so much; what measures durations is not."""
+        self._check(node)
+        await self._world.set_clock(node, int(offset_s * 1000))
+        self.timeline.add(What.FAULT, node, f"its clock is {offset_s:+g} s off")
+
+    async def disk_full(self, node: str, full: bool = True) -> None:
+        """Its log has no room, or has again."""
+        self._check(node)
+        await self._world.fill_disk(node, is_full=full)
+        (self._full.add if full else self._full.discard)(node)
+        self.timeline.add(What.FAULT, node, "its disk is full" if full else "its disk has room")
+
+    # -- names ---------------------------------------------------------------------------------
+
+    def _group(self, names: Iterable[str]) -> list[str]:
+        found = list(names)
+        self._check(*found)
+        return found
+
+    def _check(self, *names: str) -> None:
+        for name in names:
+            if name not in self._names:
+                raise NoSuchNode(name, self.nodes)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in words."""
+    return ", ".join(sorted(names)) or "nobody"
