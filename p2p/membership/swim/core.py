@@ -259,7 +259,7 @@ class Swim:
         before = self._picture.touch(subject)
         if self._picture.merge(statement, self._now_ms, self._health) is Merged.CONFLICT:
             self._effects.append(Conflict(subject))  # S5
-        if not self._is_newcomer:
+        if not self._is_newcomer or origin == self._own:
             self._spread(statement, origin)
         if before is MemberState.DEAD and self.state_of(subject) is MemberState.ALIVE:
             self._compare(subject)  # a partition heals here: its side has news for ours

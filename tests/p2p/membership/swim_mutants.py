@@ -135,7 +135,7 @@ MUTANTS = (
         "accusers shorten nothing",
         "settings.py",
         "        if accusers >= enough:\n            return shortest\n",
-        "",
+        "        return longest\n",
     ),
     Mutant(
         "S4",
@@ -239,7 +239,7 @@ MUTANTS = (
         "gossip",
         "a newcomer tells everybody all that it learns",
         "core.py",
-        "        if not self._is_newcomer:",
+        "        if not self._is_newcomer or origin == self._own:",
         "        if True:",
     ),
     Mutant(

@@ -36,7 +36,8 @@ from p2p.membership.swim import (
     encode_message,
 )
 from p2p.membership.swim.messages import Ack, Beat, Compare, Have, News, Ping, Want
-from p2p.membership.swim.statements import signed
+from p2p.membership.swim.statements import raw_of, signed
+from p2p.membership.swim.table import bucket_of
 
 OWN, PEER, OTHER, THIRD = (an_id(number) for number in range(4))
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
@@ -234,6 +235,18 @@ def test_s4_a_statement_without_its_signature_does_not_count_and_goes_no_further
         assert bad not in sent(one.pass_ms(100), PEER)
 
 
+def test_s4_a_forged_accusation_of_ourselves_moves_us_nowhere() -> None:
+    one = One(PEER, OTHER)
+    forged = Statement(Say.ACCUSED, OWN, 1, OTHER, b"", bytes(64))
+    assert Drop(PEER, DropReason.BAD_SIGNATURE) in one.hear(PEER, forged)
+    assert (one.core.incarnation, one.core.health) == (1, 0)
+
+
+def test_s4_of_two_members_one_accuser_is_all_that_there_can_be() -> None:
+    settings = SwimSettings()
+    assert settings.suspicion_of(1, 2) == settings.suspicion_of(9, 2) == settings.suspicion_ms
+
+
 def test_s4_signatures_are_those_of_real_keys() -> None:
     me, peer = Identity.generate(), Identity.generate()
     keys = {peer.peer_id: peer.public_key}
@@ -372,6 +385,29 @@ def test_the_departed_are_forgotten_after_a_day_and_hearsay_does_not_bring_them_
     assert Drop(OTHER, DropReason.FORGOTTEN) in one.hear(OTHER, say(Say.LEFT, PEER, 1, PEER))
     one.hear(OTHER, alive(PEER, 2))
     assert one.state() is ALIVE
+
+
+def test_two_that_compare_give_each_other_what_the_other_lacks() -> None:
+    one = One(PEER, OTHER)
+    buckets = (bucket_of(OTHER),)
+    one.step(Received(PEER, Message(Have(buckets, ()))))
+    assert alive(OTHER) in sent(one.pass_ms(100), PEER), "it has nothing of it"
+    effects = one.step(Received(PEER, Message(Have(buckets, ((raw_of(OTHER)[:8], 7),)))))
+    wanted = Want((raw_of(OTHER)[:8],))
+    assert any(isinstance(e, Send) and e.message.body == wanted for e in effects)
+    one.pass_ms(100)
+    one.step(Received(PEER, Message(wanted)))
+    assert alive(OTHER) in sent(one.pass_ms(100), PEER), "it asked"
+
+
+def test_a_newcomer_passes_on_nothing_until_it_knows_what_the_others_know() -> None:
+    one = One(PEER, OTHER)
+    assert alive(PEER) not in sent(one.pass_ms(100), OTHER)
+    one.step(Received(PEER, Message(Beat(1, one.core.digest))))
+    one.hear(PEER, alive(THIRD))
+    effects = one.pass_ms(100)
+    assert alive(THIRD) in sent(effects, OTHER)
+    assert alive(THIRD) not in sent(effects, PEER), "it told us"
 
 
 BODIES = st.one_of(
