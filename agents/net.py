@@ -28,6 +28,7 @@ from agents.net_audit import AuditNet
 from agents.net_deciding import DecidingNet
 from agents.net_health import HealthNet
 from agents.net_keys import KeysNet
+from agents.net_members import MembersNet
 from agents.net_policy import PolicyNet
 from agents.net_raft import RaftNet
 from agents.net_tokens import TokensNet
@@ -85,6 +86,11 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
     def agents_health(self) -> HealthNet:
         """How the agents of all nodes are."""
         return HealthNet(self._gate)
+
+    @property
+    def members(self) -> MembersNet:
+        """Who is here, and who comes, goes and fails."""
+        return MembersNet(self._gate)
 
     @property
     def raft(self) -> RaftNet:

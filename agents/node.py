@@ -37,6 +37,7 @@ from agents.keeping import Keeping
 from agents.local import DirectGate, LocalDoor
 from agents.measuring import Measuring
 from agents.net import Net
+from agents.net_members import told_of
 from agents.operations import Operations
 from agents.policing import Policing
 from agents.probing import Probing
@@ -344,15 +345,8 @@ class Node:
         self.auditing.heads.changed()
         self.steering.member_changed(change)
         self._workers_changed()
-        self.watching.tell(
-            {
-                "event": "peer",
-                "peer": change.peer_id,
-                "name": self.peer.label(change.peer_id),
-                "state": change.after.value,
-                "reason": change.reason,
-            }
-        )
+        name, at_ms = self.peer.label(change.peer_id), self.world.clock.wall_ms()
+        self.watching.tell(told_of(change, name, at_ms))
 
     def _workers_changed(self) -> None:
         """Tell the scheduler who could do tasks."""

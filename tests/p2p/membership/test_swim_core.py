@@ -402,7 +402,8 @@ def test_two_that_compare_give_each_other_what_the_other_lacks() -> None:
 
 def test_a_newcomer_passes_on_nothing_until_it_knows_what_the_others_know() -> None:
     one = One(PEER, OTHER)
-    assert alive(PEER) not in sent(one.pass_ms(100), OTHER)
+    one.hear(PEER, alive(an_id(4)))
+    assert alive(an_id(4)) not in sent(one.pass_ms(100), OTHER)
     one.step(Received(PEER, Message(Beat(1, one.core.digest))))
     one.hear(PEER, alive(THIRD))
     effects = one.pass_ms(100)
