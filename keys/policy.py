@@ -9,7 +9,7 @@ widens it.
     what     *, an exact name, or all below a separator: math.*, shop:*, news/*
 
 `namespace:shop` is whoever holds a certificate for `shop` or something below it, and nobody whose
-certificate is for everything. Names are labels that issuers give; a `peer:` is a key.
+certificate is for everything. Names are labels, chosen by who joins; a `peer:` is a key.
 
 What this module does not know: TOML, files, the store, caches, who asks.
 
