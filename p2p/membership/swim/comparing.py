@@ -16,10 +16,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from keys import PeerId
 from p2p.membership.swim.messages import MAX_ENTRIES, Compare, Have, Want
 from p2p.membership.swim.settings import SwimSettings
 from p2p.membership.swim.statements import Statement, raw_of
 from p2p.membership.swim.table import Record, Table, bucket_of
+
+MAX_MET = 64
 
 
 class Comparing:
@@ -28,6 +31,19 @@ class Comparing:
     def __init__(self, settings: SwimSettings) -> None:
         self._pace_ms = settings.compare_ms
         self._next_ms = 0
+        self._met: dict[PeerId, None] = {}
+
+    def meet(self, peer_id: PeerId) -> None:
+        """There is a session; until it has said a word, it is asked again and again."""
+        self._met[peer_id] = None
+        if len(self._met) > MAX_MET:
+            del self._met[next(iter(self._met))]
+
+    def strangers(self, table: Table) -> list[PeerId]:
+        """Those that we met and have not heard a word of."""
+        for peer_id in [each for each in self._met if each in table]:
+            del self._met[peer_id]
+        return list(self._met)
 
     def is_due(self, now_ms: int, rng: random.Random) -> bool:
         """Whether a comparison may begin now; if so, the next may not for a while."""

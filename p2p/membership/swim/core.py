@@ -34,7 +34,6 @@ from p2p.membership.swim.events import (
     Send,
     SwimEffect,
     SwimEvent,
-    Tick,
 )
 from p2p.membership.swim.gossip import Outboxes
 from p2p.membership.swim.health import Health
@@ -157,6 +156,7 @@ class Swim:
         self._notice_own_stall()
         match event:
             case Met():
+                self._comparing.meet(event.peer_id)
                 self._send_compare(event.peer_id)
             case Received():
                 self._on_received(event.sender, event.message)
@@ -165,8 +165,6 @@ class Swim:
                     self._probe(event.peer_id, is_again=False)
             case Leave():
                 self._leave()
-            case Tick():
-                pass
         if not self._has_left:
             self._run_timers()
             self._settle()
@@ -328,8 +326,6 @@ class Swim:
                     self._send(sender, want)
             case Want():
                 self._queue([sender], self._comparing.on_want(body, table))
-            case News():
-                pass
 
     def _on_beat(self, sender: PeerId, beat: Beat) -> None:
         if sender in self._picture.gone:
@@ -380,6 +376,8 @@ class Swim:
         for peer_id in self._watch.neighbours:
             self._send(peer_id, beat, self._outboxes.take(peer_id, self._picture.table.holds))
         self._beat_at_ms = self._now_ms + pace_ms - self._rng.randint(0, pace_ms // 10)
+        for stranger in self._comparing.strangers(self._picture.table):
+            self._compare(stranger)
         self._is_newcomer &= self._now_ms < self._newcomer_until_ms
         if self._now_ms >= self._clean_at_ms:
             self._clean_at_ms = self._now_ms + _HOUSEKEEPING_MS

@@ -264,6 +264,13 @@ MUTANTS = (
         "                pass",
     ),
     Mutant(
+        "anti-entropy",
+        "who was met is asked once",
+        "core.py",
+        "            self._compare(stranger)\n",
+        "            pass\n",
+    ),
+    Mutant(
         "rings",
         "the dead stay on the rings",
         "picture.py",

@@ -22,6 +22,7 @@ from p2p.membership.swim import (
     DropReason,
     Leave,
     Message,
+    Met,
     Numbered,
     Received,
     Say,
@@ -385,6 +386,18 @@ def test_the_departed_are_forgotten_after_a_day_and_hearsay_does_not_bring_them_
     assert Drop(OTHER, DropReason.FORGOTTEN) in one.hear(OTHER, say(Say.LEFT, PEER, 1, PEER))
     one.hear(OTHER, alive(PEER, 2))
     assert one.state() is ALIVE
+
+
+def test_one_that_was_met_is_asked_again_until_it_says_a_word() -> None:
+    one = One()
+    one.step(Met(PEER))
+
+    def asked(effects: list[SwimEffect]) -> int:
+        return sum(isinstance(e, Send) and isinstance(e.message.body, Compare) for e in effects)
+
+    assert asked(one.pass_ms(10_000)) >= 3, "all of it may be lost"
+    one.hear(PEER, alive(PEER))
+    assert asked(one.pass_ms(1_000, PEER)) == 0
 
 
 def test_two_that_compare_give_each_other_what_the_other_lacks() -> None:

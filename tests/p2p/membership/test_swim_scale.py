@@ -170,6 +170,45 @@ def test_members_that_come_and_go_all_the_time_leave_one_picture() -> None:
     assert not wrongly
 
 
+def _trouble(world: World, rng: random.Random, number: int) -> None:
+    """One thing that goes wrong, or comes."""
+    ups = world.up()
+    chosen = rng.choice(ups)
+    match rng.randint(0, 4):
+        case 0 if len(ups) > 2 and chosen.peer_id != world.ids[0]:
+            chosen.is_up = False
+        case 1:
+            world.join(number, world.ids[0])
+        case 2:
+            gone = [n for n, peer_id in enumerate(world.ids) if not world.members[peer_id].is_up]
+            if gone:  # sometimes with a number that it had before
+                again = rng.choice([0, 1, 1 << 20])
+                world.join(rng.choice(gone), world.ids[0], incarnation=again)
+        case 3:
+            left = {member.peer_id for member in ups if rng.random() < 0.5}
+            world.cut = lambda one, other: (one in left) != (other in left)
+        case _:
+            chosen.awake_ms, chosen.every_ms = rng.choice([(50, 500), (100, 3_000), (5, 20_000)])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_after_whatever_happened_the_living_agree(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(rng.choice([2, 3, 5, 10, 17]), seed, through_codec=True, checked=True)
+    world.loss = rng.choice([0.0, 0.02, 0.1])
+    for number in range(1_000, 1_000 + rng.randint(1, 6)):
+        world.run(rng.randint(100, 6_000))
+        _trouble(world, rng, number)
+    world.cut, world.loss = None, 0.0
+    for member in world.up():
+        member.every_ms = 0
+
+    def is_one() -> bool:
+        return world.agree() and len({member.core.digest for member in world.up()}) == 1
+
+    assert world.run(120_000, is_one) < 120_000
+
+
 def test_the_same_seed_gives_the_same_world() -> None:
     seen = []
     for _ in range(2):
