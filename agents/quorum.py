@@ -290,9 +290,14 @@ class Quorum:
         return bool(fields[0])
 
     def _is_believed(self, peer_id: PeerId) -> bool:
-        """On who votes: only those who may vote themselves. A higher generation stops a voter."""
+        """On who votes: only those who may vote themselves, and none but the voters and listeners
+        that we know while one of those is here. A higher generation stops a voter."""
         session = self._peer.session_of(peer_id)
-        return session is not None and bool(session.principal.permissions & Permission.CONSENSUS)
+        if session is None or not session.principal.permissions & Permission.CONSENSUS:
+            return False
+        now = self.electorate.membership
+        known = {*now.voters, *now.learners, *now.outgoing}
+        return peer_id in known or known.isdisjoint(self._peer.presence.present())
 
     async def _ask_members(self, peer_id: PeerId) -> None:
         """Somebody knows of a later decision on who votes."""
