@@ -23,6 +23,7 @@ from nacl.public import PrivateKey
 from nacl.signing import SigningKey, VerifyKey
 
 from keys.errors import InvalidValue
+from keys.secret import Unpicklable
 
 PeerId = NewType("PeerId", str)
 NetworkId = NewType("NetworkId", str)
@@ -36,7 +37,7 @@ ID_CHARS: Final = 52
 _DOMAIN = re.compile(r"[a-z][a-z0-9.-]{0,39}")
 
 
-class Identity:
+class Identity(Unpicklable):
     """An Ed25519 signing key. Whoever holds it is that peer."""
 
     __slots__ = ("_key", "peer_id", "public_key")
@@ -74,7 +75,7 @@ class Identity:
         return f"Identity({self.peer_id}, secret=***)"
 
 
-class TransportKey:
+class TransportKey(Unpicklable):
     """An X25519 pair for CURVE, made at each start and at each rotation.
 
     The transport record binds it to a peer, and a tag proves that the peer holds it.

@@ -22,6 +22,7 @@ from keys.errors import InvalidValue, TicketMalformed
 from keys.identity import FINGERPRINT_BYTES, NetworkId, decode_id, encode_id
 from keys.names import host_problem
 from keys.roles import ALL_ROLES, Role
+from keys.secret import Unpicklable
 from keys.trust import Trust
 
 PREFIX: Final = "conclave1-"
@@ -45,7 +46,7 @@ class DoorAddress(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Unpicklable):
     """`str(ticket)` is redacted; the line with its secret is `export_secret()`."""
 
     network_id: NetworkId

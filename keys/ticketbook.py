@@ -22,6 +22,7 @@ from keys.files import create_exclusive, names_in, read_private, remove_file
 from keys.identity import KEY_BYTES
 from keys.names import MAX_NAME_CHARS, MAX_NAMESPACES
 from keys.roles import ALL_ROLES, Role
+from keys.secret import Unpicklable
 
 VERSION: Final = 1
 MAX_TICKETS: Final = 1000
@@ -33,7 +34,7 @@ _NOTE_NAME = re.compile(r"([0-9a-f]{16})\.ticket")
 
 
 @dataclass(frozen=True, slots=True)
-class TicketNote:
+class TicketNote(Unpicklable):
     """What the issuer goes by; the line that the bearer holds decides nothing."""
 
     ticket_id: bytes

@@ -56,6 +56,7 @@ from keys.safekeeping.refusals import (
 )
 from keys.sealed import DEFAULT_COST, MAX_MEMORY_BYTES, MAX_OPERATIONS, Cost, derive_key
 from keys.sealing.suites import SealFailed, SealingSecret, Suite, seal_for
+from keys.secret import Unpicklable
 from keys.trust import Chain
 
 VERSION: Final = 1
@@ -139,7 +140,7 @@ class BackupHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Unpicklable):
     """A backup that was opened: files by their names in the home."""
 
     head: BackupHead

@@ -20,6 +20,7 @@ from nacl.utils import random as random_bytes
 
 from keys.sealing import hpke
 from keys.sealing.refusals import HybridUnavailable
+from keys.secret import Unpicklable
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -47,7 +48,7 @@ class SealFailed(Exception):
     """It cannot be sealed for this key, or does not open with this one."""
 
 
-class SealingSecret:
+class SealingSecret(Unpicklable):
     """A secret sealing key. For both suites it is 32 bytes; X-Wing expands them."""
 
     __slots__ = ("_secret", "public", "suite")

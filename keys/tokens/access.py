@@ -24,6 +24,7 @@ from keys.guard import Guard
 from keys.identity import Identity, PeerId, decode_id, fingerprint
 from keys.policy import Action
 from keys.roles import Permission, Role, permissions_of, role_words, roles_named
+from keys.secret import Unpicklable
 from keys.tokens.jwts import check_times, read_header, sign, text_of, verify
 from keys.tokens.refusals import (
     ScopeInvalid,
@@ -61,7 +62,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(Unpicklable):
     """A token that was made; its text is a secret."""
 
     text: str = field(repr=False)
