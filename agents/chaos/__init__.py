@@ -10,7 +10,7 @@ from agents.chaos.errors import (
     NotSettled,
 )
 from agents.chaos.net import ChaosNet
-from agents.chaos.running import Run, load_scenario, run_virtual_scenario
+from agents.chaos.running import Run, load_scenario, run_real_scenario, run_virtual_scenario
 
 __all__ = [
     "BadScenario",
@@ -24,5 +24,6 @@ __all__ = [
     "Result",
     "Run",
     "load_scenario",
+    "run_real_scenario",
     "run_virtual_scenario",
 ]

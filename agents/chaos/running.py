@@ -1,6 +1,6 @@
-"""Running a scenario in virtual time, and what came of it.
+"""Running a scenario in either world, and what came of it.
 
-What this module does not know: command lines, real processes.
+What this module does not know: command lines.
 
 Invariant: a run is green only if the script ended well, every check that has a verdict holds, and
 nothing that the script started beside it failed.
@@ -25,6 +25,7 @@ from agents.chaos.checks import UNSEEN, CheckResult, Result
 from agents.chaos.entropy import seeded
 from agents.chaos.errors import BadScenario, CheckFailed
 from agents.chaos.net import ChaosNet
+from agents.chaos.processes import ProcessWorld
 from agents.chaos.timeline import Event
 from agents.chaos.virtual import VirtualWorld
 from p2p.memory import LifeLoop
@@ -132,6 +133,27 @@ async def _run(scenario: Scenario, directory: Path, seed: int) -> tuple[ChaosNet
         await net.close()
         await world.close()
     return net, error
+
+
+def run_real_scenario(scenario: Scenario, seed: int) -> Run:
+    """Run it once on processes of this machine. The seed decides what the script draws, and no
+    more."""
+    began_s = time.perf_counter()
+
+    async def main(directory: Path) -> tuple[ChaosNet, str]:
+        world = ProcessWorld(directory)
+        net = ChaosNet(world, seed)
+        try:
+            error = await play(net, scenario)
+        finally:
+            await net.close()
+            await world.close()
+        return net, error
+
+    with tempfile.TemporaryDirectory(prefix="conclave-chaos-") as directory:
+        net, error = asyncio.run(main(Path(directory)))
+    took_s = time.perf_counter() - began_s
+    return run_of(net, error, took_s, took_s)
 
 
 async def play(net: ChaosNet, scenario: Scenario) -> str:

@@ -18,18 +18,18 @@ from typing import Any, TypeVar
 
 from agents.agent import Agent
 from agents.chaos.errors import CannotHere
+from agents.chaos.founding import Homes
 from agents.chaos.world import AgentSource, Trouble
 from agents.cli.loading import load_agents
 from agents.errors import NodeNotUp
 from agents.local import DirectGate, GateChannel
 from agents.node import Node
 from consensus import Recovered, SnapshotStore, Storage, StorageFull, StoreBatch
-from keys import DoorAddress, Keystore, Role, accept_grant, make_join_request
+from keys import Keystore
 from p2p import Clock
 from p2p.memory import FaultyNetwork, Life, LifeLoop, LinkFaults, LivingWorld
 
 T = TypeVar("T")
-TRANSCRIPT = b"a conversation with a door"
 CLOSE_S = 30.0
 
 
@@ -121,7 +121,7 @@ class VirtualWorld:
         self._network = FaultyNetwork(random.Random(f"network/{seed}"))
         self._machines: dict[str, _Machine] = {}
         self._ended: list[_Process] = []
-        self._first: Keystore | None = None
+        self._homes = Homes()
         self.on_stopped: Callable[[str, str], None] = lambda name, why: None
 
     def now_us(self) -> int:
@@ -132,22 +132,7 @@ class VirtualWorld:
     async def make(self, name: str, agents: Sequence[AgentSource], voters: int) -> None:
         home = self._directory / f"{name}-0"
         wall_ms = self._loop.wall_ms()
-        if self._first is None:
-            self._first = Keystore.create_network(home, "chaos", name, voters, now_ms=wall_ms)
-        else:
-            issuer = self._first.issuer
-            assert issuer is not None, "whoever makes a network can issue"
-            ticket = issuer.invite(
-                wall_ms,
-                roles=Role.SERVICE,
-                addresses=(DoorAddress("127.0.0.1", 4747),),
-                namespaces=("*",),
-            )
-            identity = Keystore.pending_identity(home)
-            request = make_join_request(ticket, identity, name, TRANSCRIPT, wall_ms)
-            grant = issuer.redeem(request, TRANSCRIPT, wall_ms)
-            joined = accept_grant(ticket, identity, grant, wall_ms)
-            Keystore.create_joined(home, identity, name, joined)
+        self._homes.make(home, name, voters, wall_ms)
         self._machines[name] = _Machine(home, tuple(agents))
 
     async def start(self, name: str) -> None:

@@ -1,7 +1,8 @@
-"""`conclave chaos run FILE`: a scenario in virtual time, its timeline and its verdict.
+"""`conclave chaos run FILE`: a scenario, its timeline and its verdict.
 
-Python orders sets of words by a seed of its own, which a process gets at its start. So the runs are
-made in processes of ours with one fixed hash seed; whoever starts the command need not think of it.
+Python orders sets of words by a seed of its own, which a process gets at its start. So runs in
+virtual time are made in processes of ours with one fixed hash seed; whoever starts the command need
+not think of it.
 
 What this module does not know: what a scenario does, how checks judge.
 """
@@ -19,7 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from agents.chaos import Run, load_scenario, run_virtual_scenario
+from agents.chaos import (
+    CannotHere,
+    Run,
+    load_scenario,
+    run_real_scenario,
+    run_virtual_scenario,
+)
 
 HASH_SEED = "PYTHONHASHSEED"
 FIXED = "0"
@@ -34,7 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
         BadScenario: the file holds none.
     """
     path = Path(arguments.file)
-    load_scenario(path)  # what is wrong with it is said at once
+    scenario = load_scenario(path)  # what is wrong with it is said at once
+    if arguments.real:
+        if arguments.seeds is not None:
+            raise CannotHere("--seeds", "real", "processes take their own time; give one --seed")
+        return _show(arguments, path, run_real_scenario(scenario, arguments.seed).to_json())
     if arguments.seeds is None:
         return _run_one(arguments, path)
     return _run_many(arguments, path)
@@ -42,6 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_one(arguments: argparse.Namespace, path: Path) -> int:
     (said,) = _runs(path, range(arguments.seed, arguments.seed + 1))
+    return _show(arguments, path, said)
+
+
+def _show(arguments: argparse.Namespace, path: Path, said: dict[str, Any]) -> int:
     if arguments.json:
         print(json.dumps(said, sort_keys=True))
         return 0 if said["passed"] else EXIT_FAILED
@@ -133,10 +148,13 @@ def _verdict(said: dict[str, Any], path: Path) -> str:
     if said["error"]:
         lines.append(f"the script failed: {said['error']}")
     colour = "green" if said["passed"] else "FAILED"
-    lasted = f"{said['lasted_s']:.1f} s of virtual time in {said['took_s']:.1f} s"
+    is_virtual = said["world"] == "virtual"
+    lasted = f"{said['lasted_s']:.1f} s"
+    lasted += f" of virtual time in {said['took_s']:.1f} s" if is_virtual else " on processes"
     lines.append(f"seed {said['seed']}: {colour}; {lasted}; trace {said['digest']}")
     if not said["passed"]:
-        lines.append(f"replay: conclave chaos run {path} --seed {said['seed']}")
+        world = "" if is_virtual else " --real"
+        lines.append(f"replay: conclave chaos run {path} --seed {said['seed']}{world}")
     return "\n".join(lines)
 
 

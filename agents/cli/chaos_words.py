@@ -17,7 +17,7 @@ def add_chaos(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the commands."""
     chaos = add_command(commands, "chaos", "chaos", "hurt a network by a script, and judge it")
     verbs = chaos.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
-    run = add_verb(verbs, "run", "run a scenario in virtual time, again and again alike")
+    run = add_verb(verbs, "run", "run a scenario, in virtual time or on processes")
     run.add_argument("file", help="with `async def scenario(net)`")
     which = run.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
@@ -26,6 +26,11 @@ def add_chaos(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     run.add_argument(
         "--workers", type=count, default=1, metavar="N", help="processes for --seeds (default: 1)"
+    )
+    run.add_argument(
+        "--real",
+        action="store_true",
+        help="on processes of `conclave up` on loopback, which can be killed and stopped",
     )
     run.add_argument("--quiet", action="store_true", help="print the verdict, not the timeline")
 

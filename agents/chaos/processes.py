@@ -1,0 +1,264 @@
+"""Real nodes: processes of `conclave up` on loopback, which are killed, stopped and started.
+
+Everything is as in real life: sockets, CURVE, the disk, time. Faults of the network, of clocks and
+of disks cannot be made here. Runs differ, whatever the seed.
+
+What this module does not know: scripts, checks.
+
+Invariant: no process outlives `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.agent import Agent
+from agents.chaos.errors import CannotHere, ChaosError
+from agents.chaos.founding import Homes
+from agents.chaos.world import AgentSource, Trouble
+from agents.errors import NodeNotUp
+from agents.local import AttachedGate, GateChannel, attach
+from p2p import Clock, SystemClock
+
+LOOPBACK = "127.0.0.1"
+PORTS = 9  # of a node, with those of a change of keys
+UP_S = 30.0
+STOP_S = 10.0
+LOOK_S = 0.05
+TOLD_LINES = 3
+
+
+class _Machine:
+    """A node's home and place, and its process while there is one."""
+
+    def __init__(self, home: Path, port: int, words: tuple[str, ...]) -> None:
+        self.home = home
+        self.port = port
+        self.words = words
+        self.process: Process | None = None
+        self.looking: asyncio.Task[None] | None = None
+        self.gate: AttachedGate | None = None
+        self.is_wanted = False
+
+
+class ProcessWorld:
+    """See `ChaosWorld`.
+
+    Args:
+        directory: for the homes; empty.
+    """
+
+    name = "real"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._began_ns = time.monotonic_ns()
+        self._homes = Homes()
+        self._machines: dict[str, _Machine] = {}
+        self.on_stopped: Callable[[str, str], None] = lambda name, why: None
+
+    def now_us(self) -> int:
+        return (time.monotonic_ns() - self._began_ns) // 1000
+
+    # -- starting ------------------------------------------------------------------------------
+
+    async def make(self, name: str, agents: Sequence[AgentSource], voters: int) -> None:
+        home = self._directory / name
+        words = tuple(_word_of(source) for source in agents)
+        self._homes.make(home, name, voters, time.time_ns() // 1_000_000)
+        self._machines[name] = _Machine(
+            home, _free_port(m.port for m in self._machines.values()), words
+        )
+
+    async def start(self, name: str) -> None:
+        machine = self._machines[name]
+        seeds = [
+            word
+            for other in self._machines.values()
+            if other is not machine
+            for word in ("--seed", f"{LOOPBACK}:{other.port}")
+        ]
+        place = ("--home", str(machine.home), "--host", LOOPBACK, "--port", str(machine.port))
+        with (self._directory / f"{name}.log").open("ab") as log:
+            machine.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "agents.cli", "up", *machine.words),
+                *(*place, "--no-mdns", *seeds),
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+        machine.is_wanted = True
+        await self._until_up(name, machine)
+        machine.looking = asyncio.get_running_loop().create_task(self._look_after(name, machine))
+
+    async def _until_up(self, name: str, machine: _Machine) -> None:
+        assert machine.process is not None
+        until_s = time.monotonic() + UP_S
+        while True:
+            try:
+                machine.gate = await attach(machine.home)
+                return
+            except NodeNotUp:
+                if machine.process.returncode is not None or time.monotonic() > until_s:
+                    raise ChaosError(f"{name} does not come up: {self._told(name)}") from None
+            await asyncio.sleep(LOOK_S)
+
+    async def _look_after(self, name: str, machine: _Machine) -> None:
+        assert machine.process is not None
+        await machine.process.wait()
+        if machine.is_wanted:
+            machine.is_wanted = False
+            self.on_stopped(name, self._told(name))
+
+    def _told(self, name: str) -> str:
+        """The last that the process said."""
+        text = (self._directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        return " / ".join(text.splitlines()[-TOLD_LINES:]) or "it said nothing"
+
+    # -- reaching ------------------------------------------------------------------------------
+
+    def gate(self, name: str) -> RestartedGate:
+        return RestartedGate(self, name)
+
+    async def attached(self, name: str) -> AttachedGate:
+        """The connection to the process that runs now.
+
+        Raises:
+            NodeNotUp.
+        """
+        machine = self._machines[name]
+        if not machine.is_wanted:
+            raise NodeNotUp(str(machine.home))
+        if machine.gate is None:
+            machine.gate = await attach(machine.home)
+        return machine.gate
+
+    def clock_of(self, name: str) -> Clock:
+        return SystemClock()
+
+    # -- hurting -------------------------------------------------------------------------------
+
+    async def crash(self, name: str) -> None:
+        await self._end(self._machines[name], signal.SIGKILL)
+
+    async def stop(self, name: str) -> None:
+        await self._end(self._machines[name], signal.SIGINT)
+
+    async def pause(self, name: str) -> None:
+        _send(self._machines[name].process, signal.SIGSTOP)
+
+    async def resume(self, name: str) -> None:
+        _send(self._machines[name].process, signal.SIGCONT)
+
+    async def apply(self, trouble: Trouble) -> None:
+        if trouble != Trouble():
+            raise CannotHere("a fault of the network", self.name, "all nodes are on loopback")
+
+    async def set_clock(self, name: str, offset_ms: int) -> None:
+        raise CannotHere(f"clock({name!r})", self.name, "all nodes have this machine's clock")
+
+    async def fill_disk(self, name: str, *, is_full: bool) -> None:
+        raise CannotHere(f"disk_full({name!r})", self.name, "all nodes have this machine's disk")
+
+    def facts(self) -> str:
+        return f"{len(self._machines)} processes on loopback"
+
+    async def close(self) -> None:
+        for machine in self._machines.values():
+            await self._end(machine, signal.SIGKILL)
+
+    async def _end(self, machine: _Machine, number: signal.Signals) -> None:
+        process, gate = machine.process, machine.gate
+        machine.is_wanted, machine.gate = False, None
+        if gate is not None:
+            with contextlib.suppress(OSError):
+                await gate.close()
+        if process is None:
+            return
+        _send(process, number)
+        try:
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+        except TimeoutError:
+            _send(process, signal.SIGKILL)
+            await process.wait()
+        if machine.looking is not None:
+            await machine.looking
+
+
+class RestartedGate:
+    """A gate to whatever process of a node runs just now."""
+
+    def __init__(self, world: ProcessWorld, name: str) -> None:
+        self._world = world
+        self._name = name
+
+    async def request(self, operation: str, params: Any) -> Any:
+        """See `Gate.request`."""
+        return await (await self._world.attached(self._name)).request(operation, params)
+
+    async def stream(self, operation: str, params: Any) -> AsyncIterator[Any]:
+        """See `Gate.stream`."""
+        gate = await self._world.attached(self._name)
+        items = gate.stream(operation, params)
+        async with contextlib.aclosing(items):
+            async for item in items:
+                yield item
+
+    async def open(self, operation: str, params: Any) -> GateChannel:
+        """See `Gate.open`."""
+        return await (await self._world.attached(self._name)).open(operation, params)
+
+
+def _word_of(source: AgentSource) -> str:
+    """What `conclave up` calls an agent.
+
+    Raises:
+        CannotHere: it has no name in a file.
+    """
+    if isinstance(source, str):
+        return source
+    if isinstance(source, Agent):
+        for module in list(sys.modules.values()):
+            path = getattr(module, "__file__", None)
+            for name, value in list(vars(module).items()) if path else ():
+                if value is source:
+                    return f"{Path(str(path)).resolve()}:{name}"
+    why = "a process finds only an Agent that a file calls by a name of its own"
+    raise CannotHere(f"agents=[{source!r}]", ProcessWorld.name, why)
+
+
+def _send(process: Process | None, number: signal.Signals) -> None:
+    if process is not None and process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def _free_port(taken: Any) -> int:
+    """A port that is free now, and those behind it too."""
+    others = set(taken)
+    draw = random.SystemRandom()
+    for _ in range(200):
+        port = 12_000 + draw.randrange(1_800) * 10
+        if port in others:
+            continue
+        with contextlib.ExitStack() as stack:
+            try:
+                for further in range(PORTS):
+                    stack.enter_context(socket.socket()).bind((LOOPBACK, port + further))
+            except OSError:
+                continue
+            return port
+    raise ChaosError("no ports are free on loopback")
