@@ -52,12 +52,21 @@ class Agent:
         capacity: how many tasks it works on at once; default: the number of cores.
         namespace: where its capabilities belong; default: the namespace that is open to all. A
             node hosts it only if the node's certificate allows the namespace.
+        standby: of all nodes that host an agent of this name, one serves and the others stand by;
+            see docs/health.md. `Context.fence` is the token to write with.
 
     Raises:
         BadAgent: the name, the capacity or the namespace is not allowed.
     """
 
-    def __init__(self, name: str, *, capacity: int | None = None, namespace: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        capacity: int | None = None,
+        namespace: str = "",
+        standby: bool = False,
+    ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise BadAgent(
                 f"agent name {name!r}: use 1 to 63 of a-z, 0-9, '-', '_', first a letter or digit"
@@ -71,6 +80,8 @@ class Agent:
         self._handlers: dict[str, Handler] = {}
         self._job: Job | None = None
         self._life = Life()
+        if standby:
+            self.stand_by()
         self._judges: dict[str, Judge] = marked(self)
 
     @property
@@ -102,6 +113,10 @@ class Agent:
     def life(self) -> Life:
         """Its check, and what begins and ends it."""
         return self._life
+
+    def stand_by(self) -> None:
+        """Be one of several that take over from each other, as `standby=True` declares."""
+        self._life.role = f"agent/{self._namespace}/{self._name}"
 
     @property
     def declared_job(self) -> Job | None:

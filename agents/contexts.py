@@ -20,13 +20,22 @@ class Contexts:
 
     Args:
         net: the node's own, which is there when the node is up.
+        fence: the token under which an agent is active, for one that stands by.
     """
 
-    def __init__(self, peer: Peer, host: AgentHost, clock: Clock, net: Callable[[], Net]) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        host: AgentHost,
+        clock: Clock,
+        net: Callable[[], Net],
+        fence: Callable[[str], int | None],
+    ) -> None:
         self._peer = peer
         self._host = host
         self._clock = clock
         self._net = net
+        self._fence = fence
 
     def of_call(self, incoming: Incoming, capability: str) -> Context:
         return Context(
@@ -38,6 +47,7 @@ class Contexts:
             trace=incoming.trace,
             net=self._net(),
             clock=self._clock,
+            fence=self._fence(self._host.agent_of(capability) or ""),
         )
 
     def of_judge(self, proposer: str, kind: str, agent: str, deadline_ms: int) -> Context:
@@ -63,4 +73,5 @@ class Contexts:
             net=self._net(),
             clock=self._clock,
             task=grant,
+            fence=self._fence(work.agent),
         )

@@ -118,7 +118,7 @@ class AgentHopeless(NetworkError):
     def __init__(self, agent: str, restarts: int, reason: str) -> None:
         super().__init__(
             f"agent {agent} has failed again after {restarts} restarts: {reason}; "
-            "its node ends, so that it can begin anew"
+            "its whole node has to begin anew"
         )
         self.agent = agent
         self.restarts = restarts

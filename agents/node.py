@@ -196,7 +196,9 @@ class Node:
             self.quorum.why_none,
             self.quorum.is_hopeless,
         )
-        contexts = Contexts(self.peer, self.host, clock, lambda: self.net)
+        contexts = Contexts(
+            self.peer, self.host, clock, lambda: self.net, lambda agent: self.health.fence_of(agent)
+        )
         self.calling = Calling(self.peer, self.host, self.directory, self.world, contexts.of_call)
         self._build_sealing()
         self.opening = Opening(self.peer, self.calling, clock, self.sealed_streams)
@@ -285,6 +287,7 @@ class Node:
         await self.renewing.close()
         await self.trusting.close()
         await self.working.drain(DRAIN_S)
+        await self.health.close()
         await self.policing.close()
         await self.tokens.kept.close()
         await self.keeping.close()
@@ -294,7 +297,6 @@ class Node:
         await self.calling.close()
         await self.working.close()
         await self.sealing.close()
-        await self.health.close()
         self.host.close()
 
     def _advertise(self) -> None:

@@ -109,6 +109,9 @@ def _membership(commands: argparse._SubParsersAction[Parser]) -> None:
     up.add_argument("--metrics", type=port, metavar="PORT", help="serve Prometheus metrics there")
     up.add_argument("--metrics-host", metavar="HOST", help="at this address (default: loopback)")
     up.add_argument(
+        "--standby", action="store_true", help="one node serves each agent, the others take over"
+    )
+    up.add_argument(
         "--restart",
         type=count,
         nargs="?",

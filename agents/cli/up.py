@@ -20,6 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
         return supervise(own_command(arguments.argv), arguments.restart)
     home = home_of(arguments)
     offers = load_agents(arguments.agents)
+    for agent in offers if arguments.standby else ():
+        agent.stand_by()
     settings: dict[str, Any] = {
         "host": arguments.host,
         "port": arguments.port,

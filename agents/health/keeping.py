@@ -74,19 +74,35 @@ class AgentKeeper:
         self._on_hopeless = on_hopeless
         self.core = HealthCore(clock.now_ms())
         self._restarts: deque[int] = deque(maxlen=MAX_RESTARTS + 1)
-        self._is_started = False
+        self._is_started = self._is_leaving = False
         self._net: Any = None
         self._task: asyncio.Task[None] | None = None
         if offer.life.on_start is not None:
             host.close_agent(offer.name, CLOSED_BY, "it has not been started yet")
+        self.stand_aside()
 
     def start(self, net: Any) -> None:
         """Begin."""
         self._net = net
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
+    def stand_aside(self) -> None:
+        """Run nothing, where another one's turn it is."""
+
+    @property
+    def fence(self) -> int | None:
+        """The token under which it is active, where others take over from it."""
+        return None
+
+    @property
+    def note(self) -> str:
+        """What people should know of it beside its health."""
+        return ""
+
     async def close(self) -> None:
         """Look no more, and stop the agent, if it was started."""
+        self._is_leaving = True
+        self._host.close_agent(self.offer.name, "leaving", "its node is leaving")
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -95,6 +111,13 @@ class AgentKeeper:
     async def _keep(self) -> None:
         if not await self._begin():
             await self._restart()
+        while True:
+            before = await self._look_until_failed()
+            await self._fail(before)
+            await self._restart()
+
+    async def _look_until_failed(self) -> Health:
+        """Return in which state it was before."""
         while True:
             await asyncio.sleep(self.offer.life.every_s)
             before = self.core.now.state
@@ -106,10 +129,8 @@ class AgentKeeper:
             if now is None:
                 continue
             if now.state is Health.FAILED:
-                await self._fail(before)
-                await self._restart()
-            else:
-                self._tell(before)
+                return before
+            self._tell(before)
 
     async def _said(self) -> Verdict | None:
         """The word of the agent's own check, if it has one."""
@@ -158,8 +179,8 @@ class AgentKeeper:
         """Start it; whether that worked."""
         life, before = self.offer.life, self.core.now.state
         try:
+            self._is_started = True  # also where it fails half-way: its end tidies up
             if life.on_start is not None:
-                self._is_started = True  # also where it fails half-way: its end tidies up
                 await run_hook(life, life.on_start, self._net, life.hook_limit_s)
         except Exception as error:  # noqa: BLE001 - the hook is not ours: all it raises is a failure
             said = one_line(f"{type(error).__name__}: {error}") or "TimeoutError"
@@ -177,7 +198,7 @@ class AgentKeeper:
     async def _stop(self, limit_s: float) -> None:
         life, was_started = self.offer.life, self._is_started
         self._is_started = False
-        if life.on_stop is None or (life.on_start is not None and not was_started):
+        if life.on_stop is None or not was_started:
             return
         try:
             await run_hook(life, life.on_stop, self._net, limit_s)

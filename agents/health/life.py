@@ -25,6 +25,7 @@ class Life:
         every_s: how often its check is asked.
         limit_s: how long a check may take.
         hook_limit_s: how long a start or a stop may take.
+        role: what several nodes may host and one at a time does; empty for none.
         hanging: plain functions that are running.
     """
 
@@ -34,6 +35,7 @@ class Life:
     every_s: float = 2.0
     limit_s: float = 2.0
     hook_limit_s: float = 30.0
+    role: str = ""
     hanging: set[Hook] = field(default_factory=set)
 
 

@@ -14,6 +14,7 @@ from agents.directory import AgentCard, Directory, Told
 from agents.errors import AgentHopeless
 from agents.health.judging import Condition, Health
 from agents.health.keeping import AgentKeeper
+from agents.standby import StandbyKeeper
 from keys import PeerId
 from p2p import Clock
 
@@ -30,8 +31,6 @@ class HealthService:
         tell: hands events to whoever watches.
         on_hopeless: an agent fails after every restart.
 
-    Attributes:
-        notes: why agents that are well offer nothing now.
     """
 
     def __init__(
@@ -52,10 +51,11 @@ class HealthService:
         self._label = label
         self._advertise = advertise
         self._tell = tell
-        self.notes: dict[str, str] = {}
         rng = random.Random(rng.getrandbits(64))
         self.keepers = {
-            offer.name: AgentKeeper(offer, host, clock, rng, lag_ms, self._changed, on_hopeless)
+            offer.name: (StandbyKeeper if offer.life.role else AgentKeeper)(
+                offer, host, clock, rng, lag_ms, self._changed, on_hopeless
+            )
             for offer in host.offers
         }
 
@@ -67,6 +67,11 @@ class HealthService:
     async def close(self) -> None:
         """Stop every agent."""
         await asyncio.gather(*(keeper.close() for keeper in self.keepers.values()))
+
+    def fence_of(self, agent: str) -> int | None:
+        """Return the token under which an agent is active, if it is one that stands by."""
+        keeper = self.keepers.get(agent)
+        return keeper.fence if keeper is not None else None
 
     def told(self) -> Mapping[str, Told]:
         """Return what the advert says of each of our agents."""
@@ -88,7 +93,7 @@ class HealthService:
         now = keeper.core.now
         ago_ms = self._clock.now_ms() - now.since_ms
         condition = Condition(now.state, now.reason, self._clock.wall_ms() - ago_ms)
-        return Told(condition, self.notes.get(name, ""), not self._host.why_closed(name))
+        return Told(condition, keeper.note, not self._host.why_closed(name))
 
     def _changed(self, name: str, before: Health, now: Condition) -> None:
         self._advertise()

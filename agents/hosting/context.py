@@ -37,6 +37,8 @@ class Context:
         caller: the authenticated peer that asks; for a task, the one that submitted it.
         deadline_ms: on the node's monotonic clock, or None for no deadline.
         net: the network, to call on from here.
+        fence: the token of a stand-by agent's term; hand it to whatever you write to, and have that
+            refuse lower ones. None for other agents.
         task: set when this is a task, None when it is a call.
     """
 
@@ -49,6 +51,7 @@ class Context:
     net: Net
     clock: Clock
     task: TaskGrant | None = None
+    fence: int | None = None
 
     @property
     def left_s(self) -> float | None:
