@@ -62,6 +62,9 @@ from p2p import (
 
 log = logging.getLogger("conclave.agents.working")
 
+MEET_S = 2.0
+LOOK_AGAIN_S = 0.02
+
 MakeContext = Callable[[Work, TaskGrant], Context]
 
 
@@ -179,7 +182,7 @@ class Working:
         try:
             opened = self._sealed.open_work(work)
             work = opened.work
-            self._check(work)
+            await self._check(work)
             result = await self._host.run_task(
                 work.skill, work.payload, self._make_context(work, grant)
             )
@@ -200,23 +203,34 @@ class Working:
         else:
             self._step(ExecutionFinished(*ref, result))
 
-    def _check(self, work: Work) -> None:
+    async def _check(self, work: Work) -> None:
         """
         Raises:
             PermissionDenied: it is not the submitter's to have done.
             PeerUnreachable: nobody knows, because the submitter is not here.
         """
         needed = self._host.permission_of(work.skill)
+        guard = self._peer.guard
+        asks_more = bool(needed & ~Permission.CALL) or guard.file is not None
+        if asks_more or guard.replicated is not None:
+            await self._meet(work.submitter)
         submitter = self._peer.principal_of(work.submitter)
         if submitter is None:
-            if needed & ~Permission.CALL:
-                said = "what its certificate allows is not known, and this handler asks for it"
+            if asks_more or guard.replicated is not None:
+                said = "what its certificate allows is not known, and that is asked for here"
                 raise PeerUnreachable(self._peer.label(work.submitter), said)
             return
         self._peer.check(submitter, Action.SUBMIT, work.skill)
         missing = needed & ~submitter.permissions
         if missing:
             raise PermissionDenied(self._peer.name, work.skill, lacking(submitter.name, missing))
+
+    async def _meet(self, submitter: PeerId) -> None:
+        """A node that has just come up has work before it has met everybody: wait a little."""
+        for _ in range(round(MEET_S / LOOK_AGAIN_S)):
+            if self._peer.principal_of(submitter) is not None:
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def _failed(
         self, work: Work, error: Exception, told: str, *, is_sealed: bool, retryable: bool

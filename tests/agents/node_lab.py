@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -53,11 +53,15 @@ class NodeLab:
         *,
         namespaces: Iterable[str] = ("*",),
         roles: Role = Role.SERVICE,
+        files: Mapping[str, str] | None = None,
     ) -> Node:
+        """Bring up a node, with these files in its directory beforehand."""
         self._seed += 1
         world = MemoryWorld(self.network, self._seed)
         node = Node(self._keystore(name, namespaces, roles), world, agents, local_door=False)
         self.nodes[name], self.worlds[name] = node, world
+        for file, text in (files or {}).items():
+            (node.home / file).write_text(text)
         await node.__aenter__()
         return node
 

@@ -278,7 +278,6 @@ def test_what_a_handler_asks_for_is_asked_of_a_task_s_submitter(tmp_path: Path) 
 def test_a_submitter_who_lost_the_right_meanwhile_gets_nothing_done(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         desk, nodes = await office(lab)
-        policy = parse_policy(denying("name:sam", "submit", "late.*"))
         task = await nodes["sam"].net.submit("late.work")
         worker = Agent("late")
 
@@ -286,9 +285,9 @@ def test_a_submitter_who_lost_the_right_meanwhile_gets_nothing_done(tmp_path: Pa
         async def work() -> None:
             desk.seen.append("late")
 
-        late = await lab.up("late", [worker])
-        late.peer.guard.set_replicated(policy)
-        with pytest.raises(TaskFailed, match="rule 'no' of the replicated policy denies sam"):
+        policy = denying("name:sam", "submit", "late.*")
+        await lab.up("late", [worker], files={"policy.toml": policy})
+        with pytest.raises(TaskFailed, match="rule 'no' of the file policy denies sam"):
             await task.result(timeout=20)
         assert desk.seen == []
 
