@@ -293,9 +293,13 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
         """Return the ledger's counts by state, and its latest tasks."""
         return dict(await self._gate.request("tasks", {"state": state, "job": job, "limit": limit}))
 
-    async def doctor(self) -> list[dict[str, Any]]:
-        """Return what this node finds wrong with itself and its network, in words."""
-        return list(await self._gate.request("doctor", {}))
+    async def doctor(self, *, network: bool = False) -> list[dict[str, Any]]:
+        """Return what this node finds wrong with itself, in words.
+
+        Args:
+            network: try the way to each peer and back, too; takes seconds.
+        """
+        return list(await self._gate.request("doctor", {"network": network}))
 
     async def figures(self, *, pings: bool = False) -> dict[str, Any]:
         """Return what this node has counted so far: peers and lanes, capabilities, topics, all.

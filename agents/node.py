@@ -254,7 +254,7 @@ class Node:
         )
         self.renewing = Renewing(self.peer, self.keystore, self.world)
         self.renewing.on_renewal = self.auditing.renewal
-        self.probing = Probing(self.peer)
+        self.probing = Probing(self.peer, clock)
         self.measuring = Measuring(self.peer)
         self.figures: Figures = Figures(self)
         self.health = HealthService(

@@ -21,6 +21,7 @@ from agents.hosting import Kind
 from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
 from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of, peer_meant
+from agents.network_check import check_network
 from agents.operations_deciding import deciding_operations
 from agents.operations_keeping import keeping_operations
 from agents.operations_keys import keys_operations
@@ -299,7 +300,10 @@ class Operations:
         ]
 
     async def _doctor(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [finding.to_wire() for finding in examine(self._node)]
+        found = examine(self._node)
+        if params.get("network"):
+            found += await check_network(self._node)
+        return [finding.to_wire() for finding in found]
 
     async def _figures(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return await self._node.figures.read(pings=bool(params["pings"]))

@@ -4,6 +4,7 @@
     probe.echo    a request: its payload comes back
     probe.count   notices, counted by sender; a request of the same name reads the count
     probe.sink    a stream: what is written is thrown away
+    probe.reach   a request: which addresses of the caller are reached, see `network_check_service`
 
 Anybody who may call may probe. Each is bounded: payloads, how many run at once, how many senders
 are counted.
@@ -17,9 +18,11 @@ import asyncio
 import time
 from typing import Any
 
+from agents.network_check_service import ReachService
 from keys import PeerId, Permission
 from p2p import (
     BadRequest,
+    Clock,
     Incoming,
     Lane,
     P2PError,
@@ -41,8 +44,9 @@ PING_LANES = {"control": Lane.CONTROL, "data": Lane.DATA}
 class Probing:
     """The probes of one node."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, clock: Clock) -> None:
         self._peer = peer
+        self.reach = ReachService(peer, clock)
         self._counted: dict[PeerId, int] = {}
         call = Permission.CALL
         peer.serve(PING, self._ping, permission=call, limit=MAX_RUNNING)

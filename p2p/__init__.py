@@ -17,6 +17,7 @@ from p2p.discovery import (
     multicast_problem,
     parse_seed,
     survey_interfaces,
+    usable_address,
     usable_interfaces,
 )
 from p2p.errors import (
@@ -164,6 +165,7 @@ __all__ = [
     "receive_file",
     "send_file",
     "survey_interfaces",
+    "usable_address",
     "usable_interfaces",
     "use_trace",
     "zmq_version",

@@ -166,6 +166,18 @@ class Gathering:
         self._start(self._visit((address,), None, None))
         return True
 
+    async def reach(self, address: Address, peer_id: PeerId) -> None:
+        """See whether this peer, and no other, answers at this address.
+
+        Raises:
+            IntroductionFailed: with the reason.
+        """
+        await self._introduce(address, peer_id)
+
+    def hears(self, peer_id: PeerId) -> bool | None:
+        """Whether this peer was heard on mDNS and has not said goodbye; None without mDNS."""
+        return self._lan.hears(peer_id) if self._lan is not None else None
+
     def network_changed(self, own_networks: Sequence[str]) -> None:
         """Our own addresses changed, or we slept: whoever is absent is worth a try now."""
         self._step(NetworkChanged(tuple(own_networks)))

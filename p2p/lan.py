@@ -222,6 +222,9 @@ class MulticastLan:
     def nodes_of_other_networks(self) -> int:
         return self._discovery.nodes_of_other_networks
 
+    def hears(self, peer_id: PeerId) -> bool:
+        return self._discovery.hears(peer_id)
+
     def counters(self) -> Mapping[str, int]:
         return self._discovery.counters()
 
@@ -234,6 +237,9 @@ class QuietLan:
 
     problem: str | None = "mDNS is switched off by the settings of this node"
     nodes_of_other_networks = 0
+
+    def hears(self, peer_id: PeerId) -> None:
+        return None
 
     async def close(self) -> None:
         return None

@@ -1,7 +1,7 @@
 """`conclave doctor`: what is wrong, in words, and what to do about it.
 
 With a node up here, the node itself tells; without one, what can be seen from outside is looked at:
-the directory and its papers, multicast, the door's port, versions.
+the directory and its papers, multicast, the door's port, versions. `--network` asks the peers, too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     home = home_of(arguments)
     findings = [*_versions(), *_directory(home), *_network(home)]
     try:
-        findings += run_loop(_ask_node(home))
+        findings += run_loop(_ask_node(home, network=arguments.network))
     except NodeNotUp as error:
         findings.append(Finding("warning", "node", str(error), "conclave up"))
     if arguments.json:
@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(finding.level == "problem" for finding in findings) else 0
 
 
-async def _ask_node(home: Path) -> list[Finding]:
+async def _ask_node(home: Path, *, network: bool) -> list[Finding]:
     async with attached(home) as net:
-        return [_finding(said) for said in await net.doctor()]
+        return [_finding(said) for said in await net.doctor(network=network)]
 
 
 def _finding(said: dict[str, Any]) -> Finding:

@@ -157,6 +157,9 @@ def _looking(commands: argparse._SubParsersAction[Parser]) -> None:
     bench.add_argument("--json", action="store_true", help="print one JSON object last")
     doctor = add_command(commands, "doctor", "doctor", "what is wrong, in words, and what to do")
     doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument(
+        "--network", action="store_true", help="try the way to each peer and back, too"
+    )
 
 
 def _working(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -3,7 +3,7 @@
 Discovery says where somebody may be. Who it is, only the door's handshake can say.
 """
 
-from p2p.discovery.addresses import Address
+from p2p.discovery.addresses import Address, usable_address
 from p2p.discovery.candidate import CandidateSettings
 from p2p.discovery.candidates import CandidateTable
 from p2p.discovery.errors import BadSeed, NoMulticast, UnknownInterface
@@ -82,5 +82,6 @@ __all__ = [
     "parse_seeds",
     "resolve_name",
     "survey_interfaces",
+    "usable_address",
     "usable_interfaces",
 ]

@@ -78,6 +78,13 @@ def is_port(port: int) -> bool:
     return 0 < port <= 65_535
 
 
+def usable_address(address: Address) -> bool:
+    """Whether another machine could meet somebody there."""
+    ip = as_ip(address.host)
+    is_elsewhere = ip is not None and not ip.is_loopback
+    return is_elsewhere and is_dialable(address.host) and is_port(address.port)
+
+
 def is_near(host: str, own_networks: Sequence[IPNetwork]) -> bool:
     """Whether this is a literal address on a subnet of ours, or one that is never routed far.
 

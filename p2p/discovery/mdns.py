@@ -106,6 +106,10 @@ class MdnsDiscovery:
         """How many nodes of other networks were heard on this LAN (at most 1,000 are counted)."""
         return len(self._strangers)
 
+    def hears(self, peer_id: PeerId) -> bool:
+        """Whether this peer was heard and has not said goodbye; a crash is forgotten late."""
+        return advert.instance_name(peer_id) in self._known
+
     def counters(self) -> Mapping[str, int]:
         return {**self._counters, "known": len(self._known), "resolving": len(self._resolving)}
 

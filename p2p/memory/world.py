@@ -214,6 +214,7 @@ class MemoryLan:
         self._found = Found(Source.MDNS, peer_id, (host,), door_port)
         self._on_hint = on_hint
         self._port = network.listen(host, self)
+        self._heard: set[PeerId | None] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def announce(self) -> None:
@@ -229,7 +230,11 @@ class MemoryLan:
         if other._network_id != self._network_id:
             self.nodes_of_other_networks += 1
         else:
+            self._heard.add(other._found.peer_id)
             self._on_hint(other._found)
+
+    def hears(self, peer_id: PeerId) -> bool:
+        return peer_id in self._heard
 
     async def close(self) -> None:
         if self._timer is not None:

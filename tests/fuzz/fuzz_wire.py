@@ -18,6 +18,7 @@ from agents.hosting.values import from_bytes
 from agents.keeping import wire as keeping
 from agents.keeping.watching import read_changes
 from agents.local import frames as local
+from agents.network_check_service import Reach, Reached, decode_reach, encode_reach
 from agents.revoking import Wish as RevocationWish
 from agents.scheduling import reports
 from agents.tasking import wire as tasking
@@ -324,6 +325,13 @@ HARNESSES = [
         ],
         (),
         ("agents.directory:read_advert",),
+    ),
+    Harness(
+        "reach",
+        decode_reach,
+        [encode_reach(Reach(None, {})), encode_reach(Reach(True, {"10.0.0.7": Reached.SILENT}))],
+        (PayloadError,),
+        ("agents.network_check_service:decode_reach",),
     ),
     Harness(
         "local-frame",

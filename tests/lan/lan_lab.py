@@ -183,6 +183,10 @@ class Lan(Lab):
         """No mDNS passes, as on most wireless networks for guests."""
         self._drop("udp dport 5353")
 
+    def block(self, to: LanNode, what: str) -> None:
+        """What a firewall of that machine keeps out."""
+        self._drop(f"oifname {to.host.cable} {what}")
+
     def narrow(self, mbits: int) -> None:
         """So wide is each host's cable, towards the host."""
         for host in self.hosts:
