@@ -388,6 +388,21 @@ def test_the_departed_are_forgotten_after_a_day_and_hearsay_does_not_bring_them_
     assert one.state() is ALIVE
 
 
+def test_a_neighbour_whose_picture_differs_for_a_while_is_asked_for_it() -> None:
+    one = One(PEER)
+
+    def asked(wait_ms: int, digest: int) -> bool:
+        one.pass_ms(wait_ms)
+        effects = one.step(Received(PEER, Message(Beat(1, digest))))
+        return any(isinstance(e, Send) and isinstance(e.message.body, Compare) for e in effects)
+
+    assert not asked(100, 7), "news may be under way"
+    assert not asked(700, one.core.digest)
+    assert not asked(700, 7)
+    assert not asked(700, 7)
+    assert asked(900, 7)
+
+
 def test_one_that_was_met_is_asked_again_until_it_says_a_word() -> None:
     one = One()
     one.step(Met(PEER))
