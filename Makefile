@@ -26,7 +26,7 @@ check: $(VENV)/.installed-dev  ## format, lint, types, house rules, unit tests: 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not e2e" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not e2e and not slow" $(ARGS)
 
 format: $(VENV)/.installed-dev  ## let ruff format and fix the code
 	$(BIN)/ruff format .

@@ -30,6 +30,7 @@ TAKES = {
 
 # What looks like a decoder of bytes from elsewhere and is none, with the reason.
 NONE = {
+    "agents.chaos.running:load_scenario": "a script that this very user names",
     "agents.cli.loading:load_agents": "words of the command line of this very user",
     "agents.cli.main:parser": "builds the command line's parser",
     "agents.deciding.judging:read_answer": "what a handler in this process returned",
