@@ -34,6 +34,8 @@ class ScopeInvalid(MisuseError):
 class TokenRefused(Refused):
     """A token or an assertion that is not taken."""
 
+    code = "token"
+
 
 class TokenMalformed(TokenRefused):
     code = "token-malformed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 
 import pytest
@@ -256,6 +258,9 @@ def test_every_refusal_has_a_code_of_its_own() -> None:
     def below(kind: type[Refused]) -> list[type[Refused]]:
         return [kind, *(each for child in kind.__subclasses__() for each in below(child))]
 
+    for module in pkgutil.walk_packages(keys.__path__, "keys."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     codes = [each.code for each in below(Refused)]
     assert len(codes) == len(set(codes)) > 35
     members = [each for each in vars(keys.refusals).values() if isinstance(each, type)]
