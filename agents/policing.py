@@ -21,15 +21,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from agents.errors import AgentsError, PolicyRefused
 from agents.hosting import from_bytes, to_bytes
-from agents.replicated import KV_TAG, command_for
+from agents.kept_by_log import LOOK_S, KeptByLog, Row, accepted, read_answer, refused
 from agents.tasking import Asking, wire
-from consensus import NotLeader, OutcomeUnknown, ProposalError, Stopped
-from consensus.kv import Reply, delete, encode, encode_put
+from consensus.kv import delete, encode, encode_put
 from keys import (
     NOTHING,
     POLICY_KEY,
@@ -56,9 +55,6 @@ RESET: Final = "policy.reset"
 RECOVER: Final = "policy.recover"
 WHAT: Final = "policy"  # as what it is configured
 ASK_S: Final = 10.0
-FOLLOW_S: Final = 3.0
-LOOK_S: Final = 1.0
-LOOK_AGAIN_S: Final = 0.01
 
 
 class Policing:
@@ -74,10 +70,10 @@ class Policing:
         self._guard = peer.guard
         self._quorum = quorum
         self._asking = asking
-        self._keeping = keeping
+        self._kept = KeptByLog(peer, quorum, asking, keeping, POLICY_KEY, self)
         self.store = store
         self.held: Held | None = None
-        self._running: list[asyncio.Task[None]] = []
+        self._recovering: asyncio.Task[None] | None = None
         peer.serve(SET, self._on_set, permission=Permission.CONFIG_CHANGE)
         peer.serve(RESET, self._on_reset, permission=Permission.CONFIG_CHANGE)
         peer.serve(RECOVER, self._on_recover, permission=Permission.CONSENSUS)
@@ -95,16 +91,16 @@ class Policing:
 
     def start(self) -> None:
         """Begin to follow what the network decides."""
-        begin = asyncio.get_running_loop().create_task
-        self._running.append(begin(self._follow()))
+        self._kept.start()
         place = self.store.recovery()
         if place is not None:
-            self._running.append(begin(self._recover(place)))
+            self._recovering = asyncio.get_running_loop().create_task(self._recover(place))
 
     async def close(self) -> None:
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._kept.close()
+        if self._recovering is not None:
+            self._recovering.cancel()
+            await asyncio.gather(self._recovering, return_exceptions=True)
 
     # -- who wants a change --------------------------------------------------------------------
 
@@ -129,21 +125,16 @@ class Policing:
         return await self._ask(RESET, [])
 
     async def _ask(self, method: str, value: list[Any]) -> int:
-        why, index = _pair(await self._asking.ask(method, value, ASK_S))
+        why, index = await self._kept.ask(method, value)
         if why is not None:
             raise PolicyRefused(why)
-        place = Place(self._generation, index)
-        for _ in range(round(FOLLOW_S / LOOK_AGAIN_S)):
-            if self.held is not None and self.held.place >= place:
-                break
-            await asyncio.sleep(LOOK_AGAIN_S)
         return index
 
     async def _recover(self, place: Place) -> None:
         value = [place.generation, place.index]
         while True:
             try:
-                why, _ = _pair(await self._asking.ask(RECOVER, value, ASK_S))
+                why, _ = read_answer(await self._asking.ask(RECOVER, value, ASK_S))
             except PermissionDenied as error:
                 why = str(error)
             except (AgentsError, P2PError) as error:
@@ -159,25 +150,25 @@ class Policing:
 
     async def _on_set(self, incoming: Incoming, payload: bytes) -> bytes:
         if not self._quorum.leads:
-            return self._not_leader()
+            return self._kept.not_leader()
         self._peer.check(incoming.caller, Action.CONFIGURE, WHAT)
         fields = wire.read_list(payload, 2)
         if not fields or not isinstance(fields[0], str):
-            return _refused("it is malformed")
+            return refused("it is malformed")
         text, is_forced = fields
         try:
             policy = parse_policy(text)
         except PolicyInvalid as error:
-            return _refused(str(error))
+            return refused(str(error))
         who = incoming.caller
         if not policy.allows(who, Action.CONFIGURE, WHAT) and is_forced is not True:
             said = f"after that {who.name} could not change the policy any more"
-            return _refused(f"{said}: allow it to configure {WHAT!r}, or insist (--force)")
+            return refused(f"{said}: allow it to configure {WHAT!r}, or insist (--force)")
         return await self._decide(who.name, encode_put(POLICY_KEY, to_bytes(text)), text)
 
     async def _on_reset(self, incoming: Incoming, payload: bytes) -> bytes:
         if not self._quorum.leads:
-            return self._not_leader()
+            return self._kept.not_leader()
         self._peer.check(incoming.caller, Action.CONFIGURE, WHAT)
         return await self._decide(incoming.caller.name, encode(delete(POLICY_KEY)), None)
 
@@ -188,81 +179,39 @@ class Policing:
             said = f"{who.name} does not vote: do it on the machine of a voter"
             raise PermissionDenied(self._peer.name, "reset the policy", said)
         if not self._quorum.leads:
-            return self._not_leader()
+            return self._kept.not_leader()
         entry = self._quorum.kv.get(POLICY_KEY)
         if entry is None:
-            return wire.answer(wire.Tag.OK, [None, 0])
+            return accepted(0)
         if len(fields) != 2 or [type(n) for n in fields] != [int, int]:
-            return _refused("it is malformed")
+            return refused("it is malformed")
         generation, index = fields
-        if entry.version > index or generation != self._generation:
-            return _refused("another one was decided since; look at it, and reset it again")
+        if entry.version > index or generation != self._kept.generation:
+            return refused("another one was decided since; look at it, and reset it again")
         return await self._decide(who.name, encode(delete(POLICY_KEY)), None)
 
     async def _decide(self, who: str, command: bytes, text: str | None) -> bytes:
-        replica = self._quorum.own_replica()
-        if replica is None or not self._quorum.leads:
-            return self._not_leader()
-        try:
-            committed = await replica.propose(command_for(KV_TAG, 0, command))
-        except NotLeader as error:
-            return wire.answer(wire.Tag.NOT_LEADER, error.leader_hint)
-        except OutcomeUnknown:
-            return wire.answer(wire.Tag.UNDECIDED, False)
-        except (ProposalError, Stopped):
-            return wire.answer(wire.Tag.BUSY, None)
-        reply = committed.result
-        assert isinstance(reply, Reply)
-        if reply.results and reply.results[0].refusal is not None and text is not None:
-            return _refused(f"the store refuses it: {reply.results[0].refusal}")
-        log.warning("the network's policy is %s by %s", "reset" if text is None else "set", who)
-        self._take(Held(Place(self._generation, reply.log_index), text))
-        return wire.answer(wire.Tag.OK, [None, reply.log_index])
-
-    def _not_leader(self) -> bytes:
-        hint = self._quorum.leader()
-        return wire.answer(wire.Tag.NOT_LEADER, None if hint == self._peer.peer_id else hint)
+        decision = await self._kept.decide(command)
+        if decision.entry is not None:
+            done = "reset" if text is None else "set"
+            log.warning("the network's policy is %s by %s", done, who)
+            self._take(Held(Place(self._kept.generation, decision.entry), text))
+        return decision.answer
 
     # -- following -----------------------------------------------------------------------------
 
-    @property
-    def _generation(self) -> int:
-        return self._quorum.electorate.cluster.generation
+    def replace(self, rows: Iterable[Row], place: Place) -> None:
+        """What the log says of the policy: the text, or that there is none."""
+        held = Held(place, None)
+        for row in rows:
+            if row.key == POLICY_KEY:
+                held = Held(row.place, _text_of(row.value))
+        self._take(held)
 
-    async def _follow(self) -> None:
-        """Watch; begin again with each new log, in which indexes mean something else."""
-        while True:
-            generation = self._generation
-            watching = asyncio.get_running_loop().create_task(self._watch(generation))
-            try:
-                while not watching.done() and generation == self._generation:
-                    await asyncio.wait((watching,), timeout=LOOK_S)
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
-            await asyncio.sleep(LOOK_AGAIN_S if generation != self._generation else LOOK_S)
-
-    async def _watch(self, generation: int) -> None:
-        found: Held | None = None
-        try:
-            async with aclosing(self._keeping.watch(POLICY_KEY, None, is_listed=True)) as items:
-                async for item in items:
-                    if generation != self._generation:
-                        return
-                    if item[0] == "changes":
-                        for (index, _, key, value), _ in item[1]:
-                            if key == POLICY_KEY:
-                                self._take(Held(Place(generation, index), _text_of(value)))
-                        continue
-                    _, as_of, _, rows, is_last = item
-                    for key, (value, version, *_) in rows:
-                        if key == POLICY_KEY:
-                            found = Held(Place(generation, version), _text_of(value))
-                    if is_last:
-                        self._take(found or Held(Place(generation, as_of), None))
-                        found = None
-        except (AgentsError, P2PError) as error:
-            log.debug("the policy is not followed just now: %s", error)
+    def change(self, row: Row) -> None:
+        """Another policy was decided, or none."""
+        if row.key == POLICY_KEY:
+            self._take(Held(row.place, _text_of(row.value)))
 
     def _take(self, held: Held) -> None:
         """Write down what was decided, and put it in force, unless something later is known."""
@@ -301,13 +250,3 @@ def _text_of(value: bytes | None) -> str | None:
     except PayloadError:
         text = None
     return text if isinstance(text, str) else ""  # which is no policy, and so allows nothing
-
-
-def _refused(why: str) -> bytes:
-    return wire.answer(wire.Tag.OK, [why, 0])
-
-
-def _pair(said: Any) -> tuple[str | None, int]:
-    if isinstance(said, list) and len(said) == 2 and type(said[1]) is int:
-        return (None if said[0] is None else str(said[0])), said[1]
-    return "the leader's answer cannot be read; upgrade it", 0

@@ -15,6 +15,7 @@ from agents.node import Node
 from agents.tokens_keeping import CHANGE
 from keys import Action, Identity, Role
 from keys.tokens import (
+    MAX_LIFE_S,
     Caller,
     Client,
     Scope,
@@ -211,3 +212,21 @@ def test_a_policy_can_keep_clients_from_being_registered(tmp_path: Path) -> None
             await founder.net.tokens.add_client("web", KEY.public_key, ["call:*"])
 
     in_lab(tmp_path, scenario)
+
+
+def test_a_revocation_in_a_network_that_was_quiet_lasts_as_long_as_any_other(
+    tmp_path: Path,
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        node = await lab.up("a")
+        await until(lambda: lab.leader() is not None)
+        await ready(node)
+        await asyncio.sleep(2 * MAX_LIFE_S)  # nothing is decided, so that ledger time stands still
+        text = (await node.net.tokens.issue(["call:math.*"], audience="network"))["token"]
+        await node.net.tokens.revoke((await node.net.tokens.verify(text))["jti"])
+        await asyncio.sleep(60)
+        with pytest.raises(TokenRevoked):
+            node.tokens.verify(text)
+        assert len(node.tokens.kept.book.revoked) == 1
+
+    in_lab(tmp_path, scenario, voters=1)
