@@ -1,18 +1,14 @@
-"""Harnesses for what strangers show us first: papers, tickets, the door, discovery, settings."""
+"""Harnesses for what strangers show us first: papers and tickets; and files of keys."""
 
 from __future__ import annotations
 
-import base64
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz_lab import Harness
 from nacl import bindings
-from nacl.signing import SigningKey
 
-from agents.errors import BadSettings
-from agents.settings import load_settings
 from keys import (
     Certificate,
     CertificateRefused,
@@ -46,7 +42,6 @@ from keys import (
     read_list,
     read_own_list,
     sealed,
-    tokens,
     verify,
     verify_record,
 )
@@ -61,13 +56,6 @@ from keys.safekeeping import backup, load_passphrase
 from keys.sealing import hpke
 from keys.sealing.suites import seal_for
 from keys.ticketbook import TicketBook, TicketNote, UsedMark
-from p2p.admission import messages as door
-from p2p.admission.frames import FrameReader, frame_of
-from p2p.admission.refusals import Objection, RefusalCode
-from p2p.discovery import advert, seeds
-from p2p.discovery.addresses import as_ip
-from p2p.discovery.errors import BadSeed
-from p2p.discovery.lastgood import LastGoodPeers
 
 NOW_MS = 1_700_000_000_000
 PORTS = {"door": 4747, "control": 4748, "data": 4749, "topics": 4750}
@@ -142,7 +130,6 @@ SEALED = [
         nonce=bytes(24),
     ),
 ]
-HINT = door.Hint(P.peer.peer_id, ("192.0.2.7", "fe80::1%eth0"), 4747)
 NETWORK = P.trust.network_id
 _ISSUED = issuedbook._encode(
     P.peer.public_key,
@@ -208,79 +195,8 @@ def _passphrase(data: bytes) -> None:
     load_passphrase(path)
 
 
-TOKEN_ISSUER = verify(P.chain, P.trust, NOW_MS)
-CLIENT = tokens.Client(
-    "web",
-    P.peer.public_key,
-    tokens.Scope.parse("call:math.*"),
-    Role.SERVICE,
-    ("*",),
-    bytes(8),
-    NOW_MS,
-    "alpha",
-)
-TOKEN = tokens.issue_token(
-    P.peer,
-    TOKEN_ISSUER,
-    tokens.Grant("client:web", NETWORK, CLIENT.scope, Role.SERVICE, bytes(8).hex()),
-    NOW_MS,
-    bytes(16),
-    600,
-)
-ASSERTION = tokens.make_assertion(P.peer, "web", P.peer.peer_id, NOW_MS, "jti")
-
-
-def _assertion(data: bytes) -> None:
-    text = data.decode("utf-8", "replace")
-    tokens.client_named(text)
-    tokens.Assertions(NOW_MS - 60_000).take(text, CLIENT, P.peer.peer_id, NOW_MS)
-
-
-def _signed_token(data: bytes) -> bytes:
-    """Sign it again, so that what is behind the signature is fuzzed too."""
-    body = data.rpartition(b".")[0]
-    signature = SigningKey(P.peer.export_secret()).sign(body).signature
-    return body + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")
-
-
-_FRAMES = [
-    door.encode(message)
-    for message in (
-        door.Hello(NETWORK, bytes(32)),
-        door.JoinHello(NETWORK, bytes(32)),
-        door.DoorHello(NETWORK, bytes(32), P.record.raw, P.chain.encode()),
-        door.Introduction(P.record.raw, P.chain.encode(), bytes(64), bytes(door.POSSESSION_BYTES)),
-        door.Welcome((HINT, HINT), bytes(64), bytes(door.POSSESSION_BYTES)),
-        door.Refusing(RefusalCode.BUSY, "come back", (HINT,)),
-        door.JoinRequest(REQUEST),
-        door.JoinGrant(encode_grant(P.chain, P.genesis)),
-    )
-]
-
-
-def _frames(data: bytes) -> None:
-    reader = FrameReader()
-    for start in range(0, len(data), 7):
-        reader.feed(data[start : start + 7])
-        while (body := reader.next_body()) is not None:
-            door.decode(body)
-
-
-_KEPT = tempfile.TemporaryDirectory(prefix="fuzz-home-")
+_KEPT = tempfile.TemporaryDirectory(prefix="fuzz-tickets-")
 _HOME = Path(_KEPT.name)
-
-
-def _settings(data: bytes) -> None:
-    (_HOME / "conclave.toml").write_bytes(data)
-    load_settings(_HOME, {})
-
-
-def _lastgood(data: bytes) -> None:
-    path = _HOME / "peers"
-    path.write_bytes(data)
-    LastGoodPeers(path).load()
-
-
 _BOOK = TicketBook(_HOME / "tickets")
 (_HOME / "tickets").mkdir(mode=0o700)
 _NOTE = TicketNote(b"ticket01", mac_key_of(bytes(16)), NOW_MS, Role.SERVICE, ("shop",))
@@ -299,40 +215,6 @@ def _mark(data: bytes) -> None:
     _MARK.write_bytes(data)
     _BOOK.used_by(b"ticket01")
 
-
-def _advert(data: bytes) -> None:
-    """Instance, port, TXT and hosts from one run of bytes, as mDNS would give them."""
-    name, _, rest = data.partition(b"|")
-    port, _, rest = rest.partition(b"|")
-    text, _, hosts = rest.partition(b"|")
-    pairs: dict[bytes, bytes | None] = {}
-    for pair in text.split(b","):
-        key, equals, value = pair.partition(b"=")
-        pairs[key] = value if equals else None
-    number = int.from_bytes(port[:4], "big") if port else None
-    advert.read_advert(
-        name.decode("utf-8", "replace"),
-        number,
-        pairs,
-        [host.decode("utf-8", "replace") for host in hosts.split(b",")],
-        own=P.issuer.peer_id,
-        tag="0123abcd",
-    )
-    advert.peer_id_in(name.decode("utf-8", "replace"))
-
-
-_ADVERT = (
-    advert.instance_name(P.peer.peer_id).encode()
-    + b"|\x12\x8b|v=1,n=0123abcd|192.0.2.1,fe80::1%eth0,::1"
-)
-_PEERS_FILE = (
-    b'{"format": "conclave-peers 1", "peers": [{"peer_id": "%s", "hosts": ["192.0.2.1"],'
-    b' "port": 4747, "met_ms": 1700000000000}]}' % P.peer.peer_id.encode()
-)
-_TOML = (
-    b'host = "127.0.0.1"\nport = 4747\nmdns = false\nlog_level = "info"\n'
-    b'seeds = ["192.0.2.1:4747", "[fe80::1]:4747"]\n'
-)
 
 _POLICY = b"""version = 1
 [[rule]]
@@ -456,62 +338,8 @@ HARNESSES = [
         (ValueError,),
         ("keys.safekeeping.passphrase_file:load_passphrase",),
     ),
-    Harness(
-        "token",
-        lambda data: tokens.verify_token(
-            data.decode("utf-8", "replace"), TOKEN_ISSUER, (P.peer.peer_id, NETWORK), NOW_MS
-        ),
-        [TOKEN.text.encode()],
-        (KeysError,),
-        ("keys.tokens.jwts:read_header", "keys.tokens.jwts:read_claims"),
-        mend=_signed_token,
-        is_text=True,
-    ),
-    Harness(
-        "assertion",
-        _assertion,
-        [ASSERTION.encode()],
-        (KeysError,),
-        mend=_signed_token,
-        is_text=True,
-    ),
-    Harness(
-        "scope",
-        lambda data: tokens.Scope.parse(data.decode("utf-8", "replace")),
-        [b"call:math.* publish:news/* read:*"],
-        (KeysError,),
-        ("keys.tokens.scope:Scope.parse",),
-        is_text=True,
-    ),
-    Harness(
-        "token-client",
-        tokens.Client.decode,
-        [CLIENT.encode()],
-        (KeysError,),
-        ("keys.tokens.book:Client.decode",),
-    ),
     Harness("ticket-note", _note, [_PLACES[0].read_bytes()], (KeysError,)),
     Harness("ticket-mark", _mark, [_MARK.read_bytes()], (KeysError,)),
-    Harness("door-message", door.decode, _FRAMES, (Objection,), ("p2p.admission.messages:decode",)),
-    Harness("door-stream", _frames, [b"".join(map(frame_of, _FRAMES[:3]))], (Objection,)),
-    Harness(
-        "mdns-advert",
-        _advert,
-        [_ADVERT],
-        (),
-        ("p2p.discovery.advert:read_advert",),
-    ),
-    Harness(
-        "seeds",
-        lambda data: (
-            seeds.parse_seeds(data.decode("utf-8", "replace")),
-            as_ip(data.decode("utf-8", "replace")),
-        ),
-        [b"192.0.2.1:4747, [fe80::1%eth0]:4747 host.local # there\n::1"],
-        (BadSeed,),
-        ("p2p.discovery.seeds:parse_seed", "p2p.discovery.seeds:parse_seeds"),
-        is_text=True,
-    ),
     Harness(
         "policy",
         lambda data: parse_policy(data.decode("utf-8", "replace")),
@@ -520,8 +348,6 @@ HARNESSES = [
         ("keys.policy_file:parse_policy",),
         is_text=True,
     ),
-    Harness("peers-file", _lastgood, [_PEERS_FILE], is_text=True),
-    Harness("settings", _settings, [_TOML], (BadSettings,), is_text=True),
 ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -135,4 +136,10 @@ def test_the_fuzzer_ends_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
     outcome = run(Harness("hangs", hangs, [b"x"]), 3, most_problems=1)
+    assert "longer than" in outcome.problems[0]
+
+
+def test_the_fuzzer_ends_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fuzz_lab.WAIT_S", 0.05)
+    outcome = run(Harness("waits", lambda _: threading.Event().wait(), [b"x"]), 3, most_problems=1)
     assert "longer than" in outcome.problems[0]

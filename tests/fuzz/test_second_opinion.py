@@ -7,27 +7,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz_decisions
 import fuzz_opinions
 import pytest
+from fuzz_ballots import CERTIFICATES, PROPOSAL
 from fuzz_keys import NOW_MS, P
-from fuzz_lab import run
-from fuzz_state import CERTIFICATES, PROPOSAL
+from fuzz_lab import Harness, run
+from fuzz_opinions import VERDICTS
 
 from keys import second_opinion
 from keys.canonical import encode
 
 PACKAGE = Path(second_opinion.__file__).parent
 INPUTS = 20_000
+HARNESSES = (*fuzz_opinions.HARNESSES, *fuzz_decisions.HARNESSES)
 
 
-@pytest.mark.parametrize("harness", fuzz_opinions.HARNESSES, ids=lambda each: each.name)
-def test_both_verifiers_say_the_same_of_signed_lies(harness: fuzz_opinions.Harness) -> None:
+@pytest.mark.parametrize("harness", HARNESSES, ids=lambda each: each.name)
+def test_both_verifiers_say_the_same_of_signed_lies(harness: Harness) -> None:
     kind = harness.name.rpartition("-")[2]
-    before = {said: fuzz_opinions.VERDICTS[kind, said] for said in (True, False)}
+    before = {said: VERDICTS[kind, said] for said in (True, False)}
     outcome = run(harness, INPUTS, seed=3)
     assert not outcome.problems, "\n".join(outcome.problems)
     for said in (True, False):  # else nothing was compared
-        assert fuzz_opinions.VERDICTS[kind, said] - before[said] > INPUTS // 50
+        assert VERDICTS[kind, said] - before[said] > INPUTS // 50
 
 
 def test_it_shares_no_code_with_the_first() -> None:

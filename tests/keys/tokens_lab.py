@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 from keys_lab import NOW_MS, key, lab
 
 from keys import Identity, Principal, Role
-from keys.tokens import DEFAULT_LIFE_S, Client, Grant, Issued, Scope, issue_token
+from keys.tokens import (
+    DEFAULT_LIFE_S,
+    Caller,
+    Client,
+    Grant,
+    Issued,
+    Scope,
+    issue_token,
+    verify_token,
+)
 
 LAB = lab()
 MEMBER: Principal = LAB.principal  # alpha: admin and service
@@ -71,3 +81,11 @@ def forged(text: str, signer: Identity, header: dict[str, Any], claims: dict[str
     new_header = {k: v for k, v in {**old_header, **header}.items() if v is not None}
     new_claims = {k: v for k, v in {**old_claims, **claims}.items() if v is not None}
     return signed(signer, new_header, new_claims)
+
+
+MINUTE_MS = 60_000
+TEXT = token().text
+
+
+def verified(text: str = TEXT, now_ms: int = NOW_MS, **changes: Any) -> Caller:
+    return verify_token(text, replace(MEMBER, **changes), HERE, now_ms)

@@ -17,6 +17,11 @@ def files() -> tuple[Path, ...]:
     return tuple(sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")))
 
 
+@cache
+def of_tests() -> tuple[Path, ...]:
+    return tuple(sorted((ROOT / "tests").rglob("*.py")))
+
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
