@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import count
 
+from swim_shared import sharing
+
 from keys import PeerId
 from p2p.membership import MemberState
 from p2p.membership.swim import (
@@ -84,12 +86,14 @@ class World:
         delay_ms: tuple[int, int] = (1, 15),
         through_codec: bool = False,
         checked: bool = False,
+        shared: bool = False,
     ) -> None:
         self.seed = seed
         self.settings = settings or SwimSettings()
         self.rng = random.Random(seed)
         self.delay_ms = delay_ms
         self.through_codec, self.checked = through_codec, checked
+        self.shared = shared  # the memory of what all began with
         self.now_ms = 0
         self.order = count()
         self.queue: list[tuple[int, int, PeerId, SwimEvent | None]] = []
@@ -126,8 +130,11 @@ class World:
             rng,
             lambda body: sign_as(peer_id, body),
             verify,
-            None if known is None else known.clone(peer_id),
+            None if known is None else self._copy(peer_id, known),
         )
+
+    def _copy(self, peer_id: PeerId, known: Picture) -> Picture:
+        return sharing(peer_id, known, self.settings) if self.shared else known.clone(peer_id)
 
     def _boot(self, peer_id: PeerId, known: Picture | None, incarnation: int = 1) -> Member:
         core = self.core(peer_id, incarnation, known)
@@ -259,7 +266,7 @@ def main() -> None:
 
 def measure(size: int, seed: int) -> None:
     begun_s = time.perf_counter()
-    world = World(size, seed)
+    world = World(size, seed, shared=size > 2_000)
     world.run(4_000)
     world.forget_bytes()
     world.run(5_000)
