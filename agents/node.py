@@ -401,7 +401,8 @@ class Node:
         both: set[asyncio.Future[Any]] = {waiting, self.peer.failed}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        if self.peer.failed.done():
-            return self.peer.failed.result()
+        if self.peer.failed.done() and self.failure is None:
+            self.failure = self.peer.failed.result()
+            self.auditing.failed(self.failure)
         assert self.failure is not None
         return self.failure

@@ -20,9 +20,9 @@ from agents.hosting import Offer
 from agents.node import Node
 from agents.observe import logging_to, one_line
 from agents.settings import home_at, load_settings
-from agents.supervising import supervisor
+from agents.supervising import REVOKED_STATUS, supervisor
 from consensus import ConsensusError
-from keys import KeysError
+from keys import CertificateRevoked, KeysError
 from p2p import P2PError, PayloadError
 
 T = TypeVar("T")
@@ -52,7 +52,9 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
 
 
 def run_agents(offers: Iterable[Offer], *, home: str | Path | None = None, **settings: Any) -> None:
-    """Bring up a node with these agents and serve until Ctrl-C; exits with 1 on an error.
+    """Bring up a node with these agents and serve until Ctrl-C.
+
+    Exits with 1 on an error, and with 77 when this node was revoked: nothing here mends that.
 
     Args:
         home: the node's directory; default: `CONCLAVE_HOME` or `~/.conclave`.
@@ -64,6 +66,9 @@ def run_agents(offers: Iterable[Offer], *, home: str | Path | None = None, **set
         level = load_settings(place, settings)
         with logging_to(level=level.log_level, style=level.log_style):
             run_loop(serve(place, offers, settings, lambda node: _greet(node, offers)))
+    except CertificateRevoked as error:
+        sys.stderr.write(f"{told(error)}\n")
+        sys.exit(REVOKED_STATUS)
     except EXPECTED as error:
         sys.exit(told(error))
 

@@ -6,6 +6,7 @@ and it leaves in peace when this process is gone, so that no node stays behind u
     the node ended                                  what follows
     well, or after a signal that was passed on      this process ends with its status
     badly, and never was up in any of its lives     the same: what is wrong has to be mended first
+    because it was revoked                          the same: it will be so in every life
     badly                                           it begins again, after about 1, 2, 4 ... 60 s
     badly, more than N times in ten minutes         this process ends with the last status
 
@@ -34,6 +35,7 @@ WINDOW_MS: Final = 600_000
 GRACE_S: Final = 10.0
 UP: Final = b"u"
 _SIGNALED: Final = 128
+REVOKED_STATUS: Final = 77  # sysexits.h: EX_NOPERM
 
 
 class Again(NamedTuple):
@@ -75,6 +77,8 @@ class Restarts:
         self._has_been_up = self._has_been_up or was_up
         if status == 0:
             return End()
+        if status == REVOKED_STATUS:
+            return End("it was revoked, and would be refused again")
         if not self._has_been_up:
             return End("" if status > 0 else "it was killed before it was up")
         while self._times and now_ms - self._times[0] >= WINDOW_MS:

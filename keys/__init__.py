@@ -190,7 +190,15 @@ from keys.sealing import (
 )
 from keys.ticket import DoorAddress, Ticket
 from keys.ticketbook import TicketNote, UsedMark
-from keys.trust import Chain, Principal, Trust, verify, verify_issuer, verify_line
+from keys.trust import (
+    Chain,
+    Principal,
+    Trust,
+    revoked_by,
+    verify,
+    verify_issuer,
+    verify_line,
+)
 
 __all__ = [
     "ALL_ROLES",
@@ -410,6 +418,7 @@ __all__ = [
     "read_list_file",
     "read_own_list",
     "renew_at_ms",
+    "revoked_by",
     "role_words",
     "roles_named",
     "roles_with",

@@ -144,8 +144,14 @@ class Revocations:
         for issued in certificates:
             found = self._found(issued)
             if found is not None:
-                entry, by = found
+                entry, source = found
+                by = source.signer.name
                 raise CertificateRevoked(issued.name, by, entry.revoked_ms, entry.reason)
+
+    def against(self, certificates: Iterable[Revocable]) -> ListInForce | None:
+        """The list by which `check` refuses these; None when it does not."""
+        found = (self._found(issued) for issued in certificates)
+        return next((each[1] for each in found if each is not None), None)
 
     def check_key(self, key_id: bytes, name: str, root_key_id: bytes | None = None) -> None:
         """For issuers: nobody gives another certificate to what one of them took back for ever.
@@ -163,13 +169,13 @@ class Revocations:
                 by = index.source.signer.name
                 raise CertificateRevoked(name, by, entry.revoked_ms, entry.reason)
 
-    def _found(self, issued: Revocable) -> tuple[Entry, str] | None:
+    def _found(self, issued: Revocable) -> tuple[Entry, ListInForce] | None:
         own = self._by_signer.get(issued.issuer_key_id)
         roots = (each for each in self._roots if issued.root_key_id in each.source.roots)
         for index in (*roots, own) if own is not None else roots:
             entry = index.entry_for(issued)
             if entry is not None:
-                return entry, index.source.signer.name
+                return entry, index.source
         return None
 
     # -- later ---------------------------------------------------------------------------------

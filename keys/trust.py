@@ -49,7 +49,7 @@ from keys.refusals import (
     WrongIssuer,
     WrongNetwork,
 )
-from keys.revocations import NOTHING_REVOKED, Revocable, Revocations
+from keys.revocations import NOTHING_REVOKED, ListInForce, Revocable, Revocations
 from keys.roles import Permission, Role, permissions_of
 from keys.rotation import RootsSeen
 
@@ -204,6 +204,11 @@ def verify_issuer(chain: Chain, trust: Trust, now_ms: int) -> Certificate:
     if chain.leaf.kind is not CertificateKind.ISSUER:
         raise IssuerMayNotIssue(chain.leaf.name, chain.leaf.kind.name.lower())
     return chain.leaf
+
+
+def revoked_by(chain: Chain, trust: Trust) -> ListInForce | None:
+    """The list by which `verify` has found this chain revoked: its bearer can judge by it too."""
+    return trust.revocations.against(_lineage(chain))
 
 
 def verify_line(roots: tuple[Certificate, ...], trust: Trust) -> None:

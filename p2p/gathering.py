@@ -98,6 +98,7 @@ class Gathering:
         self._on_dial_failed = on_dial_failed
         self._issuer = issuer
         self._on_incident = on_incident
+        self.on_told: Callable[[bytes], None] = lambda packed: None  # by which list we are revoked
         self._table = CandidateTable(
             credentials.peer_id, CandidateSettings(), world.rng, own_networks=world.networks()
         )
@@ -295,7 +296,7 @@ class Gathering:
                 self.changes += 1
                 self._transport.admit(session.contact())
 
-        calls = DialCalls(verified, self._take, self._learn)
+        calls = DialCalls(verified, self._take, self._learn, lambda packed: self.on_told(packed))
         try:
             return await self._world.introduce(
                 address, self._credentials, self.sessions, expected, calls

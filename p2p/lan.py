@@ -168,6 +168,7 @@ class LanWorld:
             on_verified=calls.on_verified,
             on_session=calls.on_session,
             on_hints=calls.on_hints,
+            on_told=calls.on_told,
         )
 
     async def open_lan(

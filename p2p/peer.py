@@ -140,6 +140,7 @@ class Peer:
             known=sum(good.peer_id != self.peer_id for good in world.last_good()),
         )
         self._presence.heads = lambda: self.trusting.heads
+        self._gathering.on_told = self.trusting.told
         self._intake = Intake(
             self._exchange,
             self._streams,

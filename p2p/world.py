@@ -44,6 +44,7 @@ class DialCalls:
     on_verified: Callable[[Session], None]
     on_session: Callable[[Session], None]
     on_hints: Callable[[Sequence[Hint]], None]
+    on_told: Callable[[bytes], None]  # a revocation list, instead of a session
 
 
 class OpenDoor(Protocol):

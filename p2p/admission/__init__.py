@@ -14,6 +14,7 @@ from p2p.admission.handshake import (
     Learn,
     Redeem,
     Send,
+    Told,
     Verified,
 )
 from p2p.admission.introduce import introduce
@@ -53,6 +54,7 @@ __all__ = [
     "Send",
     "Session",
     "SessionTable",
+    "Told",
     "Verified",
     "WrongNetwork",
     "failure_of",

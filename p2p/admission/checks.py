@@ -24,7 +24,9 @@ import hashlib
 
 from keys import (
     CertificateRefused,
+    CertificateRevoked,
     Chain,
+    ListInForce,
     NetworkId,
     PeerId,
     Principal,
@@ -33,6 +35,7 @@ from keys import (
     TransportRecord,
     Trust,
     decode_record,
+    revoked_by,
     verify,
     verify_record,
     verify_signature,
@@ -57,6 +60,15 @@ _OBJECTIONS = {
         "its transport key belongs to another peer; restart it to make a new one"
     ),
 }
+
+
+class Revoked(Objection):
+    """A certificate of this network that was taken back, and the list that says so."""
+
+    def __init__(self, text: str, chain: Chain, listed: ListInForce) -> None:
+        super().__init__(RefusalCode.CERTIFICATE, text)
+        self.chain = chain
+        self.listed = listed
 
 
 class Transcript:
@@ -93,10 +105,15 @@ def papers(
     """The member that these papers name, and where it says it is.
 
     Raises:
-        Objection: CERTIFICATE, WRONG_NETWORK or RECORD, with the reason in words.
+        Objection: CERTIFICATE, WRONG_NETWORK or RECORD, with the reason in words; `Revoked`.
     """
     try:
         principal = verify(Chain.decode(chain), trust, now_ms)
+    except CertificateRevoked as error:
+        shown_chain = Chain.decode(chain)
+        listed = revoked_by(shown_chain, trust)
+        assert listed is not None, "a list has refused it"
+        raise Revoked(str(error), shown_chain, listed) from error
     except CertificateRefused as error:
         foreign = error.code == "wrong-network"
         code = RefusalCode.WRONG_NETWORK if foreign else RefusalCode.CERTIFICATE

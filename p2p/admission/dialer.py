@@ -3,7 +3,10 @@
 It asks with nothing but the network id, checks the door's papers, shows its own with a signature
 over the conversation, and takes the door in when the door has signed the conversation too.
 
-What this module does not know: sockets, deadlines, who else was dialled.
+A door that refuses our certificate may go on with the revocation list that says why, since a node
+that was away cannot know. Nothing follows from it here; it is signed, or it is nothing.
+
+What this module does not know: sockets, deadlines, who else was dialled, what a list means.
 """
 
 from __future__ import annotations
@@ -22,17 +25,31 @@ from p2p.admission.checks import (
     tag_for,
 )
 from p2p.admission.credentials import Credentials
-from p2p.admission.handshake import Admit, Close, Effect, Handshake, Learn, State, Verified
+from p2p.admission.handshake import (
+    Admit,
+    Close,
+    Effect,
+    Handshake,
+    Learn,
+    State,
+    Told,
+    Verified,
+)
 from p2p.admission.messages import (
+    MAX_PARTS,
     DoorHello,
     Hello,
+    Hint,
     Introduction,
     Kind,
+    ListPart,
     Message,
+    Refusing,
     Welcome,
     hint_fields,
     pack,
 )
+from p2p.admission.refusals import Objection, Refusal, RefusalCode
 from p2p.admission.sessions import Session, SessionTable
 
 
@@ -55,6 +72,7 @@ class DialerHandshake(Handshake):
         self._expected = expected
         self._session: Session | None = None
         self._key: TransportKey | None = None  # of the record that we have shown
+        self._parts: list[bytes] = []  # of the list behind a refusal
 
     def start(self) -> list[Effect]:
         self._move(Kind.HELLO)
@@ -63,6 +81,8 @@ class DialerHandshake(Handshake):
     def _on_message(self, message: Message, body: bytes, now_ms: int) -> list[Effect]:
         if isinstance(message, DoorHello):
             return self._on_door_hello(message, body, now_ms)
+        if isinstance(message, ListPart):
+            return self._on_list_part(message)
         assert isinstance(message, Welcome), "the table allows no other"
         return self._on_welcome(message)
 
@@ -81,6 +101,32 @@ class DialerHandshake(Handshake):
         self._hear(body)
         introduction = self._introduction(self._session)
         return [Verified(self._session), self._say(introduction)]
+
+    def _refused_by_them(self, message: Refusing) -> list[Effect]:
+        effects = super()._refused_by_them(message)
+        if self._key is None or message.code is not RefusalCode.CERTIFICATE:
+            return effects
+        # It has seen our papers, and may go on to say what is wrong with them.
+        self._state = State.AWAITING_LIST
+        self._reader.allow(MAX_PARTS)
+        return [each for each in effects if not isinstance(each, Close)]
+
+    def _on_list_part(self, message: ListPart) -> list[Effect]:
+        if message.number != len(self._parts):
+            raise Objection(RefusalCode.UNEXPECTED, f"part {message.number} of a list")
+        self._parts.append(message.data)
+        if len(self._parts) < message.count:
+            return []
+        return [Told(b"".join(self._parts)), *self._refuse_as_told()]
+
+    def _refuse(self, refusal: Refusal, hints: tuple[Hint, ...] = ()) -> list[Effect]:
+        if self._state is State.AWAITING_LIST:
+            return self._refuse_as_told()  # what it said first counts, however it goes on
+        return super()._refuse(refusal, hints)
+
+    def _refuse_as_told(self) -> list[Effect]:
+        self._state = State.REFUSED
+        return [Close(self._refusal)]
 
     def _introduction(self, session: Session) -> Introduction:
         record, self._key = self._credentials.record().raw, self._credentials.transport_keys()[0]

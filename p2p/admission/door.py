@@ -36,6 +36,9 @@ from p2p.admission.visit import OnAnswer, Visit
 from p2p.errors import NotRunning, PortInUse
 
 BACKLOG = 128
+# One that was revoked is told by which list, of up to 70 KiB, so often.
+TELL_PER_S = 0.1
+TELL_BURST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Door:
         self._issuer = issuer
         self._on_refused = on_refused
         self._rate = RateLimit(settings.rate_per_s, settings.burst)
+        self._telling = RateLimit(TELL_PER_S, TELL_BURST)
         self._shares = Shares(settings.max_open)
         self._visits: dict[int, Visit] = {}  # by place
         self._lingering: set[Visit] = set()
@@ -172,9 +176,16 @@ class Door:
             self._sessions,
             secrets.token_bytes(NONCE_BYTES),
             hints=self._hints,
+            may_tell=self._may_tell,
             issues=self._issuer is not None,
             observed_host=host,
         )
+
+    def _may_tell(self, peer_id: PeerId) -> bool:
+        now_ms = round(asyncio.get_running_loop().time() * 1000)
+        may = self._telling.take(peer_id, now_ms)
+        self._counts["revoked_told"] += may
+        return may
 
     def arrived(self, visit: Visit, host: str) -> RefusalCode | None:
         self._counts["knocks"] += 1

@@ -3,6 +3,9 @@
 Order is the point here. The network id is compared before any paper is shown or read; the dialer
 is verified and admitted before it is welcomed; a ticket's use is durable before the grant exists.
 
+Who was revoked, and signs the conversation all the same, is told by which list: it was away, has
+not heard it, and would go on by itself. Others, and those told just now, hear no more than no.
+
 What this module does not know: sockets, deadlines, rates, tickets (the issuer does).
 """
 
@@ -11,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from keys import PeerId, TransportKey
+from keys import ListInForce, PeerId, TransportKey, pack_list, verify_signature
 from p2p.admission.checks import (
     DIALER_DOMAIN,
     DOOR_DOMAIN,
+    Revoked,
     held_by,
     same_network,
     session_of,
@@ -39,6 +43,7 @@ from p2p.admission.messages import (
     fitting,
     hint_fields,
     pack,
+    parts_of,
 )
 from p2p.admission.refusals import Objection, Refusal, RefusalCode
 from p2p.admission.sessions import SessionTable
@@ -47,10 +52,16 @@ from p2p.admission.sessions import SessionTable
 MAX_HINTS_FOR_STRANGERS = 8
 
 HintSource = Callable[[PeerId | None], Sequence[Hint]]
+MayTell = Callable[[PeerId], bool]
 
 
 class DoorHandshake(Handshake):
-    """One knock. `hints` is asked for whom the answer is: a member, or None for a stranger."""
+    """One knock.
+
+    Args:
+        hints: is asked for whom the answer is: a member, or None for a stranger.
+        may_tell: whether one that was revoked may be shown the list that says so, now.
+    """
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class DoorHandshake(Handshake):
         nonce: bytes,
         *,
         hints: HintSource,
+        may_tell: MayTell = lambda peer_id: True,
         issues: bool = False,
         observed_host: str | None = None,
     ) -> None:
@@ -66,6 +78,8 @@ class DoorHandshake(Handshake):
         self._credentials = credentials
         self._sessions = sessions
         self._hints = hints
+        self._may_tell = may_tell
+        self._listed: ListInForce | None = None  # by which the dialer is revoked
         self._issues = issues
         self._observed_host = observed_host
         self._key: TransportKey | None = None  # of the record that we have shown
@@ -111,16 +125,22 @@ class DoorHandshake(Handshake):
         return [self._say(papers)]
 
     def _on_introduction(self, message: Introduction, body: bytes, now_ms: int) -> list[Effect]:
-        session = session_of(
-            message.chain,
-            message.record,
-            self._credentials,
-            self._sessions,
-            now_ms,
-            observed_host=self._observed_host,
-            dialled=False,
-        )
         digest = self._transcript.digest_with(message.record, message.chain)
+        try:
+            session = session_of(
+                message.chain,
+                message.record,
+                self._credentials,
+                self._sessions,
+                now_ms,
+                observed_host=self._observed_host,
+                dialled=False,
+            )
+        except Revoked as objection:
+            leaf = objection.chain.leaf
+            if verify_signature(leaf.public_key, DIALER_DOMAIN, digest, message.proof):
+                self._listed = objection.listed if self._may_tell(leaf.peer_id) else None
+            raise
         signed_by(session, DIALER_DOMAIN, digest, message.proof)
         assert self._key is not None, "our papers come first"
         held_by(session, self._key, DIALER_DOMAIN, digest, message.possession)
@@ -135,4 +155,8 @@ class DoorHandshake(Handshake):
     def _refuse(self, refusal: Refusal, hints: tuple[Hint, ...] = ()) -> list[Effect]:
         if refusal.code is RefusalCode.NOT_ISSUER:
             hints = fitting(self._hints(None)[:MAX_HINTS_FOR_STRANGERS])
-        return super()._refuse(refusal, hints)
+        refused = super()._refuse(refusal, hints)
+        if self._listed is None:
+            return refused
+        parts = [Send(frame_of(encode(part))) for part in parts_of(pack_list(self._listed))]
+        return [*refused[:-1], *parts, refused[-1]]

@@ -7,7 +7,7 @@ far over the limit, which is how those clients are turned away at once.
 What this module does not know: what a body means, sockets, time.
 
 Invariant: at most `HEADER_BYTES + MAX_FRAME_BYTES` bytes of one frame, and `MAX_TOTAL_BYTES` of
-one conversation, are ever held.
+one conversation, are ever held; more of it where somebody waits for a list (`allow`).
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._total_bytes = 0
+        self._limit_bytes = MAX_TOTAL_BYTES
+
+    def allow(self, frames: int) -> None:
+        """So many frames more are waited for."""
+        self._limit_bytes += frames * (HEADER_BYTES + MAX_FRAME_BYTES)
 
     def feed(self, data: bytes) -> None:
         """Take what arrived.
@@ -47,9 +52,9 @@ class FrameReader:
             Objection: the conversation is over its limit.
         """
         self._total_bytes += len(data)
-        if self._total_bytes > MAX_TOTAL_BYTES:
+        if self._total_bytes > self._limit_bytes:
             raise Objection(
-                RefusalCode.TOO_LARGE, f"more than {MAX_TOTAL_BYTES} bytes in one conversation"
+                RefusalCode.TOO_LARGE, f"more than {self._limit_bytes} bytes in one conversation"
             )
         self._buffer += data
 

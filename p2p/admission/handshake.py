@@ -14,6 +14,12 @@ Bytes go in, effects come out, and the effects run in list order: a door puts `A
       | <----------- welcome, signed   |             | join grant -----> |
     DONE (Admit)                     DONE          DONE               DONE (Joined)
 
+A dialer whose certificate was taken back is told by which signed list, behind the refusal:
+
+    AWAITING_WELCOME                 AWAITING_INTRODUCTION
+      | <---- refused, parts of a list  | revoked, and it is who it says
+    AWAITING_LIST -> REFUSED (Told)  REFUSED
+
 This file has the table, the framing and the refusing; what each side checks and answers is in
 `dialer`, `door_side` and `joiner`.
 
@@ -32,6 +38,7 @@ from keys import JoinedNetwork
 from p2p.admission.checks import Transcript
 from p2p.admission.frames import FrameReader, frame_of
 from p2p.admission.messages import (
+    MAX_PARTS,
     NONCE_BYTES,
     Hint,
     Kind,
@@ -55,6 +62,7 @@ class State(Enum):
     REDEEMING = auto()
     AWAITING_ISSUER = auto()
     AWAITING_GRANT = auto()
+    AWAITING_LIST = auto()
     DONE = auto()
     REFUSED = auto()
 
@@ -70,6 +78,7 @@ TRANSITIONS: dict[tuple[State, Kind], State] = {
     (State.AWAITING_PAPERS, Kind.REFUSED): State.REFUSED,
     (State.AWAITING_WELCOME, Kind.WELCOME): State.DONE,
     (State.AWAITING_WELCOME, Kind.REFUSED): State.REFUSED,
+    (State.AWAITING_LIST, Kind.LIST_PART): State.AWAITING_LIST,
     # door
     (State.LISTENING, Kind.HELLO): State.AWAITING_INTRODUCTION,
     (State.LISTENING, Kind.JOIN_HELLO): State.AWAITING_REQUEST,
@@ -128,6 +137,13 @@ class Learn:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """A revocation list, as it travels: not believed until `keys` has verified it."""
+
+    packed: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Redeem:
     """Ask the issuer, then call `granted` or `declined`."""
 
@@ -147,7 +163,7 @@ class Close:
     refusal: Refusal | None
 
 
-Effect = Send | Verified | Admit | Learn | Redeem | Joined | Close
+Effect = Send | Verified | Admit | Learn | Told | Redeem | Joined | Close
 
 
 class Handshake:
@@ -198,8 +214,9 @@ class Handshake:
         return [] if self.is_over else self._refuse(Refusal(code, text))
 
     def check_invariants(self) -> None:
-        assert (self._state is State.REFUSED) == (self._refusal is not None), "a reason each"
-        assert self._heard <= 3, "no conversation has more"
+        has_reason = self._state in (State.REFUSED, State.AWAITING_LIST)
+        assert has_reason == (self._refusal is not None), "a reason each"
+        assert self._heard <= 3 + MAX_PARTS, "no conversation has more"
 
     def _on_body(self, body: bytes, now_ms: int) -> list[Effect]:
         message = decode(body)
@@ -213,7 +230,8 @@ class Handshake:
             return self._refused_by_them(message)
         effects = self._on_message(message, body, now_ms)
         # A handler that had an objection has raised, and the state is as it was.
-        self._state = TRANSITIONS[move]
+        if not self.is_over:
+            self._state = TRANSITIONS[move]
         return effects
 
     def _on_message(self, message: Message, body: bytes, now_ms: int) -> list[Effect]:

@@ -17,7 +17,16 @@ from keys import PeerId
 from p2p.admission.credentials import Credentials
 from p2p.admission.dialer import DialerHandshake
 from p2p.admission.errors import failure_of
-from p2p.admission.handshake import Admit, Close, Effect, Handshake, Learn, Send, Verified
+from p2p.admission.handshake import (
+    Admit,
+    Close,
+    Effect,
+    Handshake,
+    Learn,
+    Send,
+    Told,
+    Verified,
+)
 from p2p.admission.joiner import JoinerHandshake
 from p2p.admission.messages import NONCE_BYTES, Hint
 from p2p.admission.refusals import Refusal, RefusalCode
@@ -27,6 +36,7 @@ _READ_BYTES = 4096
 
 OnSession = Callable[[Session], None]
 OnHints = Callable[[Sequence[Hint]], None]
+OnTold = Callable[[bytes], None]
 
 
 async def introduce(
@@ -40,13 +50,15 @@ async def introduce(
     on_verified: OnSession | None = None,
     on_session: OnSession | None = None,
     on_hints: OnHints | None = None,
+    on_told: OnTold | None = None,
 ) -> Session:
     """Introduce ourselves at a door and return the session with whoever is behind it.
 
     `sessions` says which records are too old or taken. `on_session` runs when the door has
     welcomed us, in the same turn of the loop as its bytes; `on_verified` runs earlier, when only
     the papers are checked: let the key in there, so that nothing that the door sends right after
-    its welcome is turned away, and start to speak in `on_session`.
+    its welcome is turned away, and start to speak in `on_session`. `on_told` gets the revocation
+    list that a door shows when it refuses us; whether it is one remains to be seen.
 
     Raises:
         WrongNetwork: that door belongs to another network.
@@ -72,6 +84,8 @@ async def introduce(
                     on_session(session)
             case Learn(hints) if on_hints is not None:
                 on_hints(hints)
+            case Told(packed) if on_told is not None:
+                on_told(packed)
 
     refusal = await knock(host, port, handshake, credentials.now_ms, timeout_s, on_effect)
     if refusal is not None:

@@ -1,4 +1,4 @@
-"""The eight messages of an introduction and of joining, to and from bytes.
+"""The nine messages of an introduction and of joining, to and from bytes.
 
 Every message is a msgpack array that begins with its kind. Decoding is strict: exact types, exact
 lengths, bounds on every field, nothing behind the end. The one leniency is in the three hellos,
@@ -30,6 +30,8 @@ MAX_HINTS = 32
 MAX_HINT_HOSTS = 4
 MAX_HOST_CHARS = 64
 MAX_CODE_CHARS = 32
+MAX_PART_BYTES = 8_000
+MAX_PARTS = 9  # of a revocation list with the chain of its signer
 # What else is in a message that carries hints: a proof, or a refusal with its text.
 HINTS_SLACK_BYTES = 1024
 
@@ -47,6 +49,7 @@ class Kind(IntEnum):
     JOIN_HELLO = 6
     JOIN_REQUEST = 7
     JOIN_GRANT = 8
+    LIST_PART = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,30 @@ class JoinGrant:
     grant: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ListPart:
+    """Behind the refusal of one that was revoked: a part of the signed list that says so.
+
+    Attributes:
+        number: from 0 on.
+        count: of all parts.
+    """
+
+    number: int
+    count: int
+    data: bytes
+
+
 Message = (
-    Hello | JoinHello | DoorHello | Introduction | Welcome | Refusing | JoinRequest | JoinGrant
+    Hello
+    | JoinHello
+    | DoorHello
+    | Introduction
+    | Welcome
+    | Refusing
+    | JoinRequest
+    | JoinGrant
+    | ListPart
 )
 
 KINDS: dict[type[object], Kind] = {
@@ -135,6 +160,7 @@ KINDS: dict[type[object], Kind] = {
     JoinHello: Kind.JOIN_HELLO,
     JoinRequest: Kind.JOIN_REQUEST,
     JoinGrant: Kind.JOIN_GRANT,
+    ListPart: Kind.LIST_PART,
 }
 
 
@@ -162,6 +188,8 @@ def encode(message: Message) -> bytes:
             fields = [kind, message.request]
         case JoinGrant():
             fields = [kind, message.grant]
+        case ListPart():
+            fields = [kind, message.number, message.count, message.data]
     return pack(fields)
 
 
@@ -179,6 +207,13 @@ def fitting(hints: Sequence[Hint]) -> tuple[Hint, ...]:
             break
         chosen.append(hint)
     return tuple(chosen)
+
+
+def parts_of(packed: bytes) -> tuple[ListPart, ...]:
+    """A packed revocation list, cut into messages."""
+    cut = [packed[at : at + MAX_PART_BYTES] for at in range(0, len(packed), MAX_PART_BYTES)]
+    assert 1 <= len(cut) <= MAX_PARTS, "`keys` makes none that is longer"
+    return tuple(ListPart(number, len(cut), data) for number, data in enumerate(cut))
 
 
 def pack(fields: list[object]) -> bytes:
@@ -338,6 +373,18 @@ def _join_grant(fields: list[object]) -> JoinGrant:
     return JoinGrant(_data(fields[0], "grant"))
 
 
+def _list_part(fields: list[object]) -> ListPart:
+    _count(fields, 3)
+    number = _whole_number(fields[0:1], "number of a part")
+    count = _whole_number(fields[1:2], "number of parts")
+    if not 0 <= number < count <= MAX_PARTS:
+        raise _malformed(f"part {number} of {count} of a list")
+    data = _data(fields[2], "part of a list")
+    if len(data) > MAX_PART_BYTES:
+        raise _malformed(f"a part of a list has {len(data)} bytes")
+    return ListPart(number, count, data)
+
+
 _DECODERS: dict[Kind, Callable[[list[object]], Message]] = {
     Kind.HELLO: _hello,
     Kind.DOOR_HELLO: _door_hello,
@@ -347,4 +394,5 @@ _DECODERS: dict[Kind, Callable[[list[object]], Message]] = {
     Kind.JOIN_HELLO: _join_hello,
     Kind.JOIN_REQUEST: _join_request,
     Kind.JOIN_GRANT: _join_grant,
+    Kind.LIST_PART: _list_part,
 }

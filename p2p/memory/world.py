@@ -27,6 +27,7 @@ from p2p.admission import (
     Send,
     Session,
     SessionTable,
+    Told,
     Verified,
     failure_of,
 )
@@ -285,6 +286,8 @@ class _Meeting:
                     self._dialer_calls.on_session(session)
                 case Learn(hints):
                     self._dialer_calls.on_hints(hints)
+                case Told(packed):
+                    self._dialer_calls.on_told(packed)
 
     def _at_door(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

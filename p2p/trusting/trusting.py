@@ -341,9 +341,15 @@ class Trusting:
         packed = list_from_wire(payload)
         if packed is None:
             self.counts["malformed"] += 1
-            return
-        if not self._allows(peer_id):
-            return
+        elif self._allows(peer_id):
+            self._take_packed(packed, self._label(peer_id))
+
+    def told(self, packed: bytes) -> None:
+        """A door that refuses us shows a list: signed, or it is nothing."""
+        self.counts["told_at_doors"] += 1
+        self._take_packed(packed, "a door that refuses us")
+
+    def _take_packed(self, packed: bytes, source: str) -> None:
         try:
             listed = read_list(packed, self._own.trust, self._clock.wall_ms())
             try:
@@ -356,7 +362,7 @@ class Trusting:
             self.counts["lists_older"] += 1
         except RevocationRefused as error:
             self.counts["lists_refused"] += 1
-            log.error("a list from %s is refused: %s", self._label(peer_id), error)
+            log.error("a list from %s is refused: %s", source, error)
         except KeysError as error:
             self._on_own(error)  # better down than judging by what was revoked
 

@@ -13,6 +13,7 @@ from agents.errors import NotRevoked
 from agents.node import Node
 from agents.revoking import Known, Wish, known_of, together, wish_of, words_of
 from keys import (
+    AuditEntry,
     CertificateRevoked,
     Entry,
     EntryKind,
@@ -23,6 +24,7 @@ from keys import (
     Role,
     decode_id,
     encode_id,
+    read_audit,
 )
 
 DAY_MS = 86_400_000
@@ -117,6 +119,29 @@ def test_the_issuers_node_revokes_by_name_and_the_revoked_node_stops(tmp_path: P
         row = (await second.net.trust.revocations())["lists"][0]
         assert (row["signer"], row["number"], row["is_stale"]) == ("first-issuer", 1, False)
         assert "stolen" in str(row["entries"])
+
+    in_lab(tmp_path, scenario)
+
+
+def test_one_that_was_away_stops_when_it_is_back_and_its_log_says_why(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        first, second, third = await three(lab)
+        host = {name: world.host for name, world in lab.worlds.items()}
+        lab.network.cut([host["third"]], [host["first"], host["second"]])
+        await asyncio.sleep(15)
+        await first.net.trust.revoke("third", reason="stolen")
+        lab.network.heal()
+        error = await asyncio.wait_for(third.until_failed(), 60)
+        assert isinstance(error, CertificateRevoked)
+        assert gone(first, third)
+        assert gone(second, third)
+
+        def noted() -> list[str]:
+            found = [e for e in read_audit(third.home / "audit") if isinstance(e, AuditEntry)]
+            return [str(e.note.detail) for e in found if e.note.kind == "node.failed"]
+
+        await until(noted)
+        assert ["stolen" in each for each in noted()] == [True]
 
     in_lab(tmp_path, scenario)
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from agents.supervising import Again, End, Restarts, status_of
+from agents.supervising import REVOKED_STATUS, Again, End, Restarts, status_of
 
 
 @pytest.mark.parametrize("status", [0])
@@ -19,6 +19,12 @@ def test_what_never_was_up_has_to_be_mended_first(status: int, why: str) -> None
     said = Restarts(5).ended(status, 0, 0.5, was_up=False)
     assert isinstance(said, End)
     assert why in said.why
+
+
+def test_what_was_revoked_is_not_begun_again() -> None:
+    said = Restarts(5).ended(REVOKED_STATUS, 0, 0.5, was_up=True)
+    assert isinstance(said, End)
+    assert "revoked" in said.why
 
 
 def test_what_was_up_once_is_begun_again_even_if_a_start_fails() -> None:

@@ -31,6 +31,7 @@ _FRAMES = [
         door.Refusing(RefusalCode.BUSY, "come back", (HINT,)),
         door.JoinRequest(REQUEST),
         door.JoinGrant(encode_grant(P.chain, P.genesis)),
+        door.ListPart(1, 3, b"a part of a list"),
     )
 ]
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from peer_lab import WALL_MS, Lab, in_lab, until
+from peer_lab import WALL_MS, Authority, Lab, in_lab, until
 
 from keys import (
     Action,
@@ -158,6 +158,45 @@ def test_one_that_was_away_learns_it_before_the_revoked_one_counts() -> None:
         assert heard == []
         assert away.session_of(bad.peer_id) is None
         assert {a.peer_id, b.peer_id} <= set(away.presence.present())
+
+    in_lab(scenario)
+
+
+def test_one_that_was_revoked_while_it_was_away_learns_it_at_the_first_door_and_stops() -> None:
+    async def scenario(lab: Lab) -> None:
+        a, b, bad = await lab.up("a", "b", "bad")
+        host = {name: world.host for name, world in lab.worlds.items()}
+        lab.network.cut([host["bad"]], [host["a"], host["b"]])
+        await asyncio.sleep(20)
+        revoke(lab, a, bad)
+        await asyncio.sleep(60)
+        assert bad.failed is not None
+        assert not bad.failed.done(), "nobody could tell it"
+        lab.network.heal()
+        await until(lambda: bad.failed is not None and bad.failed.done(), 40)
+        assert isinstance(bad.failed.result(), CertificateRevoked)
+        assert len(bad.trusting.revocations) == 1
+        assert bad.counters()["trusting_told_at_doors"] >= 1
+        assert a.session_of(bad.peer_id) is None
+        assert b.session_of(bad.peer_id) is None
+
+    in_lab(scenario)
+
+
+def test_what_a_door_says_of_us_without_a_signature_stops_nobody() -> None:
+    async def scenario(lab: Lab) -> None:
+        a, b = await lab.up("a", "b")
+        ours = lab.authority.revoke(Revocations(), lab.authority.entry_of(a))
+        packed = pack_list(ours)
+        other = Authority("other", seed=99)
+        foreign = pack_list(other.revoke(Revocations(), other.entry_of(a)))
+        for wrong in (b"", b"\x92", packed[:-1], packed[:400] + b"\0" + packed[401:], foreign):
+            a.trusting.told(wrong)
+        assert a.counters()["trusting_lists_refused"] == 5
+        await asyncio.sleep(10)
+        assert a.failed is not None
+        assert not a.failed.done()
+        assert b.session_of(a.peer_id) is not None
 
     in_lab(scenario)
 

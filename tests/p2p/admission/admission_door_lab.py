@@ -101,9 +101,13 @@ def messages_in(data: bytes) -> list[Message]:
     return found
 
 
-def with_host(test: Callable[[Host], Awaitable[None]], settings: DoorSettings = QUIET) -> None:
+def with_host(
+    test: Callable[[Host], Awaitable[None]],
+    settings: DoorSettings = QUIET,
+    credentials: Credentials | None = None,
+) -> None:
     async def main() -> None:
-        host = Host(settings)
+        host = Host(settings, credentials)
         async with host.door:
             await test(host)
             # Whatever came, an honest member still gets in.

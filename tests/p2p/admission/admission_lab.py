@@ -205,6 +205,8 @@ def converse(
         made = caller.receive(chunk, now_ms) if chunk else []
         called.effects += made
         to_door += written(made)
+    if callee.is_over:
+        called.effects += caller.closed()  # a door that has said everything closes
     return called, heard
 
 
