@@ -7,7 +7,8 @@ canonical msgpack (FORMAT.md); the received bytes are kept.
 
 An entry names a serial, or a key (for ever, or its certificates issued before a time), or
 everything that was issued before a time. It says until when it is needed: when every certificate
-that it could mean has ended, the next list goes without it.
+that it could mean has ended, and none can be made any more by an issuer that does not know, the
+next list goes without it.
 
 What this module does not know: who may sign a list (`keys.revoking`), what follows from one
 (`keys.revocations`), which list came before, files, time.
@@ -194,10 +195,6 @@ class RevocationList:
         if made.next_update_ms <= made.issued_ms:
             raise RevocationListMalformed("its next update is not after its making")
         return made
-
-    def needed(self, now_ms: int) -> tuple[Entry, ...]:
-        """The entries that could still mean a certificate."""
-        return tuple(entry for entry in self.entries if entry.until_ms >= now_ms)
 
 
 def merged_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -5,6 +5,11 @@ with the signer's own certificate (an issuer's, or a root's). The chain has to b
 need not be valid *now*: a list that once was good only ever takes back, and forgetting it because
 its signer's certificate ended or was replaced would give back what was revoked.
 
+A key that is revoked for ever stays in the list for as long as an issuer that has not heard of it
+could renew it: an issuer's own certificate lives a year, and what it gives ends with it. Where the
+list is full, those go first whose own certificates have ended, the oldest before the others: a key
+that was stolen today weighs more.
+
 What this module does not know: files, sockets, which lists are in force elsewhere. The clock is the
 caller's `now_ms`.
 """
@@ -12,6 +17,7 @@ caller's `now_ms`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from keys.canonical import NotCanonical, decode, encode
@@ -31,6 +37,7 @@ from keys.revocation import (
 from keys.revocation_refusals import (
     RevocationBadSignature,
     RevocationFuture,
+    RevocationListFull,
     RevocationListMalformed,
     RevocationNotAnIssuer,
 )
@@ -50,6 +57,9 @@ MAX_PACKED_BYTES: Final = MAX_LIST_BYTES + MAX_CHAIN_BYTES + 16
 # An issuer makes its list anew every day while it is up. The root is offline: nobody waits for it.
 ISSUER_LIST_MS: Final = 7 * DAY_MS
 ROOT_LIST_MS: Final = 3653 * DAY_MS
+# For so long an issuer that has not heard of it can have another certificate for a key.
+RENEWED_FOR_MS: Final = LIFETIME_MS[CertificateKind.ISSUER] + BACKDATE_MS + SKEW_MS
+SPARED_AT_ONCE: Final = 50
 
 
 def pack_list(listed: ListInForce) -> bytes:
@@ -137,17 +147,46 @@ def next_list(
     """
     own = chain.leaf
     before = known.of(own.key_id)
-    kept = before.list.needed(now_ms) if before is not None else ()
-    made = RevocationList.make(
-        signer,
-        own.key_id,
-        own.network_id,
-        sequence=before.list.sequence + 1 if before is not None else 1,
-        entries=merged_entries((*kept, *added)),
-        now_ms=now_ms,
-        lives_ms=ROOT_LIST_MS if own.kind is CertificateKind.ROOT else ISSUER_LIST_MS,
-    )
-    return ListInForce(made, own, chain.encode(), _key_ids(chain))
+    had = before.list.entries if before is not None else ()
+    kept = [each for each in map(_as_long_as_now, had) if each.until_ms >= now_ms]
+    entries, spare = merged_entries((*kept, *added)), _spare(kept, own, now_ms)
+    while True:
+        try:
+            made = RevocationList.make(
+                signer,
+                own.key_id,
+                own.network_id,
+                sequence=before.list.sequence + 1 if before is not None else 1,
+                entries=entries,
+                now_ms=now_ms,
+                lives_ms=ROOT_LIST_MS if own.kind is CertificateKind.ROOT else ISSUER_LIST_MS,
+            )
+        except RevocationListFull:
+            if not spare:
+                raise
+            gone, spare = set(spare[:SPARED_AT_ONCE]), spare[SPARED_AT_ONCE:]
+            entries = tuple(each for each in entries if each not in gone)
+        else:
+            return ListInForce(made, own, chain.encode(), _key_ids(chain))
+
+
+def _as_long_as_now(entry: Entry) -> Entry:
+    """What an earlier version would have forgotten sooner."""
+    if not (entry.kind is EntryKind.KEY and entry.is_for_ever):
+        return entry
+    return replace(entry, until_ms=max(entry.until_ms, entry.revoked_ms + RENEWED_FOR_MS))
+
+
+def _spare(kept: Iterable[Entry], signer: Certificate, now_ms: int) -> list[Entry]:
+    """What a full list can do without, the oldest first."""
+    ended = [
+        each
+        for each in kept
+        if each.kind is EntryKind.KEY
+        and each.is_for_ever
+        and each.revoked_ms + _longest_ms(signer) < now_ms
+    ]
+    return sorted(ended, key=lambda each: each.revoked_ms)
 
 
 def entry_of_serial(serial: bytes, signer: Certificate, now_ms: int, reason: str = "") -> Entry:
@@ -160,7 +199,7 @@ def entry_of_key(
     key_id: bytes, signer: Certificate, now_ms: int, *, before_ms: int = 0, reason: str = ""
 ) -> Entry:
     """The certificates of a key: all that there will ever be, or those issued before a time."""
-    until_ms = (before_ms or now_ms) + _longest_ms(signer)
+    until_ms = before_ms + _longest_ms(signer) if before_ms else now_ms + RENEWED_FOR_MS
     return _entry(EntryKind.KEY, key_id, before_ms, now_ms, until_ms, reason)
 
 

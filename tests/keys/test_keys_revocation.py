@@ -239,11 +239,61 @@ def test_a_list_that_is_past_its_time_still_revokes_and_is_stale() -> None:
 
 
 def test_entries_fall_out_when_everything_that_they_could_mean_has_ended() -> None:
-    known = Revocations().taking(issuers_list(LAB, PEER))
-    later_ms = NOW_MS + 91 * DAY_MS
-    assert issuers_list(LAB, known=known, now_ms=NOW_MS + 90 * DAY_MS).list.entries == (PEER,)
-    assert issuers_list(LAB, known=known, now_ms=later_ms).list.entries == ()
-    assert LAB.leaf.not_after_ms < later_ms
+    one = entry_of_serial(LAB.leaf.serial, LAB.middle, NOW_MS)
+    known = Revocations().taking(issuers_list(LAB, PEER, one))
+    assert issuers_list(LAB, known=known, now_ms=NOW_MS + 90 * DAY_MS).list.entries == (one, PEER)
+    assert issuers_list(LAB, known=known, now_ms=NOW_MS + 91 * DAY_MS).list.entries == (PEER,)
+    assert issuers_list(LAB, known=known, now_ms=NOW_MS + 366 * DAY_MS).list.entries == (PEER,)
+    assert issuers_list(LAB, known=known, now_ms=NOW_MS + 367 * DAY_MS).list.entries == ()
+    assert LAB.leaf.not_after_ms < NOW_MS + 91 * DAY_MS
+    assert LAB.middle.not_after_ms < NOW_MS + 367 * DAY_MS, "nobody renews it by then"
+
+
+def test_an_entry_that_an_earlier_version_made_is_kept_as_long_as_one_of_now() -> None:
+    old = replace(PEER, until_ms=NOW_MS + 90 * DAY_MS)
+    known = Revocations().taking(issuers_list(LAB, old))
+    (kept,) = issuers_list(LAB, known=known, now_ms=NOW_MS + 89 * DAY_MS).list.entries
+    assert kept.until_ms == PEER.until_ms
+
+
+def keys_revoked(count: int, at_ms: int) -> list[Entry]:
+    start = at_ms.to_bytes(16, "big")
+    return [
+        entry_of_key(start + index.to_bytes(16, "big"), LAB.middle, at_ms) for index in range(count)
+    ]
+
+
+def test_a_full_list_gives_up_the_oldest_whose_certificates_have_ended_and_no_others() -> None:
+    old, middle = keys_revoked(400, NOW_MS), keys_revoked(400, NOW_MS + DAY_MS)
+    recent = keys_revoked(200, NOW_MS + 60 * DAY_MS)
+    known = Revocations().taking(issuers_list(LAB, *old, *middle, *recent))
+    later_ms = NOW_MS + 100 * DAY_MS
+    made = issuers_list(LAB, *keys_revoked(120, later_ms), known=known, now_ms=later_ms)
+    left = set(made.list.entries)
+    assert len(left) <= MAX_ENTRIES
+    assert set(keys_revoked(120, later_ms)) <= left
+    assert set(recent) <= left
+    assert set(middle) <= left
+    assert len(left & set(old)) == 400 - 150, "in steps of fifty"
+    early_ms = NOW_MS + 80 * DAY_MS
+    with pytest.raises(RevocationListFull):
+        issuers_list(LAB, *keys_revoked(120, early_ms), known=known, now_ms=early_ms)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 120)), max_size=14))
+def test_a_key_is_in_every_list_for_a_year_whenever_lists_are_made(
+    steps: list[tuple[int, int]],
+) -> None:
+    known, now_ms, revoked = Revocations(), NOW_MS, dict[bytes, int]()
+    for which, days in steps:
+        now_ms += days * DAY_MS
+        key_id = bytes([which]) * 32
+        entry = entry_of_key(key_id, LAB.middle, now_ms)
+        revoked[key_id] = now_ms
+        known = known.taking(issuers_list(LAB, entry, known=known, now_ms=now_ms))
+        listed = {each.ident for each in next(iter(known)).list.entries}
+        for known_id, at_ms in revoked.items():
+            assert (known_id in listed) == (now_ms - at_ms <= 366 * DAY_MS + 7 * 60_000)
 
 
 def test_the_wider_of_two_entries_for_one_key_stays() -> None:
