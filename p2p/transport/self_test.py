@@ -32,7 +32,7 @@ class Verdict(Enum):
 
 
 class SelfTest:
-    """`run` is one test of all ports; `watch` repeats it for ever."""
+    """`run` is one test of all ports; `prove` is for the start, `watch` repeats it for ever."""
 
     def __init__(
         self,
@@ -64,6 +64,14 @@ class SelfTest:
                 return worst
         self._counters.self_tests_passed += 1
         return Verdict.REFUSED
+
+    async def prove(self) -> TransportFailed | None:
+        """What keeps a node from starting, or None. A busy machine may miss an answer or two."""
+        for unanswered in range(1, _UNANSWERED_BEFORE_FATAL):
+            verdict = await self.run()
+            if verdict is not Verdict.UNANSWERED:
+                return judge(verdict, unanswered, _UNANSWERED_BEFORE_FATAL)
+        return judge(await self.run(), _UNANSWERED_BEFORE_FATAL, _UNANSWERED_BEFORE_FATAL)
 
     async def watch(self, on_fatal: Callable[[TransportFailed], None]) -> None:
         """Test at every interval; returns after the first fatal finding."""

@@ -46,7 +46,7 @@ from p2p.transport.lane_server import Route
 from p2p.transport.outbox import Body, check_body
 from p2p.transport.outlet import Outlet
 from p2p.transport.rotating import GivenUpKeys, OwnKeys
-from p2p.transport.self_test import SelfTest, judge
+from p2p.transport.self_test import SelfTest
 from p2p.transport.settings import TransportSettings
 
 _CURVE_KEY_BYTES = 32
@@ -121,7 +121,7 @@ class ZmqTransport:
         try:
             self.ports = assembly.open()
             self_test = self._self_test = assembly.self_test(self.ports)
-            failure = judge(await self_test.run(), unanswered=1, patience=1)
+            failure = await self_test.prove()
             if failure is not None:
                 raise failure
         except BaseException:  # a half-open node is none; also when we are cancelled

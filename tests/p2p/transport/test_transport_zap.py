@@ -142,6 +142,38 @@ def test_only_being_let_in_is_fatal_at_once() -> None:
     assert judge(Verdict.LET_IN, 0, 3) is not None
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "starts"),
+    [
+        ((Verdict.REFUSED,), True),
+        ((Verdict.UNANSWERED, Verdict.UNANSWERED, Verdict.REFUSED), True),
+        ((Verdict.UNANSWERED,) * 3, False),
+        ((Verdict.LET_IN,), False),
+        ((Verdict.UNANSWERED, Verdict.LET_IN), False),
+    ],
+)
+def test_a_start_forgives_two_missed_answers_and_no_open_door(
+    monkeypatch: pytest.MonkeyPatch, verdicts: tuple[Verdict, ...], starts: bool
+) -> None:
+    left = list(verdicts)
+
+    async def run_test(_: SelfTest) -> Verdict:
+        return left.pop(0)
+
+    async def main() -> None:
+        monkeypatch.setattr(SelfTest, "run", run_test)
+        ada = Node("ada", slower(self_test_interval_ms=60_000))
+        if starts:
+            async with ada.transport:
+                pass
+        else:
+            with pytest.raises(TransportFailed):
+                await ada.transport.start()
+        assert not left
+
+    run(main)
+
+
 def test_the_self_test_denies_itself_without_counting() -> None:
     async def main() -> None:
         async with nodes("ada", settings=slower(self_test_interval_ms=10)) as (ada,):
