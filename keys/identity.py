@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
 import re
@@ -150,6 +151,7 @@ def network_id_of(root_public_key: bytes) -> NetworkId:
     return NetworkId(encode_id(fingerprint(root_public_key)))
 
 
+@functools.lru_cache(maxsize=4096)  # certificates name the same few peers again and again
 def encode_id(digest: bytes) -> str:
     return base64.b32encode(digest).decode().rstrip("=").lower()
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, takewhile
 from types import MappingProxyType
 
 from agents.ledger.commands import decode
@@ -302,7 +302,8 @@ class Ledger:
     def finished_before(self, before_ms: int, limit: int) -> list[TaskId]:
         """Tasks that were final before this ledger time, oldest first."""
         oldest = islice(self._state.finished.values(), limit)
-        return [task.spec.task_id for task in oldest if task.finished_ms < before_ms]
+        old = takewhile(lambda task: task.finished_ms < before_ms, oldest)  # ledger time only grows
+        return [task.spec.task_id for task in old]
 
     def _count(self, refusal: Refusal) -> None:
         self._refused[refusal] = self._refused.get(refusal, 0) + 1

@@ -42,7 +42,7 @@ class Life:
         self.standing = Standing.RUNS
         self.context: Context = copy_context()
         self.context.run(_LIFE.set, self)
-        self._waiting: deque[_Shot] = deque()
+        self._waiting: deque[asyncio.Handle] = deque()
 
     def stop(self) -> None:
         """Stand still, as after SIGSTOP."""
@@ -70,59 +70,75 @@ class Life:
     def _run_again(self) -> None:
         self.standing = Standing.RUNS
         waiting, self._waiting = self._waiting, deque()
-        loop = asyncio.get_running_loop()
+        loop = cast(LifeLoop, asyncio.get_running_loop())
         for shot in waiting:
-            if shot.handle is not None and not shot.handle.cancelled():
-                loop.call_soon(shot.callback, *shot.args, context=shot.context)
+            loop.again(shot)  # one that was cancelled is passed over there
 
-    def _keep(self, shot: _Shot) -> None:
+    def _keep(self, shot: asyncio.Handle) -> None:
         self._waiting.append(shot)
 
 
 _LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 
 
-class _Shot:
+class _Shot(asyncio.Handle):
     """A callback of a process, which runs only if the process does."""
 
-    __slots__ = ("args", "callback", "context", "handle", "life")
+    __slots__ = ("_life",)
+    _life: Life
 
-    def __init__(
-        self, life: Life, callback: Callable[..., Any], args: tuple[Any, ...], context: Context
-    ) -> None:
-        self.life = life
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self.handle: asyncio.Handle | None = None
-
-    def __call__(self) -> None:
-        if self.life.standing is Standing.RUNS:
-            self.callback(*self.args)
+    def _run(self) -> None:
+        if self._life.standing is Standing.RUNS:
+            super()._run()
         else:
-            self.life._keep(self)
+            self._life._keep(self)
+
+
+class _TimedShot(asyncio.TimerHandle):
+    """The same, at a time."""
+
+    __slots__ = ("_life",)
+    _life: Life
+
+    def _run(self) -> None:
+        if self._life.standing is Standing.RUNS:
+            super()._run()
+        else:
+            self._life._keep(self)
 
 
 class LifeLoop(VirtualTimeLoop):
-    """A virtual loop on which processes can stand still and die."""
+    """A virtual loop on which processes can stand still and die.
+
+    It puts handles of its own where asyncio has its own: to wrap one in another would be a tenth
+    of a simulation.
+    """
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        life = _LIFE.get() if context is None else cast("Life | None", context.get(_LIFE))
+        if context is None:
+            context = copy_context()
+        life = cast("Life | None", context.get(_LIFE))
         if life is None:
             return super().call_soon(callback, *args, context=context)
-        shot = _Shot(life, callback, args, copy_context() if context is None else context)
-        shot.handle = super().call_soon(shot, context=shot.context)
-        return shot.handle
+        shot = _Shot(callback, args, self, context)
+        shot._life = life
+        self._ready.append(shot)
+        return shot
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        life = _LIFE.get() if context is None else cast("Life | None", context.get(_LIFE))
+        if context is None:
+            context = copy_context()
+        life = cast("Life | None", context.get(_LIFE))
         if life is None:
             return super().call_at(when, callback, *args, context=context)
-        shot = _Shot(life, callback, args, copy_context() if context is None else context)
-        handle = super().call_at(when, shot, context=shot.context)
-        shot.handle = handle
-        return handle
+        shot = _TimedShot(when, callback, args, self, context)
+        shot._life = life
+        return self.set_timer(shot)
+
+    def again(self, handle: asyncio.Handle) -> None:
+        """Run this one, which waited, when its turn comes."""
+        self._ready.append(handle)
