@@ -16,6 +16,7 @@ from typing import Self
 
 from keys import Action, CertificateRevoked, Chain, Guard, PeerId, Permission, Principal, Trust
 from p2p.admission import Admitted, Session
+from p2p.beating import Beating
 from p2p.errors import PermissionDenied
 from p2p.gathering import Gathering
 from p2p.incidents import Incident, OnIncident, PeerExpelled, TransportKeyChanged
@@ -107,7 +108,7 @@ class Peer:
         self.topic_figures = self._topics.figures
         self.links = self._transport.links
         self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
-        self._presence = Presence(
+        self._presence: Presence = Beating(
             Membership(self.peer_id, settings or MembershipSettings(), world.rng),
             self.incarnation,
             world.clock,

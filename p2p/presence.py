@@ -1,10 +1,10 @@
-"""Who is alive and what they offer: the shell around the membership core.
+"""Who is alive and what they offer: what all ways of telling have in common.
 
-Heartbeats travel on the control lane as notices and carry a small status of the layers above.
-What a peer offers (its advert) is opaque here; it is sent when a session begins and when it
-changes, and asked for when a heartbeat names a version that we have not seen.
+`p2p.beating` asks everybody's heartbeat, `p2p.swimming` is for hundreds. What a peer offers (its
+advert) is opaque here; it is sent when a session begins and when it changes, and asked for when a
+heartbeat names a version that we have not seen.
 
-What this module does not know: introductions, what an advert or a status means.
+What this module does not know: introductions, what an advert or a status means, who is dead.
 """
 
 from __future__ import annotations
@@ -15,36 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keys import PeerId, Permission
-from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import P2PError
 from p2p.links import Lane
-from p2p.membership import (
-    Admitted,
-    AdvertChanged,
-    Changed,
-    Expelled,
-    Heartbeat,
-    HeartbeatReceived,
-    LeaveReceived,
-    LinkLost,
-    Member,
-    Membership,
-    MembershipEvent,
-    MemberState,
-    Reason,
-    Reintroduce,
-    ReintroductionFailed,
-    SendHeartbeat,
-    Tick,
-)
+from p2p.membership import Heartbeat, Member, MemberState
 from p2p.rpc import Exchange, Incoming
 from p2p.wire import PayloadError, decode_payload, encode_payload
 
 log = logging.getLogger("conclave.p2p.presence")
 
-HEARTBEAT = "presence.heartbeat"
-LEAVE = "presence.leave"
 ADVERT = "presence.advert"
 MAX_ADVERT_BYTES = 256 * 1024
 
@@ -91,7 +70,7 @@ OnPresence = Callable[[PresenceEvent], None]
 
 
 class Presence:
-    """One peer's picture of the others.
+    """One peer's picture of the others. A way of telling who is alive inherits from it.
 
     Args:
         status: gives (load 0 to 255, status of at most 512 bytes) for the next heartbeat.
@@ -100,14 +79,12 @@ class Presence:
 
     def __init__(
         self,
-        membership: Membership,
         incarnation: int,
         clock: Clock,
         exchange: Exchange,
         status: Callable[[], tuple[int, bytes]],
         reintroduce: Callable[[PeerId], None],
     ) -> None:
-        self._membership = membership
         self._incarnation = incarnation
         self._clock = clock
         self._exchange = exchange
@@ -119,10 +96,7 @@ class Presence:
         self._advert = b""
         self._advert_version = 0
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
-        self._alarm = Alarm(clock, lambda: self.step(Tick()))
         self._is_open = True
-        exchange.serve_notice(HEARTBEAT, self._on_heartbeat, Permission.MEMBERSHIP)
-        exchange.serve_notice(LEAVE, self._on_leave, Permission.MEMBERSHIP)
         exchange.serve_notice(ADVERT, self._on_advert, Permission.MEMBERSHIP)
         exchange.serve(ADVERT, self._give_advert, Permission.MEMBERSHIP)
 
@@ -130,88 +104,79 @@ class Presence:
         """Tell this function of every change, on the loop; it must not block or raise."""
         self._listeners.append(listener)
 
+    # -- what a way of telling says ------------------------------------------------------------
+
     def members(self) -> tuple[Member, ...]:
-        return self._membership.members(self._clock.now_ms())
+        """Everybody that is known, by peer id: the dead and the departed too, for a day."""
+        raise NotImplementedError
 
     def present(self) -> tuple[PeerId, ...]:
         """Return the peers that are alive or suspected, without ourselves."""
-        return self._membership.present()
+        raise NotImplementedError
 
     def state_of(self, peer_id: PeerId) -> MemberState | None:
-        return self._membership.state_of(peer_id)
+        raise NotImplementedError
 
-    def advert_of(self, peer_id: PeerId) -> bytes | None:
-        found = self._adverts.get(peer_id)
-        return found[1] if found is not None else None
+    def counters(self) -> Mapping[str, int]:
+        raise NotImplementedError
+
+    def admitted(self, peer_id: PeerId, incarnation: int) -> None:
+        """There is a session with this peer."""
+        raise NotImplementedError
+
+    def door_failed(self, peer_id: PeerId) -> None:
+        """Nobody answers at its door."""
+        raise NotImplementedError
+
+    def link_lost(self, peer_id: PeerId) -> None:
+        raise NotImplementedError
+
+    def expelled(self, peer_id: PeerId) -> None:
+        raise NotImplementedError
+
+    def say_goodbye(self) -> None:
+        """Tell everybody that we leave, and stop the heartbeats."""
+        raise NotImplementedError
+
+    def _clock_offset_ms(self) -> int | None:
+        raise NotImplementedError
+
+    # -- adverts -------------------------------------------------------------------------------
 
     @property
     def clock_offset_ms(self) -> int | None:
-        return self._membership.clock_offset_ms
+        """How far ahead the clocks of the others are, in the middle; None with nobody heard."""
+        return self._clock_offset_ms()
 
     @property
     def own_advert(self) -> bytes:
         return self._advert
 
-    def counters(self) -> Mapping[str, int]:
-        return self._membership.counters()
+    def advert_of(self, peer_id: PeerId) -> bytes | None:
+        found = self._adverts.get(peer_id)
+        return found[1] if found is not None else None
 
     def advertise(self, advert: bytes) -> None:
         """Say from now on that this is what we offer."""
         assert len(advert) <= MAX_ADVERT_BYTES
         self._advert = advert
         self._advert_version += 1
-        for peer_id in self.present():
+        for peer_id in self._linked():
             self._send(peer_id, ADVERT, self._advert_message())
-
-    def admitted(self, peer_id: PeerId, incarnation: int) -> None:
-        """There is a session with this peer."""
-        self.step(Admitted(peer_id, incarnation))
-        self._send(peer_id, ADVERT, self._advert_message())
-
-    def door_failed(self, peer_id: PeerId) -> None:
-        self.step(ReintroductionFailed(peer_id))
-
-    def link_lost(self, peer_id: PeerId) -> None:
-        self._tell(LinkBroken(peer_id))
-        self.step(LinkLost(peer_id))
-
-    def expelled(self, peer_id: PeerId) -> None:
-        self.step(Expelled(peer_id))
-
-    def say_goodbye(self) -> None:
-        """Tell everybody that we leave, and stop the heartbeats."""
-        self._is_open = False
-        for peer_id in self.present():
-            self._send(peer_id, LEAVE, encode_payload(self._incarnation))
 
     async def close(self) -> None:
         self._is_open = False
-        self._alarm.off()
         for task in self._asking.values():
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
-    def step(self, event: MembershipEvent) -> None:
-        """Give the core an event and do what it asks."""
-        if not self._is_open:
-            return
-        for effect in self._membership.step(event, now_ms=self._clock.now_ms()):
-            match effect:
-                case SendHeartbeat():
-                    self._beat(effect.to, effect.sequence)
-                case Changed():
-                    self._changed(effect)
-                case Reintroduce():
-                    self._reintroduce(effect.peer_id)
-                case AdvertChanged():
-                    self._ask_advert(effect.peer_id, effect.version)
-        self._alarm.set(self._membership.deadline_ms)
+    def _linked(self) -> Sequence[PeerId]:
+        """To whom news of ours go."""
+        return self.present()
 
-    # -- what is sent --------------------------------------------------------------------------
-
-    def _beat(self, to: Sequence[PeerId], sequence: int) -> None:
+    def _heartbeat(self, sequence: int) -> Heartbeat:
         load, status = self._status()
-        beat = Heartbeat(
+        return Heartbeat(
             self._incarnation,
             sequence,
             self._advert_version,
@@ -220,9 +185,11 @@ class Presence:
             status,
             self.heads(),
         )
-        payload = encode_payload(beat.to_wire())
-        for peer_id in to:
-            self._send(peer_id, HEARTBEAT, payload)
+
+    def _heard(self, peer_id: PeerId, beat: Heartbeat) -> None:
+        """A living peer's heartbeat: what it says is for the layers above."""
+        self._ask_advert(peer_id, beat.advert_version)  # again, if it did not come
+        self._tell(HeartbeatSeen(peer_id, beat.incarnation, beat.load, beat.body, beat.heads))
 
     def _advert_message(self) -> bytes:
         return encode_payload([self._incarnation, self._advert_version, self._advert])
@@ -251,27 +218,6 @@ class Presence:
         else:
             self._on_advert(peer_id, answer)
 
-    # -- what arrives --------------------------------------------------------------------------
-
-    def _on_heartbeat(self, peer_id: PeerId, payload: bytes) -> None:
-        try:
-            beat = Heartbeat.from_wire(decode_payload(payload))
-        except PayloadError:
-            beat = None
-        self.step(HeartbeatReceived(peer_id, beat, self._clock.wall_ms()))
-        if beat is not None and self.state_of(peer_id) is MemberState.ALIVE:
-            self._ask_advert(peer_id, beat.advert_version)  # again, if it did not come
-            seen = HeartbeatSeen(peer_id, beat.incarnation, beat.load, beat.body, beat.heads)
-            self._tell(seen)
-
-    def _on_leave(self, peer_id: PeerId, payload: bytes) -> None:
-        try:
-            incarnation = decode_payload(payload)
-        except PayloadError:
-            return
-        if type(incarnation) is int:
-            self.step(LeaveReceived(peer_id, incarnation))
-
     def _on_advert(self, peer_id: PeerId, payload: bytes) -> None:
         try:
             fields = decode_payload(payload)
@@ -290,18 +236,9 @@ class Presence:
     async def _give_advert(self, incoming: Incoming, payload: bytes) -> bytes:
         return self._advert_message()
 
-    def _changed(self, change: Changed) -> None:
-        if change.after in (MemberState.DEAD, MemberState.LEFT):
-            self._adverts.pop(change.peer_id, None)
-        self._tell(
-            MemberChange(
-                change.peer_id,
-                change.incarnation,
-                change.before,
-                change.after,
-                Reason(change.reason).value,
-            )
-        )
+    def _gone(self, peer_id: PeerId) -> None:
+        """What it offered is over."""
+        self._adverts.pop(peer_id, None)
 
     def _tell(self, event: PresenceEvent) -> None:
         for listener in self._listeners:

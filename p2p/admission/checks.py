@@ -154,7 +154,8 @@ def session_of(
     known = sessions.get(shown.peer_id)
     if known is not None and known.record.raw == shown.raw and not dialled:
         return known  # what is known of its addresses may come from dialling: better than this
-    return Session(principal, shown, _hosts(shown, observed_host, dialled=dialled))
+    hosts = _hosts(shown, observed_host, dialled=dialled)
+    return Session(principal, shown, hosts, chain=chain)
 
 
 def no_objection(record: TransportRecord, sessions: SessionTable) -> None:

@@ -40,12 +40,14 @@ class Session:
     Attributes:
         hosts: where it is, best first.
         knows_key: our own CURVE key by which it knows us, as far as we know.
+        chain: its certificates as it showed them, for those who have not met it.
     """
 
     principal: Principal
     record: TransportRecord
     hosts: tuple[str, ...]
     knows_key: bytes = b""
+    chain: bytes = b""
 
     @property
     def peer_id(self) -> PeerId:

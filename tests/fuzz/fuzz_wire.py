@@ -23,6 +23,7 @@ from agents.revoking import Wish as RevocationWish
 from agents.scheduling import reports
 from agents.tasking import wire as tasking
 from p2p import BadRequest, PayloadError, decode_payload
+from p2p.members import messages as members
 from p2p.membership.heartbeat import Heartbeat
 from p2p.membership.swim import decode_message
 from p2p.pubsub import messages as pubsub
@@ -197,6 +198,16 @@ HARNESSES = [
     ),
     Harness(
         "trace", TraceContext.from_bytes, [_TRACE], (), ("p2p.wire.trace:TraceContext.from_bytes",)
+    ),
+    Harness(
+        "papers of members",
+        lambda data: (members.wanted_from_wire(data), members.papers_from_wire(data)),
+        [as_payload([bytes(32), bytes(32)]), members.papers_message([(b"chain", b"record")])],
+        (),
+        (
+            "p2p.members.messages:wanted_from_wire",
+            "p2p.members.messages:papers_from_wire",
+        ),
     ),
     Harness(
         "heartbeat",

@@ -6,27 +6,35 @@ from p2p.membership.swim.events import (
     Conflict,
     Drop,
     DropReason,
+    Expelled,
+    Ignored,
     Leave,
     LinkLost,
     Met,
     Neighbours,
     Numbered,
     Received,
+    Renewed,
     Send,
     SwimEffect,
     SwimEvent,
     Tick,
+    Unknown,
     Why,
 )
-from p2p.membership.swim.messages import Message, decode_message, encode_message
+from p2p.membership.swim.messages import Beat, Message, decode_message, encode_message
 from p2p.membership.swim.settings import SwimSettings
-from p2p.membership.swim.statements import Say, Statement
+from p2p.membership.swim.statements import START_NUMBERS, Say, Statement, start_of
 
 __all__ = [
+    "START_NUMBERS",
+    "Beat",
     "Changed",
     "Conflict",
     "Drop",
     "DropReason",
+    "Expelled",
+    "Ignored",
     "Leave",
     "LinkLost",
     "Message",
@@ -34,6 +42,7 @@ __all__ = [
     "Neighbours",
     "Numbered",
     "Received",
+    "Renewed",
     "Say",
     "Send",
     "Statement",
@@ -42,7 +51,9 @@ __all__ = [
     "SwimEvent",
     "SwimSettings",
     "Tick",
+    "Unknown",
     "Why",
     "decode_message",
     "encode_message",
+    "start_of",
 ]

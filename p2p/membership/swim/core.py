@@ -15,32 +15,30 @@ holds, and had the time to answer; what is passed on was verified.
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from keys import PeerId
 from p2p.membership.events import MemberState
-from p2p.membership.swim.comparing import Comparing
 from p2p.membership.swim.events import (
     Conflict,
-    Drop,
     DropReason,
+    Expelled,
+    Ignored,
     Leave,
     LinkLost,
     Met,
     Neighbours,
     Numbered,
     Received,
-    Send,
+    Renewed,
     SwimEffect,
     SwimEvent,
+    Unknown,
 )
-from p2p.membership.swim.gossip import Outboxes
-from p2p.membership.swim.health import Health
+from p2p.membership.swim.liars import Liars
 from p2p.membership.swim.messages import (
     Ack,
     Beat,
-    Body,
     Compare,
     Have,
     Helping,
@@ -52,17 +50,26 @@ from p2p.membership.swim.messages import (
 )
 from p2p.membership.swim.picture import Picture
 from p2p.membership.swim.settings import SwimSettings
-from p2p.membership.swim.statements import Say, Sign, Statement, peer_of, signed
+from p2p.membership.swim.speaking import Speaking
+from p2p.membership.swim.statements import (
+    Say,
+    Sign,
+    Statement,
+    number_after,
+    peer_of,
+    signed,
+    start_of,
+)
 from p2p.membership.swim.table import MAX_ACCUSERS, Merged
-from p2p.membership.swim.watching import To, Watch
 
-Verify = Callable[[PeerId, bytes, bytes], bool]  # signer, body, signature
+# signer, body, signature; None: its papers are not here
+Verify = Callable[[PeerId, bytes, bytes], bool | None]
 
 _HOUSEKEEPING_MS = 60_000
 _REFUSED = {Merged.STALE: DropReason.STALE, Merged.UNPROVEN: DropReason.UNPROVEN}
 
 
-class Swim:
+class Swim(Speaking):
     """One member's picture of all the others.
 
     Args:
@@ -84,25 +91,17 @@ class Swim:
         verify: Verify,
         picture: Picture | None = None,
     ) -> None:
-        self._own, self._mark, self._settings, self._rng = own, mark, settings, rng
-        self._sign, self._verify = sign, verify
-        self.incarnation = incarnation
-        self._picture = picture or Picture(own, settings)
-        self._watch = Watch(rng)
-        self._outboxes = Outboxes(own, settings.packet_bytes, settings.flush_bytes)
-        self._comparing = Comparing(settings)
-        self._effects: list[SwimEffect] = []
-        self._now_ms = 0
+        super().__init__(own, incarnation, mark, settings, rng, sign, picture)
+        self._verify = verify
+        self._liars = Liars(settings.liar_accusations, settings.liar_ms)
         self._beat_at_ms: int | None = None  # None before the first step
-        self._flush_at_ms: int | None = None
         self._knock_at_ms = self._clean_at_ms = 0
         self._is_newcomer = picture is None
         self._newcomer_until_ms = 0
         self._sequence = 0
-        self._health = Health(settings)
         self._has_left = False
         self.status = b""  # goes into every beat
-        self._counters: Counter[str] = Counter()
+        self.audience: tuple[PeerId, ...] = ()  # who get our beats though they do not watch us
         self._picture.table.merge(self._say(Say.ALIVE))
 
     # -- what it knows -------------------------------------------------------------------------
@@ -137,10 +136,6 @@ class Swim:
         """0 is well; each sign that the trouble is ours adds one, and limits grow by half."""
         return self._health.score
 
-    def word(self) -> Statement:
-        """What we say of ourselves now."""
-        return self._picture.word()
-
     def counters(self) -> Mapping[str, int]:
         return {**self._counters, "health": self.health, "neighbours": len(self.neighbours())}
 
@@ -163,6 +158,11 @@ class Swim:
             case LinkLost():
                 if event.peer_id in self._watch.neighbours:
                     self._probe(event.peer_id, is_again=False)
+            case Expelled():
+                self._picture.expel(event.peer_id)
+            case Renewed():
+                self._mark = event.mark
+                self._renumber(self.incarnation + 1)
             case Leave():
                 self._leave()
         if not self._has_left:
@@ -192,36 +192,6 @@ class Swim:
 
     # -- what is said --------------------------------------------------------------------------
 
-    def _say(self, say: Say) -> Statement:
-        return signed(say, self._own, self.incarnation, self._own, self._mark, self._sign)
-
-    def _send(self, to: PeerId, body: Body, statements: tuple[Statement, ...] = ()) -> None:
-        """The buddy rule (S3): whoever is suspected hears it with whatever it hears."""
-        record = self._picture.table.get(to)
-        accused = record.accusations[:1] if record is not None else ()
-        if accused and accused[0] not in statements:
-            statements = (*statements, *accused)
-        self._effects.append(Send(to, Message(body, statements)))
-
-    def _send_all(self, messages: To) -> None:
-        for to, body in messages:
-            self._send(to, body)
-
-    def _send_compare(self, to: PeerId) -> None:
-        self._send(to, Compare(self._picture.table.buckets()), (self.word(),))
-
-    def _compare(self, peer_id: PeerId) -> None:
-        if self._comparing.is_due(self._now_ms, self._rng):
-            self._send_compare(peer_id)
-
-    def _spread(self, statement: Statement, origin: PeerId | None) -> None:
-        self._queue([p for p in self._watch.neighbours if p != origin], (statement,))
-
-    def _queue(self, to: list[PeerId], statements: tuple[Statement, ...]) -> None:
-        self._outboxes.add(to, statements)
-        if self._outboxes.waiting and self._flush_at_ms is None:
-            self._flush_at_ms = self._now_ms + self._settings.flush_ms
-
     def _leave(self) -> None:
         left = self._say(Say.LEFT)
         self._picture.table.merge(left)
@@ -244,17 +214,39 @@ class Swim:
             self._drop(origin, _REFUSED[judged])
         elif statement.incarnation <= self._picture.forgotten.get(subject, -1):
             self._drop(origin, DropReason.FORGOTTEN)
-        elif not self._is_signed(statement):
-            self._drop(origin, DropReason.BAD_SIGNATURE)
-        else:
+        elif self._is_lie(statement):
+            self._drop(origin, DropReason.LIAR)
+        elif self._is_signed(statement, origin):
             self._believe(statement, origin)
 
-    def _is_signed(self, statement: Statement) -> bool:
-        return self._verify(statement.signer, statement.body(), statement.signature)
+    def _is_signed(self, statement: Statement, origin: PeerId) -> bool:
+        is_signed = self._verify(statement.signer, statement.body(), statement.signature)
+        if is_signed is None:
+            self._effects.append(Unknown(origin, statement))
+        if not is_signed:
+            reason = DropReason.UNKNOWN if is_signed is None else DropReason.BAD_SIGNATURE
+            self._drop(origin, reason)
+        return bool(is_signed)
+
+    def _is_lie(self, statement: Statement) -> bool:
+        is_accusation = statement.say is Say.ACCUSED
+        return is_accusation and self._liars.is_one(statement.signer, self._now_ms)
+
+    def _refuted(self, accusations: Iterable[Statement]) -> None:
+        """The subject was there, in the very start that was accused."""
+        for each in accusations:
+            if each.signer != self._own and self._liars.refuted(each.signer, self._now_ms):
+                self._effects.append(Ignored(each.signer))
 
     def _believe(self, statement: Statement, origin: PeerId) -> None:
-        subject = statement.subject
-        before = self._picture.touch(subject)
+        subject, number = statement.subject, statement.incarnation
+        before, record = self._picture.touch(subject), self._picture.table.get(subject)
+        if (
+            record is not None
+            and start_of(number) == start_of(record.incarnation)
+            and (statement.say is Say.ALIVE and number > record.incarnation)
+        ):
+            self._refuted(record.accusations)
         if self._picture.merge(statement, self._now_ms, self._health) is Merged.CONFLICT:
             self._effects.append(Conflict(subject))  # S5
         if not self._is_newcomer or origin == self._own:
@@ -270,14 +262,17 @@ class Swim:
         elif number > self.incarnation and is_accused:
             self._drop(origin, DropReason.UNPROVEN)
         elif is_accused or statement.body() != self.word().body():
-            if not self._is_signed(statement):
-                self._drop(origin, DropReason.BAD_SIGNATURE)
+            if origin == statement.signer and self._is_lie(statement):
+                self._drop(origin, DropReason.LIAR)  # only it believes that
+                return
+            if not self._is_signed(statement, origin):
                 return
             if is_accused:
+                self._refuted((statement,))
                 self._distrust_self("refutations")
             else:
                 self._outbid(number)
-            self._renumber(max(self.incarnation, number) + 1, origin)
+            self._renumber(number_after(self.incarnation, number), origin)
 
     def _outbid(self, number: int) -> None:
         """Our own signature, and not of this life: an earlier one, or another process has our key.
@@ -288,11 +283,12 @@ class Swim:
             self._effects.append(Conflict(self._own))
         self._counters["outbid"] += 1
 
-    def _renumber(self, incarnation: int, origin: PeerId) -> None:
+    def _renumber(self, incarnation: int, origin: PeerId | None = None) -> None:
         self.incarnation = incarnation
         self._effects.append(Numbered(incarnation))
         self._picture.table.merge(self._say(Say.ALIVE))
-        self._queue(sorted({*self._watch.neighbours, origin}), (self.word(),))
+        to = {*self._watch.neighbours} if origin is None else {*self._watch.neighbours, origin}
+        self._queue(sorted(to), (self.word(),))
 
     # -- what arrives --------------------------------------------------------------------------
 
@@ -375,6 +371,9 @@ class Swim:
         beat = Beat(self._sequence, self.digest, self.status)
         for peer_id in self._watch.neighbours:
             self._send(peer_id, beat, self._outboxes.take(peer_id, self._picture.table.holds))
+        for peer_id in self.audience:
+            if peer_id not in self._watch.neighbours and peer_id not in self._picture.gone:
+                self._send(peer_id, beat)
         self._beat_at_ms = self._now_ms + pace_ms - self._rng.randint(0, pace_ms // 10)
         for stranger in self._comparing.strangers(self._picture.table):
             self._compare(stranger)
@@ -435,10 +434,6 @@ class Swim:
             limit_ms = self._health.patient(self._settings.silence_ms)
             if self._watch.adopt(self._picture.rings.neighbours(), self._now_ms, limit_ms):
                 self._effects.append(Neighbours(tuple(self._watch.neighbours)))
-
-    def _drop(self, peer_id: PeerId, reason: DropReason) -> None:
-        self._counters[f"dropped: {reason}"] += 1
-        self._effects.append(Drop(peer_id, reason))
 
     def check_invariants(self) -> None:
         self._picture.check_invariants()

@@ -11,6 +11,7 @@ from enum import StrEnum
 from keys import PeerId
 from p2p.membership.events import MemberState
 from p2p.membership.swim.messages import Message
+from p2p.membership.swim.statements import Statement
 
 
 class Why(StrEnum):
@@ -22,6 +23,8 @@ class Why(StrEnum):
     SILENT = "it did not answer the accusation in time"
     RETURNED = "it came back with a new number"
     GOODBYE = "it said goodbye"
+    RESTARTED = "it was started again"
+    EXPELLED = "it may not be here any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,20 @@ class LinkLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Expelled:
+    """This peer may not be here any more: revoked, expired, or cut off. It may be told of again."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """We are at another address, or have another key: our next word says so."""
+
+    mark: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Say goodbye to everybody. The last event."""
 
@@ -56,7 +73,7 @@ class Tick:
     """Time passed; due at `deadline_ms`. Coming late tells a member that it was stalled."""
 
 
-SwimEvent = Met | Received | LinkLost | Leave | Tick
+SwimEvent = Met | Received | LinkLost | Expelled | Renewed | Leave | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What we hold of a peer changed. `before` is None for one that was not known."""
+    """What we hold of a peer changed. `before` is None for one that was not known.
+
+    A restart that was not noticed is two of these: the old start becomes dead, then the new one
+    alive. So leases can be ended by (peer, start) whatever happened.
+    """
 
     peer_id: PeerId
     incarnation: int
@@ -108,6 +129,8 @@ class DropReason(StrEnum):
     UNPROVEN = "unproven"
     BAD_SIGNATURE = "bad signature"
     FORGOTTEN = "forgotten"
+    UNKNOWN = "unknown signer"
+    LIAR = "an accuser that was refuted too often"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +139,22 @@ class Drop:
     reason: DropReason
 
 
-SwimEffect = Send | Changed | Numbered | Conflict | Neighbours | Drop
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The papers of the signer are needed; `origin` passed this on and has them. Say it again."""
+
+    origin: PeerId
+    statement: Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The accusations of this member do not count for a while: too many of them were refuted."""
+
+    peer_id: PeerId
+
+
+SwimEffect = Send | Changed | Numbered | Conflict | Neighbours | Drop | Unknown | Ignored
 
 
 def why_of(before: MemberState | None, after: MemberState) -> Why:

@@ -27,7 +27,7 @@ from p2p.wire import PayloadError, decode_payload, encode_payload
 VERSION = 1
 MAX_STATEMENTS = 128
 MAX_ENTRIES = 4_096
-MAX_BODY_BYTES = 512
+MAX_STATUS_BYTES = 704
 _U64 = 2**64
 
 
@@ -172,7 +172,7 @@ def _body_of(kind: type[Body], fields: list[Any]) -> Body | None:
         return None
     given = fields[:wanted]
     if kind is Beat:
-        is_good = _are_numbers(given[:2]) and _is_short(given[2], MAX_BODY_BYTES)
+        is_good = _are_numbers(given[:2]) and _is_short(given[2], MAX_STATUS_BYTES)
         return Beat(*given) if is_good else None
     if kind is PingFor:
         is_good = _are_numbers(given[:1]) and type(given[1]) is bytes and len(given[1]) == 32

@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 from keys import PeerId
 from p2p.membership.events import MemberState
-from p2p.membership.swim.events import Changed, why_of
+from p2p.membership.swim.events import Changed, Why, why_of
 from p2p.membership.swim.health import Health
 from p2p.membership.swim.rings import Rings
 from p2p.membership.swim.settings import SwimSettings
-from p2p.membership.swim.statements import Statement
+from p2p.membership.swim.statements import Statement, start_of
 from p2p.membership.swim.table import Merged, Table
+
+PRESENT = (MemberState.ALIVE, MemberState.SUSPECT)
 
 
 class Picture:
@@ -29,7 +31,7 @@ class Picture:
         self.gone: dict[PeerId, int] = {}  # dead or left, since when
         self.forgotten: dict[PeerId, int] = {}  # the last numbers of those
         self.judge_at_ms: int | None = None  # no suspicion ends before
-        self._touched: dict[PeerId, MemberState | None] = {}  # what they were
+        self._touched: dict[PeerId, tuple[MemberState | None, int]] = {}  # what they were
         self.is_dirty = True  # the rings may give other neighbours now
 
     def clone(self, own: PeerId) -> Picture:
@@ -65,16 +67,24 @@ class Picture:
 
     def touch(self, peer_id: PeerId) -> MemberState | None:
         """Note what it was before; returns what it is."""
-        state = self.state_of(peer_id)
-        self._touched.setdefault(peer_id, state)
+        state, record = self.state_of(peer_id), self.table.get(peer_id)
+        number = record.incarnation if record is not None else 0
+        self._touched.setdefault(peer_id, (state, number))
         return state
 
     def changes(self) -> list[Changed]:
         """What is another state now than when it was touched."""
         changes: list[Changed] = []
-        for peer_id, before in self._touched.items():
+        for peer_id, (before, old) in self._touched.items():
             record, after = self.table.get(peer_id), self.state_of(peer_id)
-            if record is None or after is None or after is before:
+            if record is None or after is None:
+                if before in PRESENT:
+                    changes.append(Changed(peer_id, old, before, MemberState.DEAD, Why.EXPELLED))
+                continue
+            if before in PRESENT and start_of(old) != start_of(record.incarnation):
+                changes.append(Changed(peer_id, old, before, MemberState.DEAD, Why.RESTARTED))
+                before = MemberState.DEAD
+            if after is before:
                 continue
             if before is None and after is MemberState.LEFT:
                 continue  # hearsay of one that we never met
@@ -105,6 +115,17 @@ class Picture:
             self.judge_by(self.verdict_at_ms(subject, health))
         self.is_dirty = True
         return merged
+
+    def expel(self, peer_id: PeerId) -> None:
+        """As if it had never been heard of."""
+        if peer_id not in self.table:
+            return
+        self.touch(peer_id)
+        self.table.forget(peer_id)
+        self.suspects.pop(peer_id, None)
+        self.gone.pop(peer_id, None)
+        self.rings.remove(peer_id)
+        self.is_dirty = True
 
     def verdict_at_ms(self, peer_id: PeerId, health: Health) -> int:
         """S3: counted from the state itself; a refuted suspicion leaves no timer behind."""

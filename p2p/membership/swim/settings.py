@@ -31,6 +31,10 @@ class SwimSettings:
     max_health: int = 4
     recovery_ms: int = 10_000
     forget_ms: int = 24 * 3_600_000
+    liar_accusations: int = (
+        24  # of one accuser, refuted, in liar_ms: it is not believed for so long
+    )
+    liar_ms: int = 60_000
 
     def __post_init__(self) -> None:
         if not 0 < self.flush_ms <= self.beat_ms < self.silence_ms:
@@ -41,6 +45,8 @@ class SwimSettings:
             raise ValueError("helpers, enough_accusers, suspicion_factor, rings are at least 1")
         if self.max_health < 0 or self.lag_ms < 1 or self.recovery_ms < 1 or self.mesh < 1:
             raise ValueError("max_health, lag_ms, recovery_ms or mesh is out of range")
+        if self.liar_accusations < 1 or self.liar_ms < 1:
+            raise ValueError("liar_accusations and liar_ms are at least 1")
         if not 1_024 <= self.packet_bytes <= self.flush_bytes:
             raise ValueError("packet_bytes is from 1024 to flush_bytes")
 

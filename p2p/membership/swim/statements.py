@@ -6,7 +6,8 @@
 
 Only the subject makes a number (S1), and here each number is proven by the subject's signature: an
 accusation of a number whose `alive` the reader has not seen does not count, so nobody can be
-pushed to numbers that it never used.
+pushed to numbers that it never used. A number holds the start of the process and, in its lowest 20
+bits, how often that start has spoken anew: a refutation is no restart.
 
 What this module does not know: time, who is a member, how keys are found.
 """
@@ -25,6 +26,7 @@ from keys import PeerId
 Sign = Callable[[bytes], bytes]
 
 MAX_INCARNATION = 2**63 - 1
+START_NUMBERS = 1 << 20  # that belong to one start of a process, the first of them a multiple
 MAX_MARK_BYTES = 32
 SIGNATURE_BYTES = 64
 ID_BYTES = 32
@@ -57,6 +59,19 @@ class Statement:
         """What the signature covers; the signer's key stands for the signer."""
         number = self.incarnation.to_bytes(8, "big")
         return bytes((self.say,)) + raw_of(self.subject) + number + self.mark
+
+
+def start_of(number: int) -> int:
+    """The first number of the start that this one belongs to."""
+    return number - number % START_NUMBERS
+
+
+def number_after(own: int, said: int) -> int:
+    """Our next number when ours is `own` and somebody has heard `said`. A later start than this one
+    is outbid with a start: all others must see that another process is here."""
+    if start_of(said) <= start_of(own):
+        return max(own, said) + 1
+    return start_of(said) + START_NUMBERS
 
 
 def signed(

@@ -34,7 +34,7 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "S1", "a refutation keeps its number", "core.py", "number) + 1, origin)", "number), origin)"
+        "S1", "a refutation keeps its number", "core.py", "number), origin)", "number) - 1, origin)"
     ),
     Mutant(
         "S1",
@@ -61,7 +61,7 @@ MUTANTS = (
         "S1",
         "a refutation is not spread",
         "core.py",
-        "self._queue(sorted({*self._watch.neighbours, origin}), (self.word(),))",
+        "self._queue(sorted(to), (self.word(),))",
         "pass",
     ),
     Mutant(
@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         "S3",
         "the suspect is not told",
-        "core.py",
+        "speaking.py",
         "if accused and accused[0] not in statements:",
         "if False:",
     ),
@@ -113,14 +113,14 @@ MUTANTS = (
         "S4",
         "signatures are not looked at",
         "core.py",
-        "        elif not self._is_signed(statement):",
-        "        elif False:",
+        "        elif self._is_signed(statement, origin):",
+        "        elif True:",
     ),
     Mutant(
         "S4",
         "signatures of our own are not looked at",
         "core.py",
-        "            if not self._is_signed(statement):",
+        "            if not self._is_signed(statement, origin):",
         "            if False:",
     ),
     Mutant(
@@ -274,8 +274,8 @@ MUTANTS = (
         "rings",
         "the dead stay on the rings",
         "picture.py",
-        "        self.rings.remove(peer_id)\n",
-        "",
+        "        self.gone[peer_id] = now_ms\n        self.rings.remove(peer_id)\n",
+        "        self.gone[peer_id] = now_ms\n",
     ),
     Mutant(
         "forgetting",
@@ -291,6 +291,58 @@ MUTANTS = (
         "            self._send(peer_id, News(), (left,))",
         "            pass",
     ),
+    Mutant(
+        "numbers",
+        "a restart is not told as one",
+        "picture.py",
+        "if before in PRESENT and start_of(old) != start_of(record.incarnation):",
+        "if False:",
+    ),
+    Mutant(
+        "numbers",
+        "a later start of ours is outbid within itself",
+        "statements.py",
+        "return start_of(said) + START_NUMBERS",
+        "return said + 1",
+    ),
+    Mutant(
+        "liars", "nobody is a liar", "liars.py", "        if not is_one:\n", "        if True:\n"
+    ),
+    Mutant(
+        "liars",
+        "whoever was right about a dead start is one",
+        "core.py",
+        "            and start_of(number) == start_of(record.incarnation)\n",
+        "",
+    ),
+    Mutant(
+        "liars",
+        "a liar is answered each time",
+        "core.py",
+        "if origin == statement.signer and self._is_lie(statement):",
+        "if False:",
+    ),
+    Mutant(
+        "liars",
+        "what others believe of a liar is not answered",
+        "core.py",
+        "if origin == statement.signer and self._is_lie(statement):",
+        "if self._is_lie(statement):",
+    ),
+    Mutant(
+        "papers",
+        "who has no papers is believed",
+        "core.py",
+        "return bool(is_signed)",
+        "return is_signed is not False",
+    ),
+    Mutant(
+        "papers",
+        "the expelled stay on the rings",
+        "picture.py",
+        "        self.gone.pop(peer_id, None)\n        self.rings.remove(peer_id)\n",
+        "        self.gone.pop(peer_id, None)\n",
+    ),
 )
 
 
@@ -304,7 +356,9 @@ def hunt(mutant: Mutant, base: Path) -> str | None:
     """The test that finds it, or None."""
     whole = (ROOT / mutant.path).read_text(encoding="utf-8")
     (base / mutant.path).write_text(planted(mutant, whole), encoding="utf-8")
-    names = [f"{TESTS}/test_swim_{part}.py" for part in ("table", "core", "messages", "scale")]
+    names = [
+        f"{TESTS}/test_swim_{part}.py" for part in ("table", "core", "wiring", "messages", "scale")
+    ]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *names]
     environment = {**os.environ, "PYTHONPATH": str(base)}
     try:

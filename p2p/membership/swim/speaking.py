@@ -1,0 +1,85 @@
+"""What a member says: its own words, and everything that leaves it.
+
+What this module does not know: what arrives, time other than that of the step it is in.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from keys import PeerId
+from p2p.membership.swim.comparing import Comparing
+from p2p.membership.swim.events import Drop, DropReason, Send, SwimEffect
+from p2p.membership.swim.gossip import Outboxes
+from p2p.membership.swim.health import Health
+from p2p.membership.swim.messages import Body, Compare, Message
+from p2p.membership.swim.picture import Picture
+from p2p.membership.swim.settings import SwimSettings
+from p2p.membership.swim.statements import Say, Sign, Statement, signed
+from p2p.membership.swim.watching import To, Watch
+
+
+class Speaking:
+    """The half of `Swim` that speaks."""
+
+    def __init__(
+        self,
+        own: PeerId,
+        incarnation: int,
+        mark: bytes,
+        settings: SwimSettings,
+        rng: random.Random,
+        sign: Sign,
+        picture: Picture | None,
+    ) -> None:
+        self._own, self._mark, self._settings, self._rng = own, mark, settings, rng
+        self._sign = sign
+        self.incarnation = incarnation
+        self._picture = picture or Picture(own, settings)
+        self._watch = Watch(rng)
+        self._outboxes = Outboxes(own, settings.packet_bytes, settings.flush_bytes)
+        self._comparing = Comparing(settings)
+        self._health = Health(settings)
+        self._effects: list[SwimEffect] = []
+        self._now_ms = 0
+        self._flush_at_ms: int | None = None
+        self._counters: Counter[str] = Counter()
+
+    def word(self) -> Statement:
+        """What we say of ourselves now."""
+        return self._picture.word()
+
+    def _say(self, say: Say) -> Statement:
+        return signed(say, self._own, self.incarnation, self._own, self._mark, self._sign)
+
+    def _send(self, to: PeerId, body: Body, statements: tuple[Statement, ...] = ()) -> None:
+        """The buddy rule (S3): whoever is suspected hears it with whatever it hears."""
+        record = self._picture.table.get(to)
+        accused = record.accusations[:1] if record is not None else ()
+        if accused and accused[0] not in statements:
+            statements = (*statements, *accused)
+        self._effects.append(Send(to, Message(body, statements)))
+
+    def _send_all(self, messages: To) -> None:
+        for to, body in messages:
+            self._send(to, body)
+
+    def _send_compare(self, to: PeerId) -> None:
+        self._send(to, Compare(self._picture.table.buckets()), (self.word(),))
+
+    def _compare(self, peer_id: PeerId) -> None:
+        if self._comparing.is_due(self._now_ms, self._rng):
+            self._send_compare(peer_id)
+
+    def _spread(self, statement: Statement, origin: PeerId | None) -> None:
+        self._queue([p for p in self._watch.neighbours if p != origin], (statement,))
+
+    def _queue(self, to: list[PeerId], statements: tuple[Statement, ...]) -> None:
+        self._outboxes.add(to, statements)
+        if self._outboxes.waiting and self._flush_at_ms is None:
+            self._flush_at_ms = self._now_ms + self._settings.flush_ms
+
+    def _drop(self, peer_id: PeerId, reason: DropReason) -> None:
+        self._counters[f"dropped: {reason}"] += 1
+        self._effects.append(Drop(peer_id, reason))

@@ -1,0 +1,155 @@
+"""What the core offers to a whole peer: starts, papers that are missing, liars, who is cut off."""
+
+from __future__ import annotations
+
+from test_swim_core import ALIVE, DEAD, OTHER, OWN, PEER, THIRD, One, accused, alive, changes, say
+from test_swim_core import sent as words_to
+
+from keys import PeerId
+from p2p.membership.swim import (
+    START_NUMBERS,
+    Conflict,
+    Drop,
+    DropReason,
+    Expelled,
+    Ignored,
+    Message,
+    Neighbours,
+    Numbered,
+    Received,
+    Renewed,
+    Say,
+    Send,
+    Statement,
+    SwimSettings,
+    Unknown,
+    Why,
+    start_of,
+)
+from p2p.membership.swim.messages import Beat, News
+from p2p.membership.swim.statements import number_after
+
+FIRST, SECOND = START_NUMBERS, 2 * START_NUMBERS
+MOST = SwimSettings().liar_accusations
+
+
+def test_a_refutation_is_no_restart_and_a_restart_is_no_refutation() -> None:
+    one = One()
+    one.hear(PEER, alive(PEER, FIRST))
+    one.hear(PEER, accused(PEER, OTHER, FIRST))
+    refuted = changes(one.hear(PEER, alive(PEER, FIRST + 1)))
+    assert [(each.after, each.why) for each in refuted] == [(ALIVE, Why.REFUTED)]
+    restarted = changes(one.hear(PEER, alive(PEER, SECOND)))
+    assert [(e.after, e.why, start_of(e.incarnation)) for e in restarted] == [
+        (DEAD, Why.RESTARTED, FIRST),
+        (ALIVE, Why.RETURNED, SECOND),
+    ]
+
+
+def test_a_start_that_was_dead_already_does_not_die_again() -> None:
+    one = One()
+    one.hear(PEER, alive(PEER, FIRST))
+    one.hear(PEER, accused(PEER, OTHER, FIRST))
+    one.pass_ms(20_000)
+    assert one.state() is DEAD
+    assert [each.after for each in changes(one.hear(OTHER, alive(PEER, SECOND)))] == [ALIVE]
+
+
+def test_our_own_later_start_is_outbid_with_a_start_of_its_own() -> None:
+    """Else others would take this process for that one."""
+    one = One(PEER, incarnation=FIRST)
+    effects = one.hear(PEER, say(Say.ALIVE, OWN, 5 * FIRST + 7, OWN, b"old"))
+    assert Numbered(6 * FIRST) in effects
+    assert number_after(FIRST, FIRST + 3) == FIRST + 4
+
+
+def test_a_new_record_is_a_new_number_with_its_mark() -> None:
+    one = One(PEER)
+    effects = one.step(Renewed(b"elsewhere"))
+    assert Numbered(2) in effects
+    assert one.core.word().mark == b"elsewhere"
+    assert one.core.word() in words_to(one.pass_ms(100), PEER)
+
+
+def test_who_is_expelled_is_gone_until_it_is_told_of_again() -> None:
+    one = One(PEER, OTHER)
+    effects = one.step(Expelled(PEER))
+    assert [(each.after, each.why) for each in changes(effects)] == [(DEAD, Why.EXPELLED)]
+    assert Neighbours((OTHER,)) in effects
+    assert one.state() is None
+    assert [each.after for each in changes(one.hear(OTHER, alive(PEER)))] == [ALIVE]
+    assert not changes(one.step(Expelled(THIRD)))
+
+
+def test_a_statement_without_papers_asks_for_them_and_counts_when_it_comes_again() -> None:
+    one = One(PEER)
+    known = {PEER}
+    believes = one.core._verify
+    one.core._verify = lambda signer, *rest: believes(signer, *rest) if signer in known else None
+    effects = one.hear(PEER, alive(OTHER))
+    assert Unknown(PEER, alive(OTHER)) in effects
+    assert Drop(PEER, DropReason.UNKNOWN) in effects
+    assert one.state(OTHER) is None
+    known.add(OTHER)
+    one.hear(PEER, alive(OTHER))
+    assert one.state(OTHER) is ALIVE
+
+
+def test_who_was_refuted_too_often_is_not_believed_for_a_while() -> None:
+    one = One(PEER, OTHER)
+    ignored = 0
+    for number in range(1, MOST + 2):
+        one.hear(PEER, accused(OTHER, PEER, number))
+        ignored += Ignored(PEER) in one.hear(PEER, alive(OTHER, number + 1))
+    assert ignored == 1
+    said = accused(OTHER, PEER, MOST + 2)
+    assert Drop(PEER, DropReason.LIAR) in one.hear(PEER, said)
+    assert one.state(OTHER) is ALIVE
+    one.hear(THIRD, alive(THIRD), accused(OTHER, THIRD, MOST + 2))
+    assert one.state(OTHER) is not ALIVE, "others are believed"
+    one.hear(PEER, alive(OTHER, MOST + 3))
+    one.now_ms += SwimSettings().liar_ms
+    one.hear(PEER, accused(OTHER, PEER, MOST + 3))
+    assert one.state(OTHER) is not ALIVE, "and so is it, a while later"
+
+
+def test_an_accusation_that_was_right_makes_no_liar() -> None:
+    one = One()
+    start = FIRST
+    one.hear(PEER, alive(PEER))
+    for _ in range(MOST + 2):
+        one.hear(PEER, alive(OTHER, start), accused(OTHER, PEER, start))
+        start += START_NUMBERS
+    effects = one.hear(PEER, alive(OTHER, start), accused(OTHER, PEER, start))
+    assert not [each for each in effects if isinstance(each, Drop | Ignored)]
+
+
+def _numbers_used(one: One, origin: PeerId, times: int) -> int:
+    before = one.core.incarnation
+    for _ in range(times):
+        one.hear(origin, accused(OWN, PEER, one.core.incarnation))
+    return one.core.incarnation - before
+
+
+def test_a_liar_gets_few_answers_by_itself_and_all_of_them_through_those_who_believe_it() -> None:
+    one = One(PEER, OTHER)
+    assert _numbers_used(one, PEER, 1_000) == MOST + 1
+    assert _numbers_used(one, OTHER, 10) == 10
+
+
+def test_beats_go_to_the_audience_too_but_not_to_the_gone() -> None:
+    one = One(PEER)
+    one.core.audience = (PEER, OTHER)
+    beats = [e.to for e in one.pass_ms(700, PEER) if isinstance(e, Send) and _is_beat(e.message)]
+    assert sorted(set(beats)) == sorted({PEER, OTHER})
+    assert beats.count(PEER) == beats.count(OTHER)
+
+
+def _is_beat(message: Message) -> bool:
+    return isinstance(message.body, Beat)
+
+
+def test_two_processes_with_one_number_are_still_told() -> None:
+    one = One(PEER, incarnation=FIRST)
+    other: Statement = say(Say.ALIVE, OWN, FIRST, OWN, b"other")
+    assert Conflict(OWN) in one.step(Received(PEER, Message(News(), (other,))))
