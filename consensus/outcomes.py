@@ -14,8 +14,9 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from consensus.errors import (
@@ -51,6 +52,9 @@ class Committed(NamedTuple):
     term: int
     result: object
 
+
+# What `Committed` does, without a call in Python: there is one for each command.
+_committed_of: Callable[[tuple[int, int, object]], Committed] = partial(tuple.__new__, Committed)
 
 _Waiter = tuple["asyncio.Future[Committed]", float]  # and when its patience is over
 _Reader = tuple["asyncio.Future[int]", float]
@@ -215,13 +219,14 @@ class Outcomes:
         entries: Sequence[Entry],
         results: Sequence[object],
     ) -> None:
-        position, term = run.first - entries[0].index, run.term
-        for index, (future, _) in enumerate(waiters, run.first):
-            if entries[position].term != term:
+        first, term = run.first, run.term
+        begin, end = first - entries[0].index, first - entries[0].index + len(waiters)
+        rows = zip(waiters, entries[begin:end], results[begin:end], strict=True)
+        for index, ((future, _), entry, result) in enumerate(rows, first):
+            if entry[1] != term:
                 _fail(future, NotLeader(self._node_id, None))
             elif not future.done():
-                future.set_result(Committed(index, term, results[position]))
-            position += 1
+                future.set_result(_committed_of((index, term, result)))
 
     def on_applied_up_to(self, index: int) -> None:
         """Everything up to here is applied."""

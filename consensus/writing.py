@@ -3,8 +3,8 @@
 What a write leaves to be tidied up is tidied up between two writes when it has grown, or when
 nothing was written for a while.
 
-Jobs go to the thread through the loop's own executor call, so that a loop in virtual time can run
-them inline; their ends come back as callbacks, since a task for every write would cost more.
+A write is handed over behind what this turn of the loop sends: the thread would want the
+interpreter's lock at once, and a leader's entries would wait for its disk on their way out.
 
 What this module does not know: what is written, who waits for it.
 
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
+from consensus.disk_thread import DiskThread
 from consensus.driver import Driver
 from consensus.errors import ConsensusError, StorageBroken, StorageError, StorageFull
 from consensus.raft import Recovered, StoreBatch
@@ -35,7 +36,7 @@ class Writing:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.on_broken: Callable[[ConsensusError], None] = lambda error: None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raft-disk")
+        self._thread = DiskThread("raft-disk")
         self._loop: asyncio.AbstractEventLoop
         self._is_writing = False
         self._written_s = 0.0
@@ -51,12 +52,18 @@ class Writing:
             StorageError: it cannot be trusted.
         """
         self._loop = asyncio.get_running_loop()
-        return await self._loop.run_in_executor(self._thread, self._storage.recover)
+        self._thread.begin()
+        found: asyncio.Future[Recovered | Exception] = self._loop.create_future()
+        self._thread.do(self._recover, partial(_settle, found))
+        recovered = await found
+        if isinstance(recovered, Exception):
+            raise recovered
+        return recovered
 
     def begin(self, driver: Driver, batches: Sequence[StoreBatch]) -> None:
         """Write these, and tell the driver."""
         self._is_writing = True
-        self._begin(driver, batches)
+        self._loop.call_soon(self._begin, driver, batches)
 
     def stop(self) -> None:
         """Try nothing again from here on."""
@@ -74,10 +81,16 @@ class Writing:
         if self._is_writing:
             self._finished = self._loop.create_future()
             await self._finished
-        self._thread.shutdown(wait=True)
+        self._thread.close()
         self._storage.close()
 
     # -- in the thread -------------------------------------------------------------------------
+
+    def _recover(self) -> Recovered | Exception:
+        try:
+            return self._storage.recover()
+        except Exception as error:  # noqa: BLE001 - raised again where it was asked for
+            return error
 
     def _write(self, batches: Sequence[StoreBatch]) -> Exception | None:
         try:
@@ -99,12 +112,10 @@ class Writing:
 
     def _begin(self, driver: Driver, batches: Sequence[StoreBatch]) -> None:
         self._retry = None
-        future = self._loop.run_in_executor(self._thread, self._write, batches)
-        future.add_done_callback(lambda done: self._on_written(driver, batches, done.result()))
+        self._thread.do(partial(self._write, batches), partial(self._on_written, driver, batches))
 
     def _begin_tidying(self) -> None:
-        future = self._loop.run_in_executor(self._thread, self._tidy_up)
-        future.add_done_callback(lambda done: self._on_tidied(done.result()))
+        self._thread.do(self._tidy_up, self._on_tidied)
 
     def _on_tidied(self, problem: Exception | None) -> None:
         if problem is not None and not self._is_closing:
@@ -153,3 +164,8 @@ class Writing:
     def _break(self, error: Exception) -> None:
         broken = error if isinstance(error, StorageError) else None
         self.on_broken(broken or StorageBroken("the log", repr(error)))
+
+
+def _settle(future: asyncio.Future[Recovered | Exception], result: Recovered | Exception) -> None:
+    if not future.done():  # who waited was cancelled
+        future.set_result(result)

@@ -22,8 +22,9 @@ What this module does not know: what an operation means, and whether its argumen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
@@ -60,6 +61,8 @@ class Kind(IntEnum):
 
 _KINDS: Final = {int(kind): kind for kind in Kind}
 FIRST_OPERATION: Final = 16
+_BATCH: Final = Kind.BATCH  # to look a member up in its enum costs more than a comparison
+_EXPIRE: Final = Kind.EXPIRE
 
 Operation = tuple[Any, ...]  # kind and its arguments, as it is sent
 
@@ -74,6 +77,10 @@ class Request(NamedTuple):
     session: SessionRef | None
     ops: Sequence[Any]
     args: Sequence[Any]
+
+
+_Fields = tuple[Kind, SessionRef | None, Sequence[Any], Sequence[Any]]
+_request_of: Callable[[_Fields], Request] = partial(tuple.__new__, Request)  # no call in Python
 
 
 # -- operations -------------------------------------------------------------------------------
@@ -206,16 +213,22 @@ def decode(data: bytes) -> Request | Refusal:
         return Refusal.MALFORMED
     if row[0] != VERSION:
         return Refusal.UNKNOWN_VERSION
-    if type(row[1]) is not int:
+    number = row[1]
+    if type(number) is not int:
         return Refusal.MALFORMED
-    kind = _KINDS.get(row[1])
+    kind = _KINDS.get(number)
     if kind is None:
         return Refusal.UNKNOWN_KIND
-    if kind >= FIRST_OPERATION:
-        return _request(kind, row, [[row[1], *row[3:]]])
-    if kind is Kind.BATCH:
+    if number >= FIRST_OPERATION:
+        if len(row) < 3:
+            return Refusal.MALFORMED
+        session = row[2]
+        del row[:2]
+        row[0] = number  # what is left is the operation
+        return _request(kind, session, (row,))
+    if kind is _BATCH:
         return _batch(row)
-    if kind is Kind.EXPIRE and not _is_items(row[2:]):
+    if kind is _EXPIRE and not _is_items(row[2:]):
         return Refusal.MALFORMED
     return Request(kind, None, (), row[2:])
 
@@ -231,20 +244,17 @@ def _batch(row: list[Any]) -> Request | Refusal:
                 return Refusal.UNKNOWN_KIND
             if kind < FIRST_OPERATION:
                 return Refusal.MALFORMED
-    return _request(Kind.BATCH, row, row[3])
+    return _request(_BATCH, row[2], row[3])
 
 
-def _request(kind: Kind, row: list[Any], ops: list[Any]) -> Request | Refusal:
-    if len(row) < 3:
-        return Refusal.MALFORMED
-    session = row[2]
+def _request(kind: Kind, session: Any, ops: Sequence[Any]) -> Request | Refusal:
     if session is not None:
         if type(session) is not list or len(session) != 4:
             return Refusal.MALFORMED
         session = SessionRef._make(session)
         if type(session.client) is not str or not all(map(is_count, session[1:])):
             return Refusal.MALFORMED
-    return Request(kind, session, ops, ())
+    return _request_of((kind, session, ops, ()))
 
 
 def _is_items(args: list[Any]) -> bool:

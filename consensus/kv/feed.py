@@ -4,6 +4,9 @@ Bounded by number and bytes; the oldest go first, all of one command together or
 snapshots: after a restore it begins at the snapshot's index, and who asks from before is told to
 read again. Its bounds are a replica's own, they decide no reply of the store.
 
+A change is kept as a plain row and becomes a `Change` when somebody asks: the garbage collector
+lets go of a plain tuple of numbers and texts, and looks at a named one for ever.
+
 Invariants: every change of every index above `floor` is in here, in order; none of `floor` or below
 is given out.
 What this module does not know: who watches, how long they wait.
@@ -13,14 +16,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from operator import attrgetter
+from operator import itemgetter
 from typing import Final
 
-from consensus.kv.model import Change, Changes, FeedCompacted
+from consensus.kv.model import Cause, Change, Changes, FeedCompacted
 
 OVERHEAD_BYTES: Final = 64  # what a change counts beside its key and value
 
-_log_index = attrgetter("log_index")
+_Row = tuple[int, str, bytes | None, bool]  # the last one: it expired
+_log_index = itemgetter(0)
+_PUT: Final = Cause.PUT
+_EXPIRED: Final = Cause.EXPIRED
 
 
 class Feed:
@@ -35,17 +41,20 @@ class Feed:
         assert max_bytes > 0
         self._max_changes = max_changes
         self._max_bytes = max_bytes
-        self._ring: deque[Change] = deque()
+        self._ring: deque[_Row] = deque()
         self._bytes = 0
         self.floor = 0  # changes up to this index are forgotten
 
-    def add(self, change: Change) -> None:
-        if change.log_index == self.floor:
+    def add(self, index: int, cause: Cause, key: str, value: bytes | None) -> None:
+        """A change at this index. A value stands for `PUT`, and only for that."""
+        assert (value is None) is not (cause is _PUT)
+        if index == self.floor:
             return  # the start of this command did not fit, so the rest is of no use
-        self._ring.append(change)
-        self._bytes += _size(change)
-        while len(self._ring) > self._max_changes or self._bytes > self._max_bytes:
-            self._forget(self._ring[0].log_index)
+        ring = self._ring
+        ring.append((index, key, value, cause is _EXPIRED))
+        self._bytes += OVERHEAD_BYTES + len(key) * 4 + (0 if value is None else len(value))
+        while len(ring) > self._max_changes or self._bytes > self._max_bytes:
+            self._forget(ring[0][0])
 
     def restart(self, index: int) -> None:
         """Begin anew behind this index."""
@@ -65,15 +74,15 @@ class Feed:
         ring = self._ring
         found: list[Change] = []
         for place in range(bisect_right(ring, index, key=_log_index), len(ring)):
-            change = ring[place]
-            if len(found) >= max(limit, 1) and change.log_index != found[-1].log_index:
+            row = ring[place]
+            if len(found) >= max(limit, 1) and row[0] != found[-1].log_index:
                 return Changes(tuple(found), found[-1].log_index)
-            if change.key == key if key is not None else change.key.startswith(prefix):
-                found.append(change)
+            if row[1] == key if key is not None else row[1].startswith(prefix):
+                found.append(_change(row))
         return Changes(tuple(found), max(index, now))
 
     def check(self, now: int) -> None:
-        indexes = [change.log_index for change in self._ring]
+        indexes = [row[0] for row in self._ring]
         assert indexes == sorted(indexes)
         assert all(self.floor < index <= now for index in indexes)
         assert self._bytes == sum(map(_size, self._ring)) <= self._max_bytes
@@ -81,10 +90,17 @@ class Feed:
 
     def _forget(self, index: int) -> None:
         ring = self._ring
-        while ring and ring[0].log_index == index:
+        while ring and ring[0][0] == index:
             self._bytes -= _size(ring.popleft())
         self.floor = index
 
 
-def _size(change: Change) -> int:
-    return OVERHEAD_BYTES + len(change.key) * 4 + len(change.value or b"")
+def _size(row: _Row) -> int:
+    _, key, value, _ = row
+    return OVERHEAD_BYTES + len(key) * 4 + (0 if value is None else len(value))
+
+
+def _change(row: _Row) -> Change:
+    index, key, value, expired = row
+    removed = Cause.EXPIRED if expired else Cause.DELETED
+    return Change(index, removed if value is None else Cause.PUT, key, value)

@@ -10,6 +10,7 @@ What this module does not know: commands, sessions beyond their locks, the log.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from consensus.kv.commands import Kind, is_count
@@ -32,30 +33,35 @@ from consensus.kv.state import KvState, key_bytes
 Rule = Callable[[KvState, Session | None, list[Any]], Result]
 
 _MALFORMED: Final = Result(Refusal.MALFORMED)
+_SHORT_NAME: Final = MAX_KEY_BYTES // 4  # characters that fit whatever they are
+# What `Result` does, without a call in Python: there is one for each write.
+_result_of: Callable[[tuple[Refusal | None, int, int, int]], Result] = partial(
+    tuple.__new__, Result
+)
 
 
 def run(state: KvState, session: Session | None, raw: Any) -> Result:
     """Run one operation at the state's index; `raw` is `[kind, ...]` as it was decoded."""
     if type(raw) is not list or not raw or type(raw[0]) is not int:
         return _MALFORMED
-    return RULES[raw[0]](state, session, raw[1:])  # decoding refused kinds that are not in here
+    return RULES[raw[0]](state, session, raw)  # decoding refused kinds that are not in here
 
 
 # -- keys -------------------------------------------------------------------------------------
 
 
-def _put(state: KvState, session: Session | None, args: list[Any]) -> Result:
-    if len(args) != 3:
+def _put(state: KvState, session: Session | None, raw: list[Any]) -> Result:
+    if len(raw) != 4:
         return _MALFORMED
-    key, value, ttl_ms = args
+    _, key, value, ttl_ms = raw
     refusal = _refusal_of_write(key, value, ttl_ms)
     return Result(refusal) if refusal else _write(state, key, value, ttl_ms)
 
 
-def _delete(state: KvState, session: Session | None, args: list[Any]) -> Result:
-    if len(args) != 2:
+def _delete(state: KvState, session: Session | None, raw: list[Any]) -> Result:
+    if len(raw) != 3:
         return _MALFORMED
-    key, version = args
+    _, key, version = raw
     refusal = _refusal_of_name(key)
     if refusal or not (version is None or is_count(version)):
         return Result(refusal or Refusal.MALFORMED)
@@ -68,10 +74,10 @@ def _delete(state: KvState, session: Session | None, args: list[Any]) -> Result:
     return Result(None)
 
 
-def _compare_set(state: KvState, session: Session | None, args: list[Any]) -> Result:
-    if len(args) != 4:
+def _compare_set(state: KvState, session: Session | None, raw: list[Any]) -> Result:
+    if len(raw) != 5:
         return _MALFORMED
-    key, expected, value, ttl_ms = args
+    _, key, expected, value, ttl_ms = raw
     refusal = _refusal_of_write(key, value, ttl_ms)
     if refusal:
         return Result(refusal)
@@ -101,17 +107,17 @@ def _write(state: KvState, key: str, value: bytes, ttl_ms: int | None) -> Result
     if grows > 0 and state.total_bytes + grows > limits.max_total_bytes:
         return Result(Refusal.STORE_FULL) if old is None else _refused(Refusal.STORE_FULL, old)
     expires_ms = None if ttl_ms is None else state.time_ms + ttl_ms
-    state.set_entry(key, value, created, expires_ms)
-    return Result(None, state.index, 0, expires_ms or 0)
+    state.set_entry(key, value, created, expires_ms, old)
+    return _result_of((None, state.index, 0, expires_ms or 0))
 
 
 # -- locks ------------------------------------------------------------------------------------
 
 
-def _acquire(state: KvState, session: Session | None, args: list[Any]) -> Result:
-    if len(args) != 4:
+def _acquire(state: KvState, session: Session | None, raw: list[Any]) -> Result:
+    if len(raw) != 5:
         return _MALFORMED
-    name, holder, lease_ms, tied = args
+    _, name, holder, lease_ms, tied = raw
     if not (type(holder) is str and 0 < key_bytes(holder) <= MAX_HOLDER_BYTES):
         return _MALFORMED
     if type(tied) is not bool:
@@ -135,10 +141,10 @@ def _acquire(state: KvState, session: Session | None, args: list[Any]) -> Result
     return Result(None, 0, lock.token, lock.deadline_ms)
 
 
-def _renew(state: KvState, session: Session | None, args: list[Any]) -> Result:
-    if len(args) != 3:
+def _renew(state: KvState, session: Session | None, raw: list[Any]) -> Result:
+    if len(raw) != 4:
         return _MALFORMED
-    name, token, lease_ms = args
+    _, name, token, lease_ms = raw
     refusal = _refusal_of_lease(lease_ms)
     if refusal:
         return Result(refusal)
@@ -150,20 +156,21 @@ def _renew(state: KvState, session: Session | None, args: list[Any]) -> Result:
     return Result(None, 0, lock.token, lock.deadline_ms)
 
 
-def _release(state: KvState, session: Session | None, args: list[Any]) -> Result:
-    if len(args) != 2:
+def _release(state: KvState, session: Session | None, raw: list[Any]) -> Result:
+    if len(raw) != 3:
         return _MALFORMED
-    lock = _held(state, *args)
+    _, name, token = raw
+    lock = _held(state, name, token)
     if isinstance(lock, Result):
         return lock
     state.free(lock)
     return Result(None, 0, lock.token)
 
 
-def _complete(state: KvState, session: Session | None, args: list[Any]) -> Result:
-    if len(args) != 3:
+def _complete(state: KvState, session: Session | None, raw: list[Any]) -> Result:
+    if len(raw) != 4:
         return _MALFORMED
-    name, token, value = args
+    _, name, token, value = raw
     refusal = _refusal_of_write(name, value, None)
     if refusal:
         return Result(refusal)
@@ -208,6 +215,8 @@ def _refusal_of_write(key: Any, value: Any, ttl_ms: Any) -> Refusal | None:
 def _refusal_of_name(name: Any) -> Refusal | None:
     if type(name) is not str:
         return Refusal.MALFORMED
+    if 0 < len(name) <= _SHORT_NAME:
+        return None
     return None if name and key_bytes(name) <= MAX_KEY_BYTES else Refusal.KEY_INVALID
 
 
@@ -222,11 +231,11 @@ def _refused(refusal: Refusal, entry: Entry) -> Result:
 
 
 RULES: Final[dict[int, Rule]] = {
-    Kind.PUT: _put,
-    Kind.DELETE: _delete,
-    Kind.COMPARE_SET: _compare_set,
-    Kind.ACQUIRE: _acquire,
-    Kind.RENEW: _renew,
-    Kind.RELEASE: _release,
-    Kind.COMPLETE: _complete,
+    int(Kind.PUT): _put,
+    int(Kind.DELETE): _delete,
+    int(Kind.COMPARE_SET): _compare_set,
+    int(Kind.ACQUIRE): _acquire,
+    int(Kind.RENEW): _renew,
+    int(Kind.RELEASE): _release,
+    int(Kind.COMPLETE): _complete,
 }

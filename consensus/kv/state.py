@@ -10,7 +10,10 @@ What this module does not know: bytes on the wire, when a change is allowed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Final
 
 from consensus.kv.deadlines import Deadlines
 from consensus.kv.feed import Feed
@@ -20,7 +23,6 @@ from consensus.kv.model import (
     MAX_REMEMBERED,
     WINDOW,
     Cause,
-    Change,
     ClientId,
     Entry,
     Expiry,
@@ -30,6 +32,10 @@ from consensus.kv.model import (
 )
 from consensus.kv.sessions import Session, SessionTable
 from consensus.kv.sorted_keys import SortedKeys
+
+_PUT: Final = Cause.PUT  # to look a member up in its enum costs more than the rest of a change
+# What `Entry` does, without a call in Python: there is one for each write.
+_entry_of: Callable[[tuple[bytes, int, int, int | None]], Entry] = partial(tuple.__new__, Entry)
 
 
 def key_bytes(key: str) -> int:
@@ -55,13 +61,12 @@ class KvState:
 
     # -- keys ----------------------------------------------------------------------------------
 
-    def set_entry(self, key: str, value: bytes, created: int, expires_ms: int | None) -> Entry:
-        """Set a key at the present index. The caller has checked that it fits."""
-        old = self.entries.get(key)
-        entry = Entry(value, self.index, created, expires_ms)
-        self.place(key, entry, old)
-        self.feed.add(Change(self.index, Cause.PUT, key, value))
-        return entry
+    def set_entry(
+        self, key: str, value: bytes, created: int, expires_ms: int | None, old: Entry | None
+    ) -> None:
+        """Set a key that is `old` now at the present index. The caller has checked that it fits."""
+        self.place(key, _entry_of((value, self.index, created, expires_ms)), old)
+        self.feed.add(self.index, _PUT, key, value)
 
     def place(self, key: str, entry: Entry, old: Entry | None) -> None:
         """Put an entry where `old` is now."""
@@ -81,7 +86,7 @@ class KvState:
         self.keys.remove(key)
         self.total_bytes -= key_bytes(key) + len(entry.value)
         self.expiring_keys -= entry.expires_ms is not None
-        self.feed.add(Change(self.index, cause, key, None))
+        self.feed.add(self.index, cause, key, None)
 
     # -- locks ---------------------------------------------------------------------------------
 

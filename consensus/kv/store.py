@@ -17,7 +17,8 @@ Invariants: see `state`. What this module does not know: Raft, the network, cloc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -53,6 +54,10 @@ from consensus.kv.state import KvState, check
 FEED_CHANGES = 65_536
 FEED_BYTES = 16 * 1024 * 1024
 _WHATS = {str(what): what for what in What}
+# What `Reply` does, without a call in Python: there is one for each command.
+_reply_of: Callable[[tuple[int, Refusal | None, tuple[Result, ...]]], Reply] = partial(
+    tuple.__new__, Reply
+)
 
 
 class KvStore:
@@ -84,12 +89,12 @@ class KvStore:
         state = self._state
         assert index > state.index, (index, state.index)
         request = decode(command)
-        if isinstance(request, Refusal) and request in NEEDS_UPGRADE:
+        if not isinstance(request, Request) and request in NEEDS_UPGRADE:
             return self._counted(Reply(index, request))
         state.index = index
         if state.time_ms < time_ms <= MAX_TIME_MS:
             state.time_ms = time_ms
-        if isinstance(request, Refusal):
+        if not isinstance(request, Request):
             return self._counted(Reply(index, request))
         return self._counted(self._run(request))
 
@@ -208,25 +213,29 @@ class KvStore:
 
     def _run(self, request: Request) -> Reply:
         state = self._state
-        match request.kind:
-            case Kind.REGISTER:
-                return Reply(state.index, None, (self._register(request.args),))
-            case Kind.KEEP_ALIVE | Kind.END_SESSION:
-                return self._on_session(request)
-            case Kind.EXPIRE:
-                results = [self._expire(item) for item in request.args[0]]
-                return Reply(state.index, None, tuple(results))
-        ref = request.session
+        _, ref, ops, _ = request
+        if not ops:
+            return self._run_other(request)
         if ref is None:
-            results = [run(state, None, op) for op in request.ops]
-            return Reply(state.index, None, tuple(results))
-        session = state.sessions.admit(ref, len(request.ops), state.index, state.time_ms)
+            return _reply_of((state.index, None, _run_all(state, None, ops)))
+        session = state.sessions.admit(ref, len(ops), state.index, state.time_ms)
         if not isinstance(session, Session):
             return session
-        results = [run(state, session, op) for op in request.ops]
-        reply = Reply(state.index, None, tuple(results))
+        reply = _reply_of((state.index, None, _run_all(state, session, ops)))
         session.remember(ref.sequence, reply)
         return reply
+
+    def _run_other(self, request: Request) -> Reply:
+        """What is no operation, and so has none."""
+        match request.kind:
+            case Kind.REGISTER:
+                results = [self._register(request.args)]
+            case Kind.KEEP_ALIVE | Kind.END_SESSION:
+                return self._on_session(request)
+            case _:
+                assert request.kind is Kind.EXPIRE, "a request without operations"
+                results = [self._expire(item) for item in request.args[0]]
+        return Reply(self._state.index, None, tuple(results))
 
     def _register(self, args: Any) -> Result:
         if len(args) != 2 or not is_client(args[0]) or type(args[1]) is not int:
@@ -276,12 +285,20 @@ class KvStore:
 
     def _counted(self, reply: Reply) -> Reply:
         refused = self._refused
-        if reply.refusal is not None:
-            refused[reply.refusal] = refused.get(reply.refusal, 0) + 1
-        for result in reply.results:
-            if result.refusal is not None:
-                refused[result.refusal] = refused.get(result.refusal, 0) + 1
+        _, refusal, results = reply
+        if refusal is not None:
+            refused[refusal] = refused.get(refusal, 0) + 1
+        for result in results:
+            refusal = result[0]
+            if refusal is not None:
+                refused[refusal] = refused.get(refusal, 0) + 1
         return reply
+
+
+def _run_all(state: KvState, session: Session | None, ops: Sequence[Any]) -> tuple[Result, ...]:
+    if len(ops) == 1:
+        return (run(state, session, ops[0]),)
+    return tuple([run(state, session, op) for op in ops])
 
 
 def _expiry_of(item: Any) -> Expiry | None:

@@ -14,6 +14,7 @@ from consensus.kv import KvStore, Reply
 from consensus.raft import Entry, EntryKind
 
 _TIME = struct.Struct(">Q")
+_COMMAND = EntryKind.COMMAND
 
 
 class StoreTooNew(Exception):
@@ -40,13 +41,14 @@ class StoreMachine:
             StoreTooNew: this program must be upgraded.
         """
         replies: list[Reply | None] = []
-        for entry in entries:
+        apply, unpack, size = self.store.apply, _TIME.unpack_from, _TIME.size
+        for index, _, kind, data in entries:
             reply: Reply | None = None
-            if entry.kind is EntryKind.COMMAND and len(entry.data) >= _TIME.size:
-                (time_ms,) = _TIME.unpack_from(entry.data)
-                reply = self.store.apply(entry.index, time_ms, entry.data[_TIME.size :])
-                if reply.needs_upgrade:
-                    raise StoreTooNew(entry.index)
+            if kind is _COMMAND and len(data) >= size:
+                (time_ms,) = unpack(data)
+                reply = apply(index, time_ms, data[size:])
+                if reply[1] is not None and reply.needs_upgrade:
+                    raise StoreTooNew(index)
             replies.append(reply)
         return replies
 

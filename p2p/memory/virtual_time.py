@@ -48,6 +48,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     _check_closed: Callable[[], None]
     _process_events: Callable[[list[tuple[selectors.SelectorKey, int]]], None]
 
+    runs_inline = True  # what is handed to a thread
+
     def __init__(self) -> None:
         self._virtual_ns = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
