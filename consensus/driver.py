@@ -9,6 +9,9 @@ what runs. Its surroundings (`Ports`) begin writes and tell it later how they en
 - The inbox is drained before an overdue timer fires: after a stall the leader's heartbeat is
   usually in it already (R30).
 - One write is under way at a time and takes every batch that has queued meanwhile.
+- A follower that has just given its disk a write applies nothing before the next turn, which the
+  end of that write brings at the latest: both want the interpreter, and only the disk's answer is
+  waited for. Once only, so that applying goes on however much is written.
 - Snapshots are made at indexes that depend on the log alone, so that all replicas make them at the
   same ones and can compare what they hold (`STATE_HASH`).
 
@@ -127,6 +130,8 @@ class Driver:
         self._now_ms = 0  # of the latest turn
         self._snapshot: tuple[SnapshotMeta, Iterator[bytes], list[bytes]] | None = None
         self._is_saving = False
+        self._has_begun_write = False  # in this turn
+        self.holds_back = False  # whether applying gives way to that write
 
     # -- what arrives --------------------------------------------------------------------------
 
@@ -170,12 +175,18 @@ class Driver:
         """It could not be written; the next one is due at its own time."""
         self._is_saving = False
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a write is under way."""
+        return bool(self._writing)
+
     # -- turns ---------------------------------------------------------------------------------
 
     def turn(self, now_ms: int, proposals: Sequence[Event] = ()) -> Iterator[None]:
         """Everything that has arrived, then what is due; each step may be the last one."""
         core, inbox = self.core, self._inbox
         self._now_ms = now_ms
+        self._has_begun_write = False
         while inbox:
             core.step(inbox.popleft(), now_ms=now_ms)
         for event in proposals:
@@ -184,6 +195,7 @@ class Driver:
         if deadline_ms is not None and deadline_ms <= now_ms:
             core.step(Tick(), now_ms=now_ms)
         yield from self._perform(core.take())
+        self.holds_back = self._has_begun_write and not (core.is_leader or self.holds_back)
 
     def _perform(self, effects: Effects) -> Iterator[None]:
         ports = self._ports
@@ -229,6 +241,7 @@ class Driver:
 
     def _begin_write(self, batches: list[StoreBatch]) -> None:
         self._writing = batches
+        self._has_begun_write = True
         self._ports.write(batches)
 
     # -- applying ------------------------------------------------------------------------------

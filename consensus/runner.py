@@ -339,7 +339,7 @@ class Runner:
             self._die(error)
         except Exception as error:  # noqa: BLE001 - a core that raises must stop, not limp on
             self._die(NodeHalted(self._config.node_id, f"an error of its own: {error!r}"))
-        if driver.has_work:
+        if driver.has_work and not driver.holds_back:
             self._want_work()
         self._arm(driver.core.deadline_ms)
 

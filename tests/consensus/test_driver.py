@@ -17,6 +17,7 @@ from consensus.raft import (
     InstallSnapshot,
     Message,
     PreVote,
+    Propose,
     Received,
     SnapshotMeta,
     StoreBatch,
@@ -61,12 +62,14 @@ class Desk(Ports):
 class Node:
     """A follower b among a, b and c, led by a in term 1."""
 
-    def __init__(self, snapshot_entries: int = 100_000) -> None:
+    def __init__(
+        self, snapshot_entries: int = 100_000, voters: tuple[str, ...] = ("a", "b", "c")
+    ) -> None:
         self.desk = Desk()
         self.machine = Journal()
         self.storage = MemoryStorage("lab")
         self.driver = Driver(
-            Config("b", "lab", ("a", "b", "c"), keep_entries=0),
+            Config("b", "lab", voters, keep_entries=0),
             self.storage.recover(),
             self.machine,
             self.storage.snapshots,
@@ -117,6 +120,36 @@ def test_a_heartbeat_in_the_inbox_is_heard_before_an_overdue_timer_fires() -> No
     assert not [m for m in node.desk.sent if isinstance(m, PreVote)], "it had stood still (R30)"
     node.turn(now_ms=120_000)
     assert [m.to for m in node.desk.sent if isinstance(m, PreVote)] == ["a", "c"]
+
+
+def test_a_follower_lets_its_disk_begin_before_it_applies_but_only_once() -> None:
+    node = Node()
+    node.append(1, b"1")
+    assert node.driver.holds_back, "the first write has just begun"
+    node.append(2, b"2", commit=1)
+    assert not node.driver.holds_back, "that turn began none"
+    node.driver.written()
+    node.driver.written()
+    node.append(3, b"3", commit=2)
+    assert node.driver.has_work
+    assert node.driver.holds_back
+    node.driver.written()
+    node.append(4, b"4", commit=3)  # in one turn with the end of the write before
+    assert not node.driver.holds_back, "else a follower that writes all the time applies nothing"
+    node.turn()
+    assert not node.driver.holds_back
+
+
+def test_a_leader_applies_at_once_for_somebody_waits_there() -> None:
+    node = Node(voters=("b",))
+    node.turn()
+    while node.driver.is_writing:
+        node.written()
+    assert node.driver.core.is_leader
+    for _ in node.driver.turn(0, [Propose(1, [b"x"])]):
+        pass
+    assert node.driver.is_writing
+    assert not node.driver.holds_back
 
 
 def test_entries_that_wait_to_be_applied_give_way_to_a_snapshot_that_holds_them() -> None:
