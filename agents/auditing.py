@@ -23,7 +23,8 @@ from typing import Any, Literal, NamedTuple
 
 from agents.auditing_kinds import REPEATED, Kind
 from agents.auditing_repeats import Repeats
-from keys import AuditLog, AuditNote, AuditUnwritable, Checkpoint, Identity, InvalidValue, PeerId
+from keys import AuditUnwritable, Identity, InvalidValue, PeerId
+from keys.auditing import AuditLog, AuditNote, Checkpoint
 from p2p import Clock, current_trace
 
 log = logging.getLogger("conclave.agents.auditing")

@@ -18,17 +18,8 @@ from pathlib import Path
 
 from agents.auditing import Audit
 from agents.auditing_kinds import Kind
-from keys import (
-    Checkpoint,
-    HeadNews,
-    HeadStore,
-    HeldHead,
-    KeysError,
-    NotCanonical,
-    PeerId,
-    Permission,
-    decode_checkpoint,
-)
+from keys import KeysError, NotCanonical, PeerId, Permission
+from keys.auditing import Checkpoint, HeadNews, HeadStore, HeldHead, decode_checkpoint
 from p2p import Clock, Incoming, Lane, P2PError, Peer
 
 log = logging.getLogger("conclave.agents.auditing")

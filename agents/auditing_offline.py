@@ -15,16 +15,8 @@ from pathlib import Path
 
 from agents.auditing_kinds import Kind
 from agents.settings import load_settings
-from keys import (
-    AuditLog,
-    AuditNote,
-    AuditUnwritable,
-    Identity,
-    Keystore,
-    PassphraseNeeded,
-    PassphraseWrong,
-    Ticket,
-)
+from keys import AuditUnwritable, Identity, Keystore, PassphraseNeeded, PassphraseWrong, Ticket
+from keys.auditing import AuditLog, AuditNote
 
 log = logging.getLogger("conclave.agents.auditing")
 

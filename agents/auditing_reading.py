@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from agents.addressing import peer_named
 from agents.errors import InvalidArguments
 from agents.local import Table
-from keys import PeerId, Permission, read_audit
+from keys import PeerId, Permission
+from keys.auditing import read_audit
 from p2p import Incoming, PayloadError, Peer, decode_payload, encode_payload
 
 if TYPE_CHECKING:

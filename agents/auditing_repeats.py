@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keys import AuditNote
+from keys.auditing import AuditNote
 
 WINDOW_MS = 60_000
 MAX_SOURCES = 64

@@ -26,13 +26,12 @@ from keys import (
     KeystoreError,
     PeerId,
     Roster,
-    TicketNote,
-    UsedMark,
     fingerprint,
     peer_id_of,
     read_file,
     write_atomic,
 )
+from keys.issuing import TicketNote, UsedMark
 from p2p import Clock, Peer
 
 log = logging.getLogger("conclave.agents.auditing")

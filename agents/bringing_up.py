@@ -17,7 +17,7 @@ from agents.hosting import Offer
 from agents.node import Node
 from agents.passphrases import passphrase
 from agents.settings import NodeSettings, load_settings
-from keys import SUITES
+from keys.sealing import NAMES as SUITES
 from p2p import LanSettings, LanWorld, Strictness
 
 DAY_MS = 86_400_000

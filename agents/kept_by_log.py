@@ -26,7 +26,7 @@ from agents.replicated import KV_TAG, command_for
 from agents.tasking import Asking, wire
 from consensus import NotLeader, OutcomeUnknown, ProposalError, Stopped
 from consensus.kv import Refusal, Reply
-from keys import Place
+from keys.policies import Place
 from p2p import P2PError, Peer
 
 if TYPE_CHECKING:

@@ -51,7 +51,9 @@ from agents.tokens import TokenService
 from agents.tokens_keeping import TokenKeeping
 from agents.trusting import Trusting
 from agents.watching import Watching
-from keys import HomeInUse, Keystore, PeerId, PolicyStore, Suite
+from keys import HomeInUse, Keystore, PeerId
+from keys.policies import PolicyStore
+from keys.sealing import Suite
 from p2p import (
     AdvertSeen,
     HeartbeatSeen,

@@ -29,19 +29,8 @@ from agents.hosting import from_bytes, to_bytes
 from agents.kept_by_log import LOOK_S, KeptByLog, Row, accepted, read_answer, refused
 from agents.tasking import Asking, wire
 from consensus.kv import delete, encode, encode_put
-from keys import (
-    NOTHING,
-    POLICY_KEY,
-    Action,
-    Held,
-    KeysError,
-    Permission,
-    Place,
-    Policy,
-    PolicyInvalid,
-    PolicyStore,
-    parse_policy,
-)
+from keys import NOTHING, POLICY_KEY, Action, KeysError, Permission, Policy, PolicyInvalid
+from keys.policies import Held, Place, PolicyStore, parse_policy
 from p2p import Incoming, P2PError, PayloadError, Peer, PermissionDenied
 
 if TYPE_CHECKING:

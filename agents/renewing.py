@@ -26,7 +26,6 @@ from agents.errors import NotRenewed
 from keys import (
     Chain,
     GrantRefused,
-    Issuer,
     KeysError,
     Keystore,
     KeystoreError,
@@ -37,6 +36,7 @@ from keys import (
     make_renewal_request,
     renew_at_ms,
 )
+from keys.issuing import Issuer
 from p2p import (
     Incoming,
     NoSuchMethod,

@@ -19,7 +19,6 @@ from keys import (
     Certificate,
     Entry,
     EntryKind,
-    Issued,
     PeerId,
     Role,
     decode_id,
@@ -29,6 +28,7 @@ from keys import (
     entry_of_serial,
     peer_id_of,
 )
+from keys.issuing import Issued
 
 MIN_START_CHARS: Final = 6  # a shorter start may be a name
 _SERIAL = re.compile(r"[0-9a-f]{32}")

@@ -21,7 +21,8 @@ from agents.hosting import from_bytes, to_bytes
 from agents.kept_by_log import KeptByLog, Row, refused
 from agents.tasking import Asking, wire
 from consensus.kv import delete, encode, encode_put
-from keys import Action, InvalidValue, Permission, Place, Principal
+from keys import Action, InvalidValue, Permission, Principal
+from keys.policies import Place
 from keys.tokens import (
     CLIENTS,
     JTI,

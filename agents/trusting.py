@@ -25,7 +25,6 @@ from keys import (
     Entry,
     EntryKind,
     InvalidValue,
-    Issuer,
     KeysError,
     Keystore,
     ListInForce,
@@ -37,6 +36,7 @@ from keys import (
     read_list,
     verify_issuer,
 )
+from keys.issuing import Issuer
 from p2p import (
     Incoming,
     NoSuchMethod,

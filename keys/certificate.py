@@ -14,7 +14,7 @@ certificates a peer showed when others renewed them: what such an issuer takes b
 taken back of it, means the renewed certificate too (`keys.trust`).
 
 What this module does not know: whether a certificate is to be believed (`keys.trust`), how one is
-made (`keys.issue`), time.
+made (`keys.issuing`), time.
 
 Invariant: what `decode` returns is well formed in itself; the signature is not yet checked.
 """
@@ -190,7 +190,7 @@ def both_signed(by_old: bytes, by_new: bytes) -> bytes:
 
 
 def sign_certificate(issuer: Signer, fields: dict[int, object]) -> Certificate:
-    """Sign the fields 2 to 17 of FORMAT.md. For `keys.issue` and tests; checks no rights."""
+    """Sign the fields 2 to 17 of FORMAT.md. For `keys.issuing` and tests; checks no rights."""
     body = certificate_body(fields)
     return assemble_certificate(body, issuer.sign(DOMAIN, body))
 

@@ -11,7 +11,7 @@
     |   |-- CertificateRefused           one class per check, in `keys.refusals`
     |   |-- RecordRefused                one class per check, in `keys.refusals`
     |   |-- SealedRefused, SealingKeyRefused   one class per check, in `keys.sealing`
-    |   |-- CeremonyRefused              one class per reason, in `keys.ceremony_refusals`
+    |   |-- CeremonyRefused              one class per reason, in `keys.ceremonies.refusals`
     |   |-- RevocationRefused            one class per check, in `keys.revocation_refusals`
     |   |-- GenesisRefused
     |   |-- RosterRefused

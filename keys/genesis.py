@@ -21,8 +21,7 @@ from keys.identity import (
     fingerprint,
     network_id_of,
 )
-from keys.issue import check_name
-from keys.names import MAX_NAME_CHARS, name_problem
+from keys.names import MAX_NAME_CHARS, check_name, name_problem
 from keys.rootquorum import MAX_QUORUM_BYTES, MAX_SIGNATURE_BYTES, Authority, RootQuorum
 from keys.trust import Trust
 

@@ -9,7 +9,7 @@ the door's transcript and the request's body, so a request seen by a stranger se
 another connection nor for another key. The newcomer believes only the root whose fingerprint the
 ticket holds, so a door that is not the network's cannot make it join another one.
 
-What this module does not know: sockets, whether a ticket was used (`keys.issuer`), files, a clock.
+What this module does not know: sockets, whether a ticket was used (`keys.issuing`), files, a clock.
 `door_transcript` is whatever both sides hash of their conversation so far (FORMAT.md says of what).
 """
 
@@ -39,8 +39,7 @@ from keys.identity import (
     decode_id,
     verify_signature,
 )
-from keys.issue import check_name
-from keys.names import MAX_NAME_CHARS, name_problem
+from keys.names import MAX_NAME_CHARS, check_name, name_problem
 from keys.ticket import TICKET_ID_BYTES, Ticket
 from keys.trust import MAX_CHAIN_BYTES, Chain, verify
 

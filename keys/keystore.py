@@ -25,11 +25,10 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keys.canonical import MAX_INTEGER
 from keys.certificate import Certificate
-from keys.drafts import issuer_name
 from keys.errors import (
     CertificateRefused,
     GrantRefused,
@@ -65,19 +64,15 @@ from keys.home import (
     stored_key,
 )
 from keys.identity import Identity, PeerId
-from keys.issue import check_key, check_name, make_issuer, make_peer, make_root
-from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
-from keys.issuer import Issuer
 from keys.join import JoinedNetwork
 from keys.lock import locked_home
+from keys.names import check_name
 from keys.rekeying import finish as finish_rekeying
 from keys.revocationbook import RevocationBook
 from keys.revocations import Revocations
-from keys.roles import Role
 from keys.roster import MAX_ROSTER_BYTES, Roster
 from keys.rotation import RootsSeen
 from keys.sealed import seal
-from keys.ticketbook import TicketBook
 from keys.trust import (
     SKEW_MS,
     Chain,
@@ -86,6 +81,9 @@ from keys.trust import (
     verify,
     verify_line,
 )
+
+if TYPE_CHECKING:
+    from keys.issuing import Issuer
 
 INCARNATION_STRIDE: Final = 1 << 20
 
@@ -116,9 +114,10 @@ class Keystore:
         self._issuer_key = issuer_key
         self.issuer: Issuer | None = None
         if issuer_key is not None:
+            from keys.issuing import issuer_at  # few nodes are issuers; others need not carry it
+
             above = issuer_chain or Chain(chain.certificates[1:])
-            tickets, issued = TicketBook(home / "tickets"), IssuedBook(home / "issued")
-            self.issuer = Issuer(issuer_key, above, genesis, tickets, issued, trust=self.trust)
+            self.issuer = issuer_at(home, issuer_key, above, genesis, self.trust)
 
     def __repr__(self) -> str:
         return f"Keystore({str(self.home)!r}, {self.name!r}, {self.identity.peer_id})"
@@ -190,36 +189,18 @@ class Keystore:
         Raises:
             InvalidName, InvalidValue, KeystoreError.
         """
+        from keys.issuing import found, note_first
+
         check_name("node name", node_name)
         root, issuer, own = Identity.generate(), Identity.generate(), Identity.generate()
-        genesis = Genesis.make(root, issuer.public_key, network_name, expected_voters, now_ms)
-        top = make_root(root, network_name, now_ms)
-        middle = make_issuer(root, top, issuer.public_key, issuer_name(node_name), now_ms)
-        leaf = make_peer(
-            issuer, middle, own.public_key, node_name, Role.ADMIN | Role.SERVICE, now_ms
-        )
+        names = (network_name, node_name)
+        chain, genesis = found(root, issuer, own, names, expected_voters, now_ms)
         keys = {"identity": own, "issuer": issuer, "root": root}
         check_free(home, {PENDING})
-        made = cls._create(home, keys, Chain((leaf, middle, top)), genesis, passphrase)
-        made._note_own(now_ms)
+        made = cls._create(home, keys, chain, genesis, passphrase)
+        assert made.issuer is not None, "it has the key"
+        note_first(made.issuer, chain.leaf, now_ms)
         return made
-
-    def _note_own(self, now_ms: int) -> None:
-        """The issuer's book begins with the certificate of the node that made the network."""
-        assert self.issuer is not None, "it has just been made"
-        leaf = self.chain.leaf
-        entry = Issued(
-            public_key=leaf.public_key,
-            serial=leaf.serial,
-            name=leaf.name,
-            roles=leaf.roles,
-            namespaces=leaf.namespaces,
-            issued_ms=now_ms,
-            not_after_ms=leaf.not_after_ms,
-            nonce=bytes(NONCE_BYTES),
-            issuer_key_id=leaf.issuer_key_id,
-        )
-        self.issuer.issued.add(entry, now_ms)
 
     @classmethod
     def pending_identity(cls, home: Path, passphrase: str | None = None) -> Identity:
@@ -293,16 +274,16 @@ class Keystore:
         Raises:
             InvalidName, InvalidValue, KeystoreError; MisuseError: the founding is another node's.
         """
+        from keys.issuing import first_chain, note_first
+
         top, middle, genesis = founded
         own, issuer = cls.pending_founder(home, passphrase)
-        check_key(issuer, middle)
-        roles = Role.ADMIN | Role.SERVICE
-        leaf = make_peer(issuer, middle, own.public_key, node_name, roles, now_ms)
-        chain = Chain((leaf, middle, top))
+        chain = first_chain(issuer, (middle, top), own, node_name, now_ms)
         keystore = cls._create(
             home, {"identity": own, "issuer": issuer}, chain, genesis, passphrase
         )
-        keystore._note_own(now_ms)
+        assert keystore.issuer is not None, "it has the key"
+        note_first(keystore.issuer, chain.leaf, now_ms)
         remove_file(home / "issuer.pending")
         return keystore
 

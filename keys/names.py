@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from keys.errors import InvalidName
+
 MAX_NAME_CHARS: Final = 63
 MAX_NAMESPACES: Final = 16
 EVERYWHERE: Final = "*"  # the namespace that holds all others
@@ -29,6 +31,16 @@ def name_problem(name: str) -> str | None:
     if not _NAME.fullmatch(name):
         return "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
     return None
+
+
+def check_name(what: str, name: str) -> None:
+    """
+    Raises:
+        InvalidName
+    """
+    problem = name_problem(name)
+    if problem:
+        raise InvalidName(what, name, problem)
 
 
 def namespaces_problem(namespaces: tuple[str, ...]) -> str | None:

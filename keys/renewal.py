@@ -4,7 +4,7 @@ The request carries the chain that is to be renewed and is signed by the key tha
 about, so that it means the same wherever it is read. The answer is a chain for the same key, name,
 roles and namespaces, with a later end. When to ask follows from the certificate alone.
 
-What this module does not know: sockets, who issues, files, retries. `keys.issuer` answers.
+What this module does not know: sockets, who issues, files, retries. `keys.issuing` answers.
 
 Invariant: a grant that `accept_renewal` returns verifies now, is ours, changes nothing but serial
 and validity, and does not end sooner than what we have.
@@ -21,11 +21,11 @@ from keys.canonical import Fields, NotCanonical, decode, encode, pair
 from keys.certificate import Certificate
 from keys.errors import CertificateRefused, GrantRefused, RenewalMalformed
 from keys.identity import Identity, fingerprint, verify_signature
-from keys.issuedbook import NONCE_BYTES
 from keys.trust import BACKDATE_MS, MAX_CHAIN_BYTES, Chain, Trust, verify
 
 VERSION: Final = 1
 DOMAIN: Final = "renewal"
+NONCE_BYTES: Final = 16
 MAX_RENEWAL_BYTES: Final = MAX_CHAIN_BYTES + 256
 JITTER_PERCENT: Final = 5
 

@@ -12,9 +12,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keys import CertificateRefused, Issuer, KeystoreError, PeerId, Principal, RootsSeen
+from keys import CertificateRefused, KeystoreError, PeerId, Principal, RootsSeen
 from p2p.admission import (
     Admitted,
     Credentials,
@@ -46,6 +46,9 @@ from p2p.errors import IntroductionFailed
 from p2p.incidents import IntroductionRefused, OnIncident, PeerAdmitted
 from p2p.links import Transport
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor, World
+
+if TYPE_CHECKING:
+    from keys.issuing import Issuer
 
 log = logging.getLogger("conclave.p2p.gathering")
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from keys import (
     Chain,
     Identity,
-    Issuer,
     PeerId,
     Principal,
     Revocations,
@@ -31,6 +31,9 @@ from keys import (
 from p2p.admission import SEQUENCES_PER_START, Credentials
 from p2p.clock import Clock
 from p2p.errors import MisuseError
+
+if TYPE_CHECKING:
+    from keys.issuing import Issuer
 
 RECORD_EVERY_MS = 8 * 3_600_000
 

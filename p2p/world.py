@@ -10,13 +10,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from keys import Issuer, NetworkId, PeerId, TransportKey
+from keys import NetworkId, PeerId, TransportKey
 from p2p.admission import Credentials, Hint, Refusal, Session, SessionTable
 from p2p.clock import Clock
 from p2p.discovery import Address, Found, GoodPeer, Lost
 from p2p.links import Transport
+
+if TYPE_CHECKING:
+    from keys.issuing import Issuer
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,11 @@ from agents.cli.places import home_of
 from agents.errors import NodeNotUp
 from agents.net import Net
 from agents.observe.logs import one_line
-from keys import (
+from keys import Chain, HomeUnreadable, InvalidValue, NoNetworkYet, NotCanonical, peer_id_of
+from keys.auditing import (
     AuditEntry,
     AuditVerdict,
-    Chain,
     Checkpoint,
-    HomeUnreadable,
-    InvalidValue,
-    NoNetworkYet,
-    NotCanonical,
     audit_bytes_of,
     audit_fields,
     audit_files,
@@ -35,7 +31,6 @@ from keys import (
     audit_line,
     decode_audit_entry,
     decode_checkpoint,
-    peer_id_of,
     read_audit,
     read_audit_file,
     read_audit_header,

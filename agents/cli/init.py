@@ -3,7 +3,7 @@
 With several root keys it takes two steps, because those sign elsewhere: the first keeps this node's
 keys and writes a founding, the second (`--finish`) takes it back signed.
 
-What this module does not know: what a founding is made of (`keys.ceremony`).
+What this module does not know: what a founding is made of (`keys.ceremonies`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from agents.cli.papers import authority_words, read_paper, words_of, write_paper
 from agents.cli.places import home_of, node_name_of
 from agents.cli.root import quorum_of
 from agents.passphrases import passphrase
-from keys import InvalidValue, Keystore, Paper, check_name
+from keys import InvalidValue, Keystore, check_name
+from keys.ceremonies import Paper
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -16,19 +16,9 @@ from agents.auditing_offline import note_command, open_noted
 from agents.cli.papers import day, read_paper, root_words, write_paper
 from agents.cli.places import home_of
 from agents.passphrases import passphrase
-from keys import (
-    ALL_ROLES,
-    EVERYWHERE,
-    IssuerRequest,
-    Keystore,
-    NotTheIssuer,
-    Paper,
-    asking_key,
-    install_issuer,
-    issuer_name,
-    role_words,
-    roles_named,
-)
+from keys import ALL_ROLES, EVERYWHERE, Keystore, NotTheIssuer, role_words, roles_named
+from keys.ceremonies import IssuerRequest, Paper, asking_key, install_issuer
+from keys.issuing import issuer_name
 
 
 def run(arguments: argparse.Namespace) -> int:

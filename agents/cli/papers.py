@@ -14,20 +14,8 @@ from pathlib import Path
 
 from agents.errors import BadSettings
 from agents.passphrases import passphrase
-from keys import (
-    MAX_PAPER_CHARS,
-    Authority,
-    Certificate,
-    Genesis,
-    Identity,
-    Paper,
-    Purpose,
-    custodian_text,
-    peer_id_of,
-    read_key_file,
-    role_words,
-    write_key_file,
-)
+from keys import Authority, Certificate, Genesis, Identity, custodian_text, peer_id_of, role_words
+from keys.ceremonies import MAX_PAPER_CHARS, Paper, Purpose, read_key_file, write_key_file
 
 ROOT = "root"
 

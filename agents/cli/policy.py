@@ -13,7 +13,8 @@ from agents.cli.places import home_of
 from agents.errors import NodeNotUp
 from agents.net import Net
 from agents.quorum import BEGUN
-from keys import MAX_POLICY_BYTES, Policy, PolicyInvalid, built_in_text, parse_policy
+from keys import Policy, PolicyInvalid, built_in_text
+from keys.policies import MAX_POLICY_BYTES, parse_policy
 
 EXIT_DENIED = 1
 
@@ -84,7 +85,8 @@ def _reset(arguments: argparse.Namespace) -> None:
 def _reset_while_down(arguments: argparse.Namespace) -> None:
     """The way out for those who locked themselves out: whoever owns a voter's machine may."""
     from agents.passphrases import passphrase
-    from keys import Keystore, PolicyStore
+    from keys import Keystore
+    from keys.policies import PolicyStore
 
     home = home_of(arguments)
     keystore = Keystore.open(home, passphrase(home))

@@ -2,7 +2,7 @@
 
 Nothing here asks a node that is up. `show` and `learn` read a home; the others need files only.
 
-What this module does not know: what papers are made of (`keys.ceremony`), their words (`papers`).
+What this module does not know: what papers are made of (`keys.ceremonies`), their words (`papers`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ from keys import (
     Identity,
     InvalidValue,
     Keystore,
-    Paper,
-    Purpose,
     RootQuorum,
     custodian_text,
     parse_custodian,
     roles_named,
 )
+from keys.ceremonies import Paper, Purpose
 
 DAY_MS = 86_400_000
 

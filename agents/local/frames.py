@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from functools import cache
 from typing import Any
 
-import keys
-import keys.tokens  # its errors are known by name, too
 import p2p
 from agents import errors as agent_errors
 from agents.hosting.values import from_bytes, to_bytes
@@ -106,7 +105,7 @@ def rebuild_error(described: Any) -> Exception:
     if not isinstance(described, dict):
         return BadLocalFrame("the node failed without saying how")
     message = str(described.get("message", "the node failed"))
-    kind = _KNOWN.get(str(described.get("type")), agent_errors.AgentsError)
+    kind = _known().get(str(described.get("type")), agent_errors.AgentsError)
     error = kind.__new__(kind, message)
     Exception.__init__(error, message)
     fields = described.get("fields")
@@ -117,13 +116,20 @@ def rebuild_error(described: Any) -> Exception:
     return error
 
 
+@cache
+def _known() -> dict[str, type[Exception]]:
+    """Every error that a node may send, by its name; loads what raises it, which few programs do
+    themselves."""
+    import keys
+    import keys.sealing
+    import keys.tokens
+
+    roots = (keys.KeysError, p2p.P2PError, agent_errors.AgentsError, p2p.PayloadError)
+    return {name: kind for root in roots for name, kind in _tree(root).items()}
+
+
 def _tree(root: type[Exception]) -> dict[str, type[Exception]]:
     found = {root.__name__: root}
     for child in root.__subclasses__():
         found |= _tree(child)
     return found
-
-
-_KNOWN: dict[str, type[Exception]] = (
-    _tree(keys.KeysError) | _tree(p2p.P2PError) | _tree(agent_errors.AgentsError)
-) | {"PayloadError": p2p.PayloadError}

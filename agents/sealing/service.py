@@ -24,7 +24,6 @@ from typing import Final, NamedTuple
 
 from agents.errors import NoSealingKey
 from keys import (
-    EPOCH_BYTES,
     CertificateRefused,
     Chain,
     Identity,
@@ -32,6 +31,10 @@ from keys import (
     PeerId,
     Permission,
     Principal,
+    verify,
+)
+from keys.sealing import (
+    EPOCH_BYTES,
     SealedByAnother,
     SealedMessage,
     SealedRefused,
@@ -43,7 +46,6 @@ from keys import (
     Suite,
     open_message,
     seal_message,
-    verify,
 )
 from p2p import Clock, Incoming, P2PError, Peer
 

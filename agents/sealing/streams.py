@@ -17,10 +17,10 @@ from typing import Any, Final
 from agents.hosting.values import from_bytes, to_bytes
 from agents.sealing.service import Sealing
 from agents.sealing.topics import MARK
-from keys import (
+from keys import PeerId
+from keys.sealing import (
     ChunkOpener,
     ChunkSealer,
-    PeerId,
     SealedMalformed,
     SealedStreamBroken,
     direction_key,

@@ -20,7 +20,8 @@ from agents.hosting.values import from_bytes, to_bytes
 from agents.ledger import MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, ErrorText, Work
 from agents.names import MAX_NAME_CHARS, at_peer, peer_meant
 from agents.sealing.service import Sealing
-from keys import PeerId, SealedMalformed, SealingKeyRefused, SealingStatement
+from keys import PeerId
+from keys.sealing import SealedMalformed, SealingKeyRefused, SealingStatement
 from p2p import PayloadError, PayloadTooLarge
 
 _HIDDEN: Final = "what it said stays in its worker's log: the task is sealed"

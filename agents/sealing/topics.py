@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from agents.sealing.service import Sealing
-from keys import PeerId, SealedRefused
+from keys import PeerId
+from keys.sealing import SealedRefused
 from p2p import Publication
 
 log = logging.getLogger("conclave.agents.sealing")

@@ -21,7 +21,8 @@ from agents.calling import read_message
 from agents.hosting import Channel, to_bytes
 from agents.hosting.host import Accepted, AgentHost, MakeContext
 from agents.sealing import SealedPipe, SealedStreams
-from keys import Action, KeystoreError, Permission, Principal, SealedRefused
+from keys import Action, KeystoreError, Permission, Principal
+from keys.sealing import SealedRefused
 from p2p import BadRequest, Incoming, Overloaded, Peer, PermissionDenied, Stream
 
 log = logging.getLogger("conclave.agents.streaming")

@@ -46,7 +46,8 @@ from agents.scheduling import (
 )
 from agents.sealing import SealedTasks, hidden
 from agents.tasking import wire
-from keys import Action, PeerId, Permission, SealedRefused, SealingKeyRefused, lacking
+from keys import Action, PeerId, Permission, lacking
+from keys.sealing import SealedRefused, SealingKeyRefused
 from p2p import (
     Alarm,
     BadRequest,

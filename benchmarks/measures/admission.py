@@ -21,13 +21,11 @@ from keys import (
     TransportKey,
     TransportRecord,
     Trust,
-    make_issuer,
-    make_peer,
-    make_root,
     network_id_of,
     rootquorum,
     verify,
 )
+from keys.issuing import make_issuer, make_peer, make_root
 from keys.proven import Proven
 from p2p.admission import Credentials, Door, DoorSettings, SessionTable, introduce
 from p2p.links import Contact, Lane

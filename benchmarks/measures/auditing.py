@@ -11,7 +11,8 @@ from pathlib import Path
 from agents.auditing import Audit
 from agents.auditing_kinds import Kind
 from benchmarks.figures import Figure, measures, median_of
-from keys import AuditLog, AuditNote, Identity
+from keys import Identity
+from keys.auditing import AuditLog, AuditNote
 from p2p import SystemClock
 
 RUNS = 7

@@ -17,11 +17,10 @@ from agents.auditing import BATCH, MAX_WAITING, Audit, AuditSettings, NoAudit
 from agents.auditing_events import is_admins, watched
 from agents.auditing_kinds import REPEATED, Kind
 from agents.auditing_repeats import MAX_SOURCES, WINDOW_MS, Repeats
-from keys import (
+from keys import AuditUnwritable, Identity
+from keys.auditing import (
     AuditEntry,
     AuditNote,
-    AuditUnwritable,
-    Identity,
     audit_files,
     read_audit,
     read_audit_file,

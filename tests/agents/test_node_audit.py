@@ -15,24 +15,20 @@ from agents.auditing_kinds import Kind
 from agents.auditing_offline import open_noted
 from agents.doctoring import examine
 from agents.node import Node
-from keys import (
+from keys import AuditUnwritable, Keystore, PassphraseNeeded, PassphraseWrong, Role
+from keys.auditing import (
     AuditEntry,
     AuditNote,
-    AuditUnwritable,
     AuditVerdict,
     Checkpoint,
-    Keystore,
-    PassphraseNeeded,
-    PassphraseWrong,
-    Role,
     audit_files,
     decode_audit_entry,
     decode_checkpoint,
-    parse_policy,
     read_audit,
     read_audit_file,
     verify_log,
 )
+from keys.policies import parse_policy
 from p2p import Lane, PermissionDenied
 from p2p.discovery import Address
 from p2p.memory import MemoryNetwork, MemoryWorld

@@ -21,15 +21,9 @@ from agents.node import Node
 from agents.policing import RECOVER, SET
 from agents.replicated import KV_TAG, command_for
 from consensus.kv import encode_put
-from keys import (
-    Action,
-    HomeDamaged,
-    Place,
-    PolicyInvalid,
-    PolicyStore,
-    Role,
-)
-from keys.policy_store import Held
+from keys import Action, HomeDamaged, PolicyInvalid, Role
+from keys.policies import Place, PolicyStore
+from keys.policies.store import Held
 from p2p import PayloadError, PermissionDenied, RemoteError, encode_payload
 
 ALL = f"version = 1\n{EVERYTHING}"

@@ -13,19 +13,18 @@ from agents.errors import NotRevoked
 from agents.node import Node
 from agents.revoking import Known, Wish, known_of, together, wish_of, words_of
 from keys import (
-    AuditEntry,
     CertificateRevoked,
     Entry,
     EntryKind,
-    Issued,
     Keystore,
     PeerId,
     Permission,
     Role,
     decode_id,
     encode_id,
-    read_audit,
 )
+from keys.auditing import AuditEntry, read_audit
+from keys.issuing import Issued
 
 DAY_MS = 86_400_000
 A, B = PeerId("a" * 51 + "q"), PeerId("b" * 51 + "q")

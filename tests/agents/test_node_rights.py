@@ -20,7 +20,8 @@ from agents.errors import TaskFailed
 from agents.node import Node
 from consensus import ChangeRefused
 from consensus.kv import encode_batch, encode_complete, encode_release, encode_renew, release
-from keys import Action, Permission, Role, parse_policy
+from keys import Action, Permission, Role
+from keys.policies import parse_policy
 from p2p import PermissionDenied, encode_payload
 
 EVERYTHING = '[[rule]]\nname = "all"\neffect = "allow"\nwho = "*"\nactions = "*"\nwhat = "*"\n'

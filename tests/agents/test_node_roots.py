@@ -9,18 +9,8 @@ from node_lab import NodeLab, in_lab, until
 
 from agents.doctoring import examine
 from agents.node import Node
-from keys import (
-    ALL_ROLES,
-    Authority,
-    Identity,
-    IssuerRequest,
-    Keystore,
-    Paper,
-    RootsSeen,
-    asking_key,
-    install_issuer,
-    read_key_file,
-)
+from keys import ALL_ROLES, Authority, Identity, Keystore, RootsSeen
+from keys.ceremonies import IssuerRequest, Paper, asking_key, install_issuer, read_key_file
 from p2p.memory import MemoryWorld
 
 GRACE_MS = 60_000

@@ -13,11 +13,7 @@ from test_node_voted_tasks import Judge, agent_of, network, yes
 
 from agents import Agent, Context, InvalidArguments, TaskFailed
 from agents.sealing.topics import MARK
-from keys import (
-    SealedByAnother,
-    SealedForOthers,
-    SealedRefused,
-)
+from keys.sealing import SealedByAnother, SealedForOthers, SealedRefused
 from p2p import BadRequest
 
 # -- tasks -------------------------------------------------------------------------------------

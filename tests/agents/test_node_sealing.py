@@ -15,9 +15,8 @@ from agents import InvalidArguments
 from agents.errors import NoSealingKey
 from agents.node import Node
 from agents.sealing import sealing_operations
-from keys import (
-    Chain,
-    Revocations,
+from keys import Chain, Revocations, entry_of_key, next_list
+from keys.sealing import (
     SealedByStranger,
     SealedForOtherPurpose,
     SealedForOthers,
@@ -26,10 +25,8 @@ from keys import (
     SealedTooOld,
     SealingKeyGone,
     Suite,
-    entry_of_key,
-    next_list,
+    hybrid_problem,
 )
-from keys.sealing import hybrid_problem
 from p2p import PeerUnreachable
 
 

@@ -22,19 +22,11 @@ from nacl.bindings import crypto_box
 from zmtp_lab import command, greeting
 
 from agents.ledger import parse_spec
-from keys import (
-    CertificateRefused,
-    Chain,
-    Role,
-    TransportKey,
-    make_issuer,
-    make_peer,
-    make_root,
-    verify,
-)
+from keys import CertificateRefused, Chain, Role, TransportKey, verify
 from keys.canonical import NotCanonical, decode, encode
 from keys.certificate import sign_certificate
 from keys.identity import verify_signature
+from keys.issuing import make_issuer, make_peer, make_root
 from p2p import PayloadError, decode_payload
 from p2p.wire.envelope import BadFrame, FrameFault, decode_frame
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.cli.main import main
-from keys import Identity, SealingSecret, Ticket, TransportKey
+from keys import Identity, Ticket, TransportKey
 from keys.sealed import derive_key
+from keys.sealing import SealingSecret
 
 BOOK = os.open(os.environ["CANARY_BOOK"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 MARK = "=== command"

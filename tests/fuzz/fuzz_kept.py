@@ -9,8 +9,8 @@ from pathlib import Path
 from fuzz_keys import NOW_MS, P
 from fuzz_lab import Harness
 
-from keys import KeysError, Suite, verify
-from keys.audit import (
+from keys import KeysError, verify
+from keys.auditing.entry import (
     START,
     AuditNote,
     decode_audit_entry,
@@ -21,9 +21,9 @@ from keys.audit import (
     link,
     sign_head,
 )
-from keys.audit_lines import audit_bytes_of, audit_line, read_audit_header
-from keys.audit_log import read_audit, read_audit_file
-from keys.audit_verify import verify_log
+from keys.auditing.lines import audit_bytes_of, audit_line, read_audit_header
+from keys.auditing.log import read_audit, read_audit_file
+from keys.auditing.verdict import verify_log
 from keys.canonical import NotCanonical
 from keys.sealing import (
     ChunkOpener,
@@ -33,6 +33,7 @@ from keys.sealing import (
     SealingSecret,
     SealingStatement,
     Stamp,
+    Suite,
     open_message,
     seal_message,
 )
@@ -121,14 +122,14 @@ HARNESSES = [
         decode_audit_entry,
         [each.raw for each in _ENTRIES],
         (NotCanonical,),
-        ("keys.audit:decode_audit_entry",),
+        ("keys.auditing.entry:decode_audit_entry",),
     ),
     Harness(
         "audit-checkpoint",
         decode_checkpoint,
         [_CHECKPOINT.raw],
         (NotCanonical,),
-        ("keys.audit:decode_checkpoint",),
+        ("keys.auditing.entry:decode_checkpoint",),
     ),
     Harness("audit-frames", _audit_frames, [_LOG]),
     Harness(
@@ -136,7 +137,7 @@ HARNESSES = [
         _audit_file,
         [_LOG],
         (KeysError,),
-        ("keys.audit_log:read_audit", "keys.audit_log:read_audit_file"),
+        ("keys.auditing.log:read_audit", "keys.auditing.log:read_audit_file"),
     ),
     Harness("audit-lines", _audit_lines, ["\n".join(_LINES).encode()], (KeysError,), is_text=True),
     Harness(
@@ -144,7 +145,7 @@ HARNESSES = [
         lambda data: read_audit_header(data.decode("utf-8", "replace")),
         [_HEADER.encode()],
         (KeysError,),
-        ("keys.audit_lines:read_audit_header",),
+        ("keys.auditing.lines:read_audit_header",),
         is_text=True,
     ),
     Harness("sealed-message", _open, [_SEALED], (KeysError,)),

@@ -20,8 +20,6 @@ from keys import (
     RevocationRefused,
     Role,
     Roster,
-    SealingSecret,
-    Suite,
     Ticket,
     TransportRecord,
     Trust,
@@ -30,12 +28,8 @@ from keys import (
     entry_of_all,
     entry_of_key,
     entry_of_serial,
-    issuedbook,
-    make_issuer,
     make_join_request,
-    make_peer,
     make_renewal_request,
-    make_root,
     network_id_of,
     next_list,
     pack_list,
@@ -46,16 +40,17 @@ from keys import (
     verify_record,
 )
 from keys.identity import decode_id, encode_id
-from keys.issuedbook import Issued
+from keys.issuing import issued_book, make_issuer, make_peer, make_root
+from keys.issuing.issued_book import Issued
+from keys.issuing.ticket_book import TicketBook, TicketNote, UsedMark
 from keys.join import JoinRequest, accept_grant, encode_grant, mac_key_of
-from keys.policy_file import parse_policy
+from keys.policies.file import parse_policy
 from keys.renewal import RenewalRequest
 from keys.revocation import RevocationList
 from keys.revocations import NOTHING_REVOKED
 from keys.safekeeping import backup, load_passphrase
-from keys.sealing import hpke
+from keys.sealing import SealingSecret, Suite, hpke
 from keys.sealing.suites import seal_for
-from keys.ticketbook import TicketBook, TicketNote, UsedMark
 
 NOW_MS = 1_700_000_000_000
 PORTS = {"door": 4747, "control": 4748, "data": 4749, "topics": 4750}
@@ -131,7 +126,7 @@ SEALED = [
     ),
 ]
 NETWORK = P.trust.network_id
-_ISSUED = issuedbook._encode(
+_ISSUED = issued_book._encode(
     P.peer.public_key,
     [
         Issued(
@@ -299,7 +294,7 @@ HARNESSES = [
         (KeysError,),
         ("keys.renewal:RenewalRequest.decode",),
     ),
-    Harness("issued-file", issuedbook._decode, [_ISSUED], (canonical.NotCanonical,)),
+    Harness("issued-file", issued_book._decode, [_ISSUED], (canonical.NotCanonical,)),
     Harness(
         "grant",
         lambda data: accept_grant(P.ticket, P.peer, data, NOW_MS),
@@ -345,7 +340,7 @@ HARNESSES = [
         lambda data: parse_policy(data.decode("utf-8", "replace")),
         [_POLICY],
         (KeysError,),
-        ("keys.policy_file:parse_policy",),
+        ("keys.policies.file:parse_policy",),
         is_text=True,
     ),
 ]

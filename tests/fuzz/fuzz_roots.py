@@ -11,20 +11,18 @@ from keys import (
     Chain,
     Identity,
     InvalidValue,
-    IssuerRequest,
     KeysError,
-    Paper,
     Role,
     RootQuorum,
     custodian_text,
-    make_issuer,
-    make_peer,
     parse_custodian,
     verify,
 )
 from keys.canonical import NotCanonical
+from keys.ceremonies import IssuerRequest, Paper
 from keys.certificate import Rotation
-from keys.issue import make_successor
+from keys.issuing import make_issuer, make_peer
+from keys.issuing.making import make_successor
 from keys.rootquorum import Custodians
 from keys.rotation import decode_line, encode_line
 
@@ -101,21 +99,21 @@ HARNESSES = (
         IssuerRequest.decode,
         [_REQUEST.raw],
         (KeysError,),
-        ("keys.issuer_request:IssuerRequest.decode",),
+        ("keys.ceremonies.request:IssuerRequest.decode",),
     ),
     Harness(
         "paper",
         lambda data: _use(Paper.decode(data)),
         [each.encode() for each in _PAPERS],
         (KeysError,),
-        ("keys.ceremony:Paper.decode",),
+        ("keys.ceremonies.paper:Paper.decode",),
     ),
     Harness(
         "paper-text",
         lambda data: _use(Paper.parse(data.decode("utf-8", "replace"))),
         [str(each).encode() for each in _PAPERS],
         (KeysError,),
-        ("keys.ceremony:Paper.parse",),
+        ("keys.ceremonies.paper:Paper.parse",),
         is_text=True,
     ),
 )

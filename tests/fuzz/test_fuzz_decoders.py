@@ -47,7 +47,7 @@ NONE = {
     "agents.trusting:Trusting.load": "hands bytes on to read_list",
     "keys.files:read_private": "gives bytes and understands none",
     "agents.cli.papers:read_paper": "reads a file; the harness paper-text",
-    "keys.keyfile:read_key_file": "the harness secret-file",
+    "keys.ceremonies.key_file:read_key_file": "the harness secret-file",
     "keys.home:read_chain": "a file of the home; the harness chain",
     "keys.home:read_genesis": "a file of the home; the harness genesis",
     "keys.home:read_issuer_chain": "a file of the home; the harness chain",

@@ -6,9 +6,18 @@ from pathlib import Path
 
 from keys_lab import NOW_MS, key
 
-from keys.audit import START, AuditEntry, AuditNote, Checkpoint, Head, frame, link, sign_head
-from keys.audit_log import AuditLog, audit_files, read_audit_file
-from keys.audit_verify import AuditVerdict, verify_log
+from keys.auditing.entry import (
+    START,
+    AuditEntry,
+    AuditNote,
+    Checkpoint,
+    Head,
+    frame,
+    link,
+    sign_head,
+)
+from keys.auditing.log import AuditLog, audit_files, read_audit_file
+from keys.auditing.verdict import AuditVerdict, verify_log
 
 OWN = key(3)
 OTHER = key(2)

@@ -13,13 +13,11 @@ from keys import (
     Role,
     TransportRecord,
     Trust,
-    make_issuer,
-    make_peer,
-    make_root,
     verify,
 )
 from keys.canonical import decode
 from keys.certificate import sign_certificate
+from keys.issuing import make_issuer, make_peer, make_root
 
 NOW_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000

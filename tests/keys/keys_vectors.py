@@ -12,30 +12,24 @@ from revocation_lab import issuers_list, roots_list
 from roots_lab import line_of, quorum, single
 
 from keys import (
-    IssuerRequest,
-    Paper,
     Revocations,
     Role,
     Roster,
-    SealingSecret,
-    SealingStatement,
-    Stamp,
-    Suite,
     Ticket,
     custodian_text,
-    direction_key,
     entry_of_all,
     entry_of_key,
     entry_of_serial,
     make_join_request,
     network_id_of,
     pack_list,
-    seal_message,
 )
-from keys.audit import START, AuditNote, link, sign_head
+from keys.auditing.entry import START, AuditNote, link, sign_head
+from keys.ceremonies import IssuerRequest, Paper
 from keys.identity import fingerprint
 from keys.join import encode_grant, mac_key_of
 from keys.sealed import Cost, seal
+from keys.sealing import SealingSecret, SealingStatement, Stamp, Suite, direction_key, seal_message
 
 TRANSCRIPT = bytes(range(32))
 SECRET = bytes(range(16))

@@ -8,20 +8,10 @@ from itertools import pairwise
 
 from keys_lab import BOTH, DAY_MS, NOW_MS, fields_of, key, serial
 
-from keys import (
-    Authority,
-    Certificate,
-    Chain,
-    Genesis,
-    Identity,
-    RootQuorum,
-    Trust,
-    make_issuer,
-    make_peer,
-    make_root,
-)
+from keys import Authority, Certificate, Chain, Genesis, Identity, RootQuorum, Trust
 from keys.certificate import DOMAIN, assemble_certificate, both_signed, certificate_body
-from keys.issue import make_successor
+from keys.issuing import make_issuer, make_peer, make_root
+from keys.issuing.making import make_successor
 from keys.rootquorum import Custodians
 
 OLD_UNTIL_MS = NOW_MS + 30 * DAY_MS

@@ -6,9 +6,18 @@ from dataclasses import dataclass, field
 
 from keys_lab import BOTH, NOW_MS, key, lab, serial
 
-from keys import Chain, Identity, PeerId, Principal, SealingSecret, Stamp, Suite, make_peer, verify
+from keys import Chain, Identity, PeerId, Principal, verify
 from keys.canonical import decode, encode
-from keys.sealing import SealedMessage, SealingStatement, open_message, seal_message
+from keys.issuing import make_peer
+from keys.sealing import (
+    SealedMessage,
+    SealingSecret,
+    SealingStatement,
+    Stamp,
+    Suite,
+    open_message,
+    seal_message,
+)
 
 LAB = lab()
 EPOCH = b"epoch-01"

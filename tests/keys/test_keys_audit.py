@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keys_lab import NOW_MS
 
 from keys import InvalidValue
-from keys.audit import (
+from keys.auditing.entry import (
     START,
     AuditEntry,
     AuditNote,
@@ -24,8 +24,8 @@ from keys.audit import (
     link,
     sign_head,
 )
-from keys.audit_lines import audit_bytes_of, audit_header, audit_line, read_audit_header
-from keys.audit_verify import AuditVerdict, Fault, verify_log
+from keys.auditing.lines import audit_bytes_of, audit_header, audit_line, read_audit_header
+from keys.auditing.verdict import AuditVerdict, Fault, verify_log
 from keys.canonical import NotCanonical
 
 COUNT, EVERY = 24, 6

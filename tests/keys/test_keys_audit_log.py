@@ -19,19 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keys_lab import NOW_MS
 
-import keys.audit_log
-from keys.audit import (
-    AuditEntry,
-    Head,
-    decode_checkpoint,
-    frame,
-    frames,
-    link,
-    sign_head,
-)
-from keys.audit_heads import HeadNews, HeadStore, HeldHead
-from keys.audit_log import AuditLog, audit_files, read_audit
-from keys.audit_verify import Fault
+import keys.auditing.log
+from keys.auditing.entry import AuditEntry, Head, decode_checkpoint, frame, frames, link, sign_head
+from keys.auditing.heads import HeadNews, HeadStore, HeldHead
+from keys.auditing.log import AuditLog, audit_files, read_audit
+from keys.auditing.verdict import Fault
 from keys.errors import AuditUnwritable
 
 
@@ -210,10 +202,10 @@ def test_a_crash_between_any_two_steps_leaves_a_whole_log(
         append(log, 12)
     told = append(log, 1)
     for name in ("write", "fsync", "ftruncate", "open"):
-        monkeypatch.setattr(f"keys.audit_log.os.{name}", step(name, getattr(os, name)))
+        monkeypatch.setattr(f"keys.auditing.log.os.{name}", step(name, getattr(os, name)))
     for name in ("remove_file", "sync_directory"):
-        act = getattr(keys.audit_log, name)
-        monkeypatch.setattr(f"keys.audit_log.{name}", step(name, act))
+        act = getattr(keys.auditing.log, name)
+        monkeypatch.setattr(f"keys.auditing.log.{name}", step(name, act))
     for crash_at in [*range(1, 30)] * 6:
         left = crash_at
         log = AuditLog(tmp_path, OWN, limit_bytes=64 << 10)
@@ -268,7 +260,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from audit_lab import OWN, append
-from keys.audit_log import AuditLog
+from keys.auditing import AuditLog
 log = AuditLog(Path({home!r}), OWN, limit_bytes=64 << 10)
 print("up", flush=True)
 while True:

@@ -10,19 +10,10 @@ from hypothesis import strategies as st
 from keys_lab import DAY_MS, NOW_MS, fields_of, key, lab
 from roots_lab import line_of, quorum, single
 
-from keys import (
-    ALL_ROLES,
-    InvalidValue,
-    IssuerRequest,
-    Paper,
-    Purpose,
-    Role,
-    Trust,
-    network_id_of,
-    verify_line,
-)
+from keys import ALL_ROLES, InvalidValue, Role, Trust, network_id_of, verify_line
 from keys.canonical import encode
-from keys.ceremony_refusals import (
+from keys.ceremonies import IssuerRequest, Paper, Purpose
+from keys.ceremonies.refusals import (
     CeremonyIncomplete,
     CeremonyMalformed,
     CeremonyOther,

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keys_lab import BOTH, NOW_MS, fields_of, forge, key, lab
 
-from keys import Certificate, CertificateKind, Chain, Identity, Role, make_issuer, make_peer, verify
+from keys import Certificate, CertificateKind, Chain, Identity, Role, verify
 from keys.canonical import encode
 from keys.certificate import MAX_CERTIFICATE_BYTES
 from keys.errors import CertificateRefused, InvalidName, InvalidValue
+from keys.issuing import make_issuer, make_peer
 from keys.refusals import (
     CertificateMalformed,
     CertificateTooLarge,

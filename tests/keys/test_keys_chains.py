@@ -11,19 +11,10 @@ from hypothesis import strategies as st
 from keys_lab import DAY_MS, HOUR_MS, NOW_MS, forge
 from roots_lab import Line, Root, line_of, quorum, reforge, single
 
-from keys import (
-    Certificate,
-    CertificateExpired,
-    CertificateNotYetValid,
-    CertificateRefused,
-    Chain,
-    Role,
-    make_issuer,
-    make_peer,
-    verify,
-)
+from keys import Certificate, CertificateRefused, Chain, Role, verify
 from keys.certificate import Rotation, assemble_certificate
-from keys.refusals import duration
+from keys.issuing import make_issuer, make_peer
+from keys.refusals import CertificateExpired, CertificateNotYetValid, duration
 from keys.roles import ALL_ROLES
 from keys.trust import BACKDATE_MS, SKEW_MS
 

@@ -13,27 +13,23 @@ from keys import (
     Certificate,
     Chain,
     Genesis,
-    IssuerRequest,
-    Paper,
     RootQuorum,
     Roster,
-    SealingSecret,
-    SealingStatement,
-    Suite,
     Ticket,
     Trust,
     accept_grant,
     decode_record,
     network_id_of,
-    open_message,
     parse_custodian,
     verify,
     verify_line,
     verify_record,
 )
+from keys.ceremonies import IssuerRequest, Paper
 from keys.identity import NetworkId
 from keys.join import JoinRequest, mac_key_of
 from keys.sealed import unseal
+from keys.sealing import SealingSecret, SealingStatement, Suite, open_message
 
 FORMAT = Path(keys.__file__).with_name("FORMAT.md")
 COMPUTED = vectors()

@@ -18,21 +18,23 @@ from keys import (
     Identity,
     InvalidValue,
     IssuerKeyMissing,
-    IssuerRequest,
     JoinedNetwork,
     Keystore,
     NotTheIssuer,
-    Paper,
     Role,
     accept_grant,
-    asking_key,
     custodian_text,
-    install_issuer,
     make_join_request,
     make_renewal_request,
     parse_custodian,
-    read_key_file,
     verify,
+)
+from keys.ceremonies import (
+    IssuerRequest,
+    Paper,
+    asking_key,
+    install_issuer,
+    read_key_file,
     write_key_file,
 )
 from keys.errors import HomeExists, PassphraseNeeded, PassphraseWrong, SecretUnreadable
@@ -158,7 +160,12 @@ def crash_points(
             shutil.copytree(home, copies[-1])
             return real(*arguments)
 
-        for module in ("keys.issuer_home", "keys.keystore", "keys.home", "keys.issuedbook"):
+        for module in (
+            "keys.ceremonies.installing",
+            "keys.keystore",
+            "keys.home",
+            "keys.issuing.issued_book",
+        ):
             import importlib
 
             if hasattr(importlib.import_module(module), name):

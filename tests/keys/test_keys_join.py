@@ -11,17 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keys_lab import DAY_MS, NOW_MS, key, lab
 
-from keys import (
-    Genesis,
-    Identity,
-    Issuer,
-    Keystore,
-    Role,
-    Ticket,
-    accept_grant,
-    make_issuer,
-    make_join_request,
-)
+from keys import Genesis, Identity, Keystore, Role, Ticket, accept_grant, make_join_request
 from keys.canonical import decode, encode
 from keys.errors import (
     GrantRefused,
@@ -40,10 +30,11 @@ from keys.errors import (
     TicketUsed,
     TicketWrongSecret,
 )
-from keys.issuedbook import IssuedBook
-from keys.issuer import MAX_TTL_S
+from keys.issuing import Issuer, make_issuer
+from keys.issuing.issued_book import IssuedBook
+from keys.issuing.issuer import MAX_TTL_S
+from keys.issuing.ticket_book import FORGET_AFTER_MS, MAX_TICKETS, TicketBook
 from keys.join import encode_grant
-from keys.ticketbook import FORGET_AFTER_MS, MAX_TICKETS, TicketBook
 from keys.trust import Chain
 
 TALK = b"t" * 32

@@ -23,10 +23,10 @@ from keys import (
     Principal,
     Role,
     built_in_text,
-    parse_policy,
     permissions_of,
 )
 from keys.guard import MAX_REMEMBERED, TOLD_AGAIN_MS, TOLD_IN_A_WINDOW, WINDOW_MS
+from keys.policies import parse_policy
 from keys.policy import Names, Rule, Who
 
 EVERYTHING = '[[rule]]\nname = "all"\neffect = "allow"\nwho = "*"\nactions = "*"\nwhat = "*"\n'

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keys_lab import BOTH, HOUR_MS, NOW_MS, PORTS, fields_of, key, lab
 
-from keys import TransportRecord, decode_record, make_peer, verify, verify_record
+from keys import TransportRecord, decode_record, verify, verify_record
 from keys.canonical import encode
 from keys.errors import InvalidValue, RecordRefused
+from keys.issuing import make_peer
 from keys.record import MAX_RECORD_BYTES
 from keys.refusals import (
     RecordBadSignature,

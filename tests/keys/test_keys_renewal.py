@@ -14,12 +14,9 @@ from keys import (
     Chain,
     GrantRefused,
     Identity,
-    Issuer,
     RenewalRefused,
     Role,
     accept_renewal,
-    make_issuer,
-    make_peer,
     make_renewal_request,
     renew_at_ms,
     verify,
@@ -31,10 +28,11 @@ from keys.errors import (
     RenewalNotSigned,
     RenewalTooOften,
 )
-from keys.issuedbook import MAX_FOR_KEY, IssuedBook
-from keys.issuer import MAX_A_MINUTE
+from keys.issuing import Issuer, make_issuer, make_peer
+from keys.issuing.issued_book import MAX_FOR_KEY, IssuedBook
+from keys.issuing.issuer import MAX_A_MINUTE
+from keys.issuing.ticket_book import TicketBook
 from keys.refusals import CertificateExpired
-from keys.ticketbook import TicketBook
 from keys.trust import BACKDATE_MS, SKEW_MS
 
 LATER_MS = NOW_MS + 60 * DAY_MS
@@ -94,7 +92,7 @@ def test_it_is_in_the_book_before_it_is_given(
     def fail(*args: object, **named: object) -> None:
         raise KeyboardInterrupt  # as a kill between the two
 
-    monkeypatch.setattr("keys.issuer.make_peer", fail)
+    monkeypatch.setattr("keys.issuing.issuer.make_peer", fail)
     with pytest.raises(KeyboardInterrupt):
         issuer.renew(request, LATER_MS)
     monkeypatch.undo()

@@ -11,7 +11,6 @@ from keys_lab import BOTH, DAY_MS, HOUR_MS, NOW_MS, key, lab, serial
 from revocation_lab import issuers_list, roots_list, trusting
 
 from keys import (
-    CertificateRevoked,
     Chain,
     Entry,
     EntryKind,
@@ -25,14 +24,14 @@ from keys import (
     entry_of_all,
     entry_of_key,
     entry_of_serial,
-    make_issuer,
-    make_peer,
     next_list,
     pack_list,
     read_list,
     verify,
 )
 from keys.canonical import encode
+from keys.issuing import make_issuer, make_peer
+from keys.refusals import CertificateRevoked
 from keys.revocation import DOMAIN, MAX_ENTRIES, MAX_LIST_BYTES, RevocationList
 from keys.revocation_refusals import (
     RevocationBadSignature,

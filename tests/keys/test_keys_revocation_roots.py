@@ -7,7 +7,6 @@ from keys_lab import NOW_MS
 from roots_lab import line_of, quorum, single
 
 from keys import (
-    CertificateRevoked,
     Chain,
     Revocations,
     Trust,
@@ -18,6 +17,7 @@ from keys import (
     read_own_list,
     verify,
 )
+from keys.refusals import CertificateRevoked
 
 
 @pytest.mark.parametrize("roots", ["quorum", "successor", "both"])

@@ -11,14 +11,11 @@ from revocation_lab import issuers_list, roots_list, trusting
 from roots_lab import line_of, single
 
 from keys import (
-    CertificateRevoked,
     Chain,
-    Issuer,
     Revocations,
     Trust,
     entry_of_all,
     entry_of_key,
-    make_issuer,
     make_renewal_request,
     next_list,
     pack_list,
@@ -34,9 +31,10 @@ from keys.certificate import (
 )
 from keys.errors import RenewalBeyondIssuer
 from keys.identity import fingerprint
-from keys.issuedbook import IssuedBook
-from keys.refusals import CertificateMalformed
-from keys.ticketbook import TicketBook
+from keys.issuing import Issuer, make_issuer
+from keys.issuing.issued_book import IssuedBook
+from keys.issuing.ticket_book import TicketBook
+from keys.refusals import CertificateMalformed, CertificateRevoked
 
 LAB = lab()
 LATER_MS = NOW_MS + 60 * DAY_MS

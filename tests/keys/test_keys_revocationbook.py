@@ -10,16 +10,9 @@ import pytest
 from keys_lab import NOW_MS
 
 import keys.revocationbook as book_module
-from keys import (
-    CertificateRevoked,
-    HomeDamaged,
-    Keystore,
-    Revocations,
-    entry_of_key,
-    next_list,
-    verify,
-)
+from keys import HomeDamaged, Keystore, Revocations, entry_of_key, next_list, verify
 from keys.home import read_key
+from keys.refusals import CertificateRevoked
 from keys.trust import Chain
 
 

@@ -10,21 +10,19 @@ from roots_lab import line_of, quorum, single
 
 from keys import (
     Authority,
-    BadRoot,
-    CertificateBadSignature,
-    CertificateMalformed,
     Chain,
     Genesis,
     GenesisRefused,
     InvalidValue,
     RootQuorum,
     custodian_text,
-    make_root,
     parse_custodian,
     verify,
 )
 from keys.canonical import NotCanonical, encode
 from keys.certificate import Certificate, assemble_certificate
+from keys.issuing import make_root
+from keys.refusals import BadRoot, CertificateBadSignature, CertificateMalformed
 from keys.rootquorum import MAX_CUSTODIANS, MAX_SIGNATURE_BYTES, Custodians
 
 ROOT = quorum(2, 1, 4, 5)

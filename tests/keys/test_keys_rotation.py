@@ -6,26 +6,21 @@ import pytest
 from keys_lab import DAY_MS, NOW_MS, lab
 from roots_lab import OLD_UNTIL_MS, Line, Root, line_of, quorum, reforge, single
 
-from keys import (
+from keys import CertificateRefused, Chain, InvalidValue, Principal, RootsSeen, Trust, verify
+from keys.certificate import DOMAIN, MAX_ROTATIONS, Rotation, assemble_certificate, both_signed
+from keys.issuing import make_issuer, make_peer
+from keys.issuing.making import make_successor
+from keys.refusals import (
     BadRoot,
     CertificateBadSignature,
     CertificateExpired,
     CertificateMalformed,
-    CertificateRefused,
-    Chain,
     ChainLength,
-    InvalidValue,
-    Principal,
-    RootsSeen,
-    Trust,
+    RootSuperseded,
+    RotationConflict,
+    RotationRefused,
     ValidityTooWide,
-    make_issuer,
-    make_peer,
-    verify,
 )
-from keys.certificate import DOMAIN, MAX_ROTATIONS, Rotation, assemble_certificate, both_signed
-from keys.issue import make_successor
-from keys.refusals import RootSuperseded, RotationConflict, RotationRefused
 from keys.rotation import MAX_LINE_BYTES, decode_line, encode_line
 from keys.trust import LIFETIME_MS, MAX_CHAIN_BYTES, SKEW_MS, verify_line
 

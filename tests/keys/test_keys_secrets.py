@@ -13,10 +13,11 @@ import pytest
 from keys_lab import NOW_MS, lab
 from tokens_lab import token
 
-from keys import Identity, Keystore, SealingSecret, Suite, Ticket, TransportKey
+from keys import Identity, Keystore, Ticket, TransportKey
+from keys.issuing.ticket_book import TicketBook
 from keys.safekeeping import back_up, open_backup
 from keys.sealed import Cost
-from keys.ticketbook import TicketBook
+from keys.sealing import SealingSecret, Suite
 
 SECRET = bytes(range(60, 92))
 

@@ -30,7 +30,8 @@ from tokens_lab import (
     verified,
 )
 
-from keys import Action, Guard, InvalidValue, Permission, Role, parse_policy, permissions_of
+from keys import Action, Guard, InvalidValue, Permission, Role, permissions_of
+from keys.policies import parse_policy
 from keys.tokens import (
     Scope,
     ScopeInvalid,

@@ -10,18 +10,10 @@ import pytest
 from keys_lab import BOTH, DAY_MS, NOW_MS, forge, lab, serial
 
 import keys.refusals
-from keys import (
-    Certificate,
-    Chain,
-    Permission,
-    Role,
-    make_issuer,
-    make_peer,
-    verify,
-    verify_issuer,
-)
+from keys import Certificate, Chain, Permission, Role, verify, verify_issuer
 from keys.canonical import encode
 from keys.errors import CertificateRefused, RecordRefused, Refused
+from keys.issuing import make_issuer, make_peer
 from keys.refusals import (
     BadRoot,
     CertificateBadSignature,

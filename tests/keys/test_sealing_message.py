@@ -9,8 +9,10 @@ from keys_lab import NOW_MS, key
 from nacl import bindings
 from sealing_lab import ADA, BOB, EPOCH, EVE, MEMBERS, Member, joined, parts
 
-from keys import (
-    InvalidValue,
+from keys import InvalidValue
+from keys.canonical import decode, encode
+from keys.identity import decode_id
+from keys.sealing import (
     SealedBadSignature,
     SealedByStranger,
     SealedDamaged,
@@ -21,11 +23,10 @@ from keys import (
     SealedUnknownSuite,
     SealingKeyGone,
     Stamp,
+    open_message,
+    seal_message,
 )
-from keys.canonical import decode, encode
-from keys.identity import decode_id
 from keys.sealing import message as made
-from keys.sealing import open_message, seal_message
 from keys.sealing.suites import seal_for
 
 ANYTHING = st.binary(max_size=300)

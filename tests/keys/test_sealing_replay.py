@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keys_lab import DAY_MS, NOW_MS, key
 
-from keys import (
-    HomeDamaged,
-    HomeUnreadable,
+from keys import HomeDamaged, HomeUnreadable
+from keys.canonical import NotCanonical
+from keys.sealing import (
+    ReplayGuard,
     SealedInFuture,
     SealedRefused,
     SealedReplayed,
     SealedTooOld,
     SeenMessages,
     Stamp,
+    replay,
 )
-from keys.canonical import NotCanonical
-from keys.sealing import ReplayGuard, replay
 from keys.sealing import seen as seen_module
 
 ADA, BOB = key(11).peer_id, key(12).peer_id

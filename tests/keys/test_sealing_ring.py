@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keys_lab import DAY_MS, HOUR_MS, NOW_MS, key
 
-from keys import HomeDamaged, HomeUnreadable, InsecurePermissions, SealingRing, Suite
-from keys.sealing import hybrid_problem
+from keys import HomeDamaged, HomeUnreadable, InsecurePermissions
+from keys.sealing import SealingRing, Suite, hybrid_problem
 from keys.sealing import ring as ring_module
 
 ADA = key(11)

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keys_lab import HOUR_MS, NOW_MS, key
 
-from keys import ChunkOpener, ChunkSealer, SealedStreamBroken, direction_key, new_session_key
+from keys.sealing import (
+    ChunkOpener,
+    ChunkSealer,
+    SealedStreamBroken,
+    direction_key,
+    new_session_key,
+)
 
 ADA, BOB = key(11).peer_id, key(12).peer_id
 KEY = bytes(range(32))

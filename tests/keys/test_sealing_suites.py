@@ -12,19 +12,20 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 from sealing_lab import ADA, BOB, EPOCH, NOW_MS, Member
 
-from keys import (
+from keys import Identity, InvalidValue, verify_signature
+from keys.canonical import decode, encode
+from keys.sealing import (
     HybridUnavailable,
-    Identity,
-    InvalidValue,
     SealingKeyRefused,
     SealingSecret,
     SealingStatement,
     Stamp,
     Suite,
-    verify_signature,
+    hpke,
+    hybrid_problem,
+    seal_message,
+    suites,
 )
-from keys.canonical import decode, encode
-from keys.sealing import hpke, hybrid_problem, seal_message, suites
 from keys.sealing.suites import OVERHEAD_BYTES, PUBLIC_BYTES, SealFailed, seal_for
 
 needs_hybrid = pytest.mark.skipif(

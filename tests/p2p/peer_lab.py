@@ -16,13 +16,11 @@ from keys import (
     Role,
     Trust,
     entry_of_key,
-    make_issuer,
-    make_peer,
-    make_root,
     network_id_of,
     next_list,
 )
 from keys.identity import decode_id
+from keys.issuing import make_issuer, make_peer, make_root
 from p2p import MembershipSettings, Papers, Peer
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 

@@ -10,7 +10,6 @@ from peer_lab import WALL_MS, Authority, Lab, in_lab, until
 
 from keys import (
     Action,
-    CertificateRevoked,
     KeystoreError,
     Permission,
     Principal,
@@ -21,6 +20,7 @@ from keys import (
     pack_list,
     verify,
 )
+from keys.refusals import CertificateRevoked
 from p2p import ConnectionLost, Incoming, MemberState, Peer, PermissionDenied
 from p2p.links import Lane
 from p2p.trusting import HEAD, LIST, Freshness, Strictness

@@ -8,7 +8,8 @@ import pytest
 from peer_lab import Lab, in_lab, until
 from test_peer_topics_restricted import heard
 
-from keys import Role, parse_policy
+from keys import Role
+from keys.policies import parse_policy
 from p2p import Peer, PermissionDenied
 from p2p.pubsub.messages import decode_run
 from p2p.wire import decode_frame

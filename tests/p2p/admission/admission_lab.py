@@ -16,10 +16,8 @@ from keys import (
     TransportKey,
     TransportRecord,
     Trust,
-    make_issuer,
-    make_peer,
-    make_root,
 )
+from keys.issuing import make_issuer, make_peer, make_root
 from p2p.admission import (
     Admit,
     Close,

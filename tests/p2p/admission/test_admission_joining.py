@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from admission_lab import NOW_MS, Heard, converse, door, framed, nonce, said, seeded, written
 
-from keys import InvalidName, Issuer, Keystore, Ticket, TransportKey, TransportRecord
+from keys import InvalidName, Keystore, Ticket, TransportKey, TransportRecord
+from keys.issuing import Issuer
 from p2p.admission import (
     Close,
     Credentials,

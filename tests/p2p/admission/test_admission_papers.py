@@ -22,11 +22,12 @@ from admission_lab import (
     written,
 )
 
-from keys import TransportRecord, make_issuer
+from keys import TransportRecord
 from keys.canonical import decode
 from keys.canonical import encode as canonical
 from keys.certificate import sign_certificate
 from keys.identity import decode_id
+from keys.issuing import make_issuer
 from p2p.admission import (
     Credentials,
     RefusalCode,

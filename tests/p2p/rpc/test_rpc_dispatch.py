@@ -10,20 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import (
-    Chain,
-    Identity,
-    PeerId,
-    Permission,
-    Principal,
-    Role,
-    Trust,
-    make_issuer,
-    make_peer,
-    make_root,
-    network_id_of,
-    verify,
-)
+from keys import Chain, Identity, PeerId, Permission, Principal, Role, Trust, network_id_of, verify
+from keys.issuing import make_issuer, make_peer, make_root
 from p2p.clock import SystemClock
 from p2p.errors import NoSuchMethod, Overloaded, PermissionDenied
 from p2p.links import Lane

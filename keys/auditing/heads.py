@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from keys.audit import MAX_FRAME_BYTES, Checkpoint, decode_checkpoint
-from keys.audit_log import DIRECTORY
+from keys.auditing.entry import MAX_FRAME_BYTES, Checkpoint, decode_checkpoint
+from keys.auditing.log import DIRECTORY
 from keys.canonical import NotCanonical
 from keys.files import make_private_directory, names_in, read_file, write_atomic
 from keys.identity import ID_CHARS, PeerId

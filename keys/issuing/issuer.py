@@ -34,19 +34,19 @@ from keys.errors import (
 )
 from keys.genesis import Genesis
 from keys.identity import Identity, NetworkId, decode_id, encode_id, peer_id_of
-from keys.issue import check_rights, make_peer
-from keys.issuedbook import NONCE_BYTES, Issued, IssuedBook
+from keys.issuing.issued_book import Issued, IssuedBook
+from keys.issuing.making import check_rights, make_peer
+from keys.issuing.ticket_book import TicketBook, TicketNote, UsedMark
 from keys.join import JoinRequest, encode_grant, mac_key_of
 from keys.names import EVERYWHERE
 from keys.refusals import CertificateRevoked
-from keys.renewal import RenewalRequest
+from keys.renewal import NONCE_BYTES, RenewalRequest
 from keys.revocation import Entry
 from keys.revocation_refusals import JoinKeyRevoked
 from keys.revocations import ListInForce, Revocations
 from keys.revoking import next_list
 from keys.roles import Role
 from keys.ticket import SECRET_BYTES, TICKET_ID_BYTES, Ticket
-from keys.ticketbook import TicketBook, TicketNote, UsedMark
 from keys.trust import DAY_MS, Chain, Trust, verify, verify_issuer
 
 DEFAULT_TTL_S: Final = 900

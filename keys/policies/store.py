@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from keys.errors import HomeDamaged, PolicyInvalid
 from keys.files import read_file, remove_file, write_atomic
+from keys.policies.file import MAX_POLICY_BYTES, parse_policy
 from keys.policy import Policy
-from keys.policy_file import MAX_POLICY_BYTES, parse_policy
 
 FILE: Final = "policy.toml"
 REPLICATED: Final = "policy.replicated"

@@ -3,7 +3,7 @@
 A draft that came from elsewhere is accepted only if the same values give the same bytes, and its
 dates are within what its root and its kind allow. So there is no field in it that is not shown.
 
-What this module does not know: signatures, papers (`keys.ceremony`), files, clocks.
+What this module does not know: signatures, papers (`keys.ceremonies`), files, clocks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from keys.canonical import encode
+from keys.ceremonies.request import IssuerRequest
 from keys.certificate import (
     Certificate,
     CertificateKind,
@@ -20,8 +21,7 @@ from keys.certificate import (
 from keys.errors import InvalidValue
 from keys.genesis import Genesis, genesis_body
 from keys.identity import SIGNATURE_BYTES
-from keys.issue import issuer_fields, root_fields, successor_fields
-from keys.issuer_request import IssuerRequest
+from keys.issuing.making import issuer_fields, issuer_name, root_fields, successor_fields
 from keys.names import within
 from keys.roles import Role
 from keys.rootquorum import Authority
@@ -175,10 +175,6 @@ def recheck_founding(drafts: tuple[bytes, ...], node_name: str) -> None:
     )
     if again != drafts[2]:
         raise InvalidValue("the draft", "of genesis does not fit the certificates")
-
-
-def issuer_name(node_name: str) -> str:
-    return f"{node_name[:56]}-issuer"
 
 
 def _same(body: bytes, said: Certificate, made: dict[int, object]) -> None:

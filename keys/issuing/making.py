@@ -1,12 +1,12 @@
 """Making certificates: the root's own, its successor's, an issuer's, a peer's.
 
-`*_fields` says what one contains, for whoever collects signatures (`keys.ceremony`); `make_*` signs
-at once, with keys that are at hand.
+`*_fields` says what one contains, for whoever collects signatures (`keys.ceremonies`); `make_*`
+signs at once, with keys that are at hand.
 
 Each begins `BACKDATE_MS` before now, lives as `LIFETIME_MS` says, and is cut to what its issuer's
 certificate allows; asking for rights that the issuer does not have raises.
 
-What this module does not know: who may ask (`keys.issuer`), files, where `now_ms` comes from.
+What this module does not know: who may ask (`keys.issuing`), files, where `now_ms` comes from.
 Randomness is used for serial numbers only, and a caller may give its own.
 """
 
@@ -34,9 +34,9 @@ from keys.certificate import (
     encode_renewed_from,
     sign_certificate,
 )
-from keys.errors import InvalidName, InvalidValue
+from keys.errors import InvalidValue
 from keys.identity import Identity, decode_id, fingerprint
-from keys.names import EVERYWHERE, name_problem, namespaces_problem, within
+from keys.names import EVERYWHERE, check_name, namespaces_problem, within
 from keys.roles import ALL_ROLES, Role, role_words
 from keys.rootquorum import Authority
 from keys.trust import BACKDATE_MS, DAY_MS, LIFETIME_MS
@@ -223,14 +223,9 @@ def _renewed(key_ids: tuple[bytes, ...]) -> dict[int, object]:
     return {17: {RENEWED_FROM: encode_renewed_from(key_ids)}} if key_ids else {}
 
 
-def check_name(what: str, name: str) -> None:
-    """
-    Raises:
-        InvalidName
-    """
-    problem = name_problem(name)
-    if problem:
-        raise InvalidName(what, name, problem)
+def issuer_name(node_name: str) -> str:
+    """What a node's issuer is called, unless somebody says otherwise."""
+    return f"{node_name[:56]}-issuer"
 
 
 def check_key(issuer: Signer, certificate: Certificate) -> None:

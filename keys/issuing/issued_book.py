@@ -25,11 +25,11 @@ from keys.errors import HomeDamaged
 from keys.files import make_private_directory, names_in, read_private, remove_file, write_atomic
 from keys.identity import FINGERPRINT_BYTES, KEY_BYTES, PeerId, peer_id_of
 from keys.names import MAX_NAME_CHARS, MAX_NAMESPACES
+from keys.renewal import NONCE_BYTES
 from keys.roles import ALL_ROLES, Role
 
 VERSION: Final = 1
 MAX_FOR_KEY: Final = 16
-NONCE_BYTES: Final = 16
 KEEP_AFTER_END_MS: Final = 86_400_000
 
 _MAX_FILE_BYTES: Final = 64 * 1024

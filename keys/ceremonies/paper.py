@@ -27,19 +27,7 @@ from enum import IntEnum
 from typing import Final
 
 from keys.canonical import Fields, NotCanonical, decode, encode
-from keys.ceremony_refusals import (
-    CeremonyIncomplete,
-    CeremonyMalformed,
-    CeremonyOther,
-    NotACustodian,
-)
-from keys.certificate import (
-    DOMAIN,
-    Certificate,
-    assemble_certificate,
-    both_signed,
-)
-from keys.drafts import (
+from keys.ceremonies.drafts import (
     founding_drafts,
     issuer_draft,
     recheck_founding,
@@ -49,11 +37,23 @@ from keys.drafts import (
     unsigned,
     unsigned_genesis,
 )
+from keys.ceremonies.refusals import (
+    CeremonyIncomplete,
+    CeremonyMalformed,
+    CeremonyOther,
+    NotACustodian,
+)
+from keys.ceremonies.request import MAX_REQUEST_BYTES, IssuerRequest
+from keys.certificate import (
+    DOMAIN,
+    Certificate,
+    assemble_certificate,
+    both_signed,
+)
 from keys.errors import InvalidValue, KeysError
 from keys.genesis import DOMAIN as GENESIS_DOMAIN
 from keys.genesis import Genesis
 from keys.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, verify_signature
-from keys.issuer_request import MAX_REQUEST_BYTES, IssuerRequest
 from keys.names import within
 from keys.roles import Role, role_words
 from keys.rootquorum import MAX_CUSTODIANS, Authority, RootQuorum, custodian_text

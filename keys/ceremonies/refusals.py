@@ -1,7 +1,7 @@
 """Why a paper of a ceremony is refused: one class per reason.
 
 Kept apart from `keys.errors` for its length only; the tree is drawn there. What this module does
-not know: how papers are made and checked (`keys.ceremony`).
+not know: how papers are made and checked (`keys.ceremonies`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from keys.audit import (
+from keys.auditing.entry import (
     AuditEntry,
     AuditNote,
     Checkpoint,

@@ -1,7 +1,7 @@
 """What a node asks of the root's keepers: to let a key of its own issue certificates.
 
 Signed by that key itself, so that nobody asks for a key that he does not hold. It says what is
-wished for; what is given is drafted by whoever signs first (`keys.ceremony`).
+wished for; what is given is drafted by whoever signs first (`keys.ceremonies`).
 
 What this module does not know: whether the wish is reasonable, roots, files, time.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keys.canonical import Fields, NotCanonical, decode, encode, pair
-from keys.ceremony_refusals import CeremonyMalformed
+from keys.ceremonies.refusals import CeremonyMalformed
 from keys.certificate import CertificateKind
 from keys.errors import InvalidValue
 from keys.identity import (
@@ -25,8 +25,7 @@ from keys.identity import (
     encode_id,
     verify_signature,
 )
-from keys.issue import check_name
-from keys.names import MAX_NAME_CHARS, MAX_NAMESPACES, name_problem, namespaces_problem
+from keys.names import MAX_NAME_CHARS, MAX_NAMESPACES, check_name, name_problem, namespaces_problem
 from keys.roles import ALL_ROLES, Role
 from keys.trust import DAY_MS, LIFETIME_MS
 

@@ -5,7 +5,7 @@ then `issuer.chain` becomes durable, then the key gets its name `issuer.key`. So
 leaves a node that is no issuer yet, and the same file installs again. An issuer that has its key
 already, and comes with a certificate under a newer root, replaces `issuer.chain` alone.
 
-What this module does not know: how a request is signed (`keys.ceremony`), the clock.
+What this module does not know: how a request is signed (`keys.ceremonies`), the clock.
 """
 
 from __future__ import annotations

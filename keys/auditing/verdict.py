@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from keys.audit import (
+from keys.auditing.entry import (
     START,
     AuditEntry,
     Checkpoint,

@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from keys.audit import (
+from keys.auditing.entry import (
     LENGTH_BYTES,
     START,
     AuditEntry,
@@ -43,7 +43,7 @@ from keys.audit import (
     number_of,
     sign_head,
 )
-from keys.audit_verify import DROPPED, THROUGH
+from keys.auditing.verdict import DROPPED, THROUGH
 from keys.canonical import NotCanonical
 from keys.errors import AuditUnwritable, HomeInUse, KeystoreError
 from keys.files import (
