@@ -1,186 +1,65 @@
 """Who offers what: the adverts of living peers, read into agents and capabilities.
 
 A peer's word counts in the namespaces that its certificate allows; what it offers elsewhere is
-left out and counted.
+left out and counted. Changes come agent by agent, and cost what they change: of an agent this
+keeps the bytes that its node said, shared with who received them, and beside them only what is
+asked for in a hurry. All else is read again when people look.
 
 What this module does not know: the network, how a provider is chosen.
+
+Invariants (`check_invariants`): who is listed under a capability offers it, and has not failed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
 
-from agents.choosing import MAX_WEIGHT
-from agents.errors import BadAgent
-from agents.health import MAX_REASON, Condition, Health
-from agents.hosting import Kind, Offer, Terms
-from agents.names import at_agent, namespace_of, whoever_offers
+from agents.adverts import AgentCard, MayOffer, read_entry
+from agents.health import Health
+from agents.hosting import Kind, Terms
+from agents.names import MAX_NAME_CHARS, agent_meant, at_agent, namespace_of, whoever_offers
 from agents.scheduling import AgentView, WorkerView
-from keys import PeerId, Permission, Principal
-from p2p import PayloadError, decode_payload, encode_payload
+from keys import PeerId
 
-ADVERT_VERSION = 1
-WELL = Condition(Health.HEALTHY, "", 0)
-MAX_AGENTS = 1024
-_KINDS = frozenset(Kind)
-
-MayOffer = Callable[[str], bool]  # in this namespace
+MAX_SEEN = 4096
 
 
-def may_offer_in(principal: Principal | None) -> MayOffer:
-    """Return where a member may offer; a stranger only in the default namespace."""
-    return lambda namespace: principal is not None and principal.may_in(Permission.SERVE, namespace)
+class _Entry:
+    """One agent of one peer."""
+
+    __slots__ = ("capacity", "name", "peer_id", "said", "skills", "state")
+
+    def __init__(self, peer_id: PeerId, said: bytes, card: AgentCard, allowed: list[str]) -> None:
+        self.peer_id = peer_id
+        self.said = said
+        self.name = card.name
+        self.capacity = card.capacity
+        self.state = card.condition.state
+        self.skills = tuple(
+            (name, card.skills[name].terms, card.skills[name].kind) for name in allowed
+        )
+
+    def card(self) -> AgentCard:
+        """Read it again, without what it may not offer."""
+        card = read_entry(self.name, self.said)
+        assert card is not None
+        allowed = {name for name, _, _ in self.skills}
+        kept = {name: skill for name, skill in card.skills.items() if name in allowed}
+        return AgentCard(card.name, card.capacity, kept, card.condition, card.note)
+
+    def view(self) -> AgentView:
+        skills = frozenset(name for name, _, kind in self.skills if kind is Kind.CALL)
+        return AgentView(self.name, skills, self.capacity, self.state is Health.DEGRADED)
 
 
-def check_namespaces(offers: Iterable[Offer], principal: Principal) -> None:
-    """Check that a node's own agents are where its certificate lets them be.
+class _Peer:
+    __slots__ = ("entries", "start", "views")
 
-    Raises:
-        BadAgent: one is not; others would leave out what it offers.
-    """
-    may_offer = may_offer_in(principal)
-    for offer in offers:
-        for namespace in sorted({namespace_of(c) for c in offer.handlers} - {""}):
-            if not may_offer(namespace):
-                allowed = ", ".join(principal.namespaces) or "none"
-                raise BadAgent(
-                    f"agent {offer.name} is in the namespace {namespace!r}, and the certificate of "
-                    f"{principal.name} allows: {allowed}; ask for a ticket with this namespace"
-                )
-
-
-class Skill(NamedTuple):
-    """What is said of one capability: its usage, the first line of its documentation, its terms,
-    and how it answers."""
-
-    usage: str
-    summary: str
-    terms: Terms
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class AgentCard:
-    """One agent as others see it.
-
-    Attributes:
-        condition: how it is, since when by its own node's wall clock.
-        note: why it offers nothing now, though it is well; for people.
-    """
-
-    name: str
-    capacity: int
-    skills: Mapping[str, Skill]
-    condition: Condition = WELL
-    note: str = ""
-
-
-class Advert(NamedTuple):
-    """What one start of a node offers.
-
-    Attributes:
-        start: tells its starts apart; 0 where it does not say.
-    """
-
-    start: int
-    cards: tuple[AgentCard, ...]
-
-
-class Told(NamedTuple):
-    """What a node tells of one of its agents beside what it can do.
-
-    Attributes:
-        is_open: whether it may be asked now.
-    """
-
-    condition: Condition = WELL
-    note: str = ""
-    is_open: bool = True
-
-
-def advert_of(offers: Iterable[Offer], start: int, told: Mapping[str, Told] | None = None) -> bytes:
-    """Return the advert of a node that hosts these agents.
-
-    An agent that runs nothing now offers nothing, so that nodes which read no conditions leave it
-    alone too.
-    """
-    agents = [_told(offer, (told or {}).get(offer.name, Told())) for offer in offers]
-    return encode_payload([ADVERT_VERSION, agents, start])
-
-
-def _told(offer: Offer, told: Told) -> list[object]:
-    handlers = offer.handlers.items() if told.is_open else ()
-    skills = [[c, h.usage(), h.summary, *h.terms, h.kind] for c, h in handlers]
-    state, reason, since_ms = told.condition
-    return [offer.name, offer.capacity, skills, [state.value, reason, since_ms], told.note]
-
-
-def read_advert(advert: bytes) -> Advert:
-    """Return what is in an advert; what does not fit is left out."""
-    try:
-        value = decode_payload(advert)
-    except PayloadError:
-        return Advert(0, ())
-    if not (isinstance(value, list) and len(value) >= 2 and value[0] == ADVERT_VERSION):
-        return Advert(0, ())
-    found = value[1] if isinstance(value[1], list) else []
-    start = value[2] if len(value) > 2 and type(value[2]) is int else 0
-    cards = (card for card in map(_card, found[:MAX_AGENTS]) if card is not None)
-    return Advert(max(0, start), tuple(cards))
-
-
-def _card(fields: object) -> AgentCard | None:
-    if not (isinstance(fields, list) and len(fields) >= 3):
-        return None
-    name, capacity, skills = fields[:3]
-    if not (isinstance(name, str) and type(capacity) is int and isinstance(skills, list)):
-        return None
-    table = {
-        s[0]: Skill(s[1], s[2], _terms(s[3:6]), _kind(s[6:7]))
-        for s in skills
-        if isinstance(s, list) and len(s) >= 3 and all(isinstance(t, str) for t in s[:3])
-    }
-    condition = _condition(fields[3]) if len(fields) > 3 else WELL
-    note = fields[4] if len(fields) > 4 and isinstance(fields[4], str) else ""
-    return AgentCard(name[:63], max(0, min(capacity, 1024)), table, condition, note[:MAX_REASON])
-
-
-def _condition(fields: object) -> Condition:
-    """Return how an agent is; what newer nodes say otherwise is left to "degraded": it is asked
-    when nobody else is there."""
-    if not (isinstance(fields, list) and len(fields) >= 3):
-        return WELL
-    state, reason, since_ms = fields[:3]
-    known = isinstance(state, str) and state in tuple(Health)
-    return Condition(
-        Health(state) if known else Health.DEGRADED,
-        reason[:MAX_REASON] if isinstance(reason, str) else "",
-        since_ms if type(since_ms) is int else 0,
-    )
-
-
-def _terms(fields: list[object]) -> Terms:
-    if len(fields) < 3:
-        return Terms()
-    balance, weight, is_idempotent = fields
-    return Terms(
-        balance if isinstance(balance, str) else "",
-        max(1, min(weight, MAX_WEIGHT)) if type(weight) is int else 1,
-        is_idempotent is True,
-    )
-
-
-def _skills_for_tasks(card: AgentCard) -> frozenset[str]:
-    return frozenset(c for c, skill in card.skills.items() if skill.kind is Kind.CALL)
-
-
-def _kind(fields: list[object]) -> Kind:
-    """Return how it answers; what a peer does not say, or newer ones say, is left to a call."""
-    said = fields[0] if fields else None
-    return Kind(said) if isinstance(said, str) and said in _KINDS else Kind.CALL
+    def __init__(self) -> None:
+        self.start = 0
+        self.entries: dict[str, _Entry] = {}
+        self.views: tuple[AgentView, ...] | None = None
 
 
 class Directory:
@@ -191,46 +70,62 @@ class Directory:
     """
 
     def __init__(self) -> None:
-        self._adverts: dict[PeerId, Advert] = {}
-        self._terms: dict[str, dict[PeerId, Terms]] = {}
-        self._degraded: dict[str, set[PeerId]] = {}
+        self._peers: dict[PeerId, _Peer] = {}
+        # By capability. Most are offered by one agent: a list for each would be half the memory.
+        self._listed: dict[str, _Entry | list[_Entry]] = {}
+        self._seen: dict[str, Mapping[PeerId, Terms]] = {}  # what was asked for, until it changes
         self.version = 0
         self.counts: Counter[str] = Counter()
 
-    def put(self, peer_id: PeerId, advert: bytes, may_offer: MayOffer) -> None:
-        """Take a peer's advert, without what it may not offer."""
-        self.remove(peer_id)
-        start, cards = read_advert(advert)
-        allowed = tuple(self._allowed(card, may_offer) for card in cards)
-        self._adverts[peer_id] = Advert(start, allowed)
-        for card in allowed:
-            if card.condition.state is Health.FAILED:
-                continue
-            for capability, skill in card.skills.items():
-                for name in (capability, at_agent(capability, card.name)):
-                    self._terms.setdefault(name, {})[peer_id] = skill.terms
-                    if card.condition.state is Health.DEGRADED:
-                        self._degraded.setdefault(name, set()).add(peer_id)
+    def apply(
+        self,
+        peer_id: PeerId,
+        start: int,
+        changes: Mapping[str, bytes | None],
+        may_offer: MayOffer,
+    ) -> None:
+        """Take what a peer says of some of its agents, without what it may not offer.
+
+        Args:
+            start: which of its starts says so.
+        """
+        self.version += 1
+        peer = self._peers.setdefault(peer_id, _Peer())
+        peer.start, peer.views = start, None
+        for name, said in changes.items():
+            before = peer.entries.pop(name, None)
+            if before is not None:
+                self._unlist(before)
+            card = read_entry(name, said) if said is not None else None
+            if said is not None and card is not None:
+                entry = _Entry(peer_id, said, card, self._allowed(card, may_offer))
+                peer.entries[name] = entry
+                self._list(entry)
+            elif said is not None:
+                self.counts["offer_unreadable"] += 1
 
     def remove(self, peer_id: PeerId) -> None:
         self.version += 1
-        gone = self._adverts.pop(peer_id, None)
-        for card in gone.cards if gone is not None else ():
-            for capability in card.skills:
-                for name in (capability, at_agent(capability, card.name)):
-                    offering = self._terms.get(name, {})
-                    offering.pop(peer_id, None)
-                    if not offering:
-                        self._terms.pop(name, None)
-                    degraded = self._degraded.get(name, set())
-                    degraded.discard(peer_id)
-                    if not degraded:
-                        self._degraded.pop(name, None)
+        gone = self._peers.pop(peer_id, None)
+        for entry in gone.entries.values() if gone is not None else ():
+            self._unlist(entry)
 
     def offering(self, capability: str) -> Mapping[PeerId, Terms]:
-        """Return who offers a capability, or that of one agent, on what terms; changes with the
-        directory."""
-        return self._terms.get(capability, {})
+        """Return who offers a capability, or that of one agent, on what terms, at this moment."""
+        found = self._seen.get(capability)
+        if found is None:
+            wanted = whoever_offers(capability)
+            found = {
+                entry.peer_id: terms
+                for entry in self._offer(capability)
+                for name, terms, _ in entry.skills
+                if name == wanted
+            }
+            if len(self._seen) >= MAX_SEEN:
+                self._seen.clear()
+            if found:
+                self._seen[capability] = found
+        return found
 
     def providers(self, capability: str) -> list[PeerId]:
         """Return the peers that offer a capability, by id."""
@@ -238,57 +133,125 @@ class Directory:
 
     def degraded(self, capability: str) -> Collection[PeerId]:
         """Return which of those are not well: to be asked when nobody else is left."""
-        return self._degraded.get(capability, frozenset())
+        return {e.peer_id for e in self._offer(capability) if e.state is Health.DEGRADED}
+
+    def card_of(self, peer_id: PeerId, name: str) -> AgentCard | None:
+        """Return one agent of a peer, if it is there."""
+        peer = self._peers.get(peer_id)
+        entry = peer.entries.get(name) if peer is not None else None
+        return entry.card() if entry is not None else None
+
+    def state_of(self, peer_id: PeerId, name: str) -> Health | None:
+        """Return how an agent of a peer is; None where it is not there."""
+        peer = self._peers.get(peer_id)
+        entry = peer.entries.get(name) if peer is not None else None
+        return entry.state if entry is not None else None
 
     def cards_of(self, peer_id: PeerId) -> tuple[AgentCard, ...]:
-        """Return a peer's agents."""
-        advert = self._adverts.get(peer_id)
-        return advert.cards if advert is not None else ()
+        """Return a peer's agents, by name."""
+        peer = self._peers.get(peer_id)
+        if peer is None:
+            return ()
+        return tuple(peer.entries[name].card() for name in sorted(peer.entries))
 
     def start_of(self, peer_id: PeerId) -> int:
         """Return which of its starts a peer is in, 0 where that is not known."""
-        advert = self._adverts.get(peer_id)
-        return advert.start if advert is not None else 0
+        peer = self._peers.get(peer_id)
+        return peer.start if peer is not None else 0
 
     def kind_of(self, capability: str) -> Kind | None:
         """Return how a capability answers, None where nobody offers it."""
-        capability = whoever_offers(capability)
-        for peer_id in self.offering(capability):
-            for card in self._adverts[peer_id].cards:
-                if capability in card.skills:
-                    return card.skills[capability].kind
-        return None
+        wanted = whoever_offers(capability)
+        offering = min(self._offer(wanted), key=lambda entry: entry.peer_id, default=None)
+        skills = offering.skills if offering is not None else ()
+        return next((kind for name, _, kind in skills if name == wanted), None)
 
     def capabilities(self) -> tuple[str, ...]:
         """Return everything that is offered, by name."""
-        return tuple(sorted(name for name in self._terms if "/" not in name))
+        return tuple(sorted(self._listed))
+
+    def __len__(self) -> int:
+        """How many agents there are."""
+        return sum(len(peer.entries) for peer in self._peers.values())
 
     def __iter__(self) -> Iterator[tuple[PeerId, AgentCard]]:
-        for peer_id in sorted(self._adverts):
-            for card in self._adverts[peer_id].cards:
+        for peer_id in sorted(self._peers):
+            for card in self.cards_of(peer_id):
                 yield peer_id, card
 
     def worker(
         self, peer_id: PeerId, incarnation: int, load: int, *, takes_work: bool
     ) -> WorkerView:
         """Return a peer as the scheduler wants it; one that takes no work is shown idle."""
-        advert = self._adverts.get(peer_id)
-        cards = advert.cards if advert is not None and takes_work else ()
-        agents = tuple(
-            AgentView(
-                c.name, _skills_for_tasks(c), c.capacity, c.condition.state is Health.DEGRADED
-            )
-            for c in cards
-            if c.condition.state is not Health.FAILED
-        )
-        return WorkerView(peer_id, incarnation, agents, load)
+        peer = self._peers.get(peer_id)
+        if peer is None or not takes_work:
+            return WorkerView(peer_id, incarnation, (), load)
+        if peer.views is None:
+            able = (e for e in peer.entries.values() if e.state is not Health.FAILED)
+            peer.views = tuple(entry.view() for entry in able)
+        return WorkerView(peer_id, incarnation, peer.views, load)
 
-    def _allowed(self, card: AgentCard, may_offer: MayOffer) -> AgentCard:
-        kept = {}
-        for capability, skill in card.skills.items():
+    # -- by capability -------------------------------------------------------------------------
+
+    def _offer(self, capability: str) -> list[_Entry]:
+        """Return the agents that offer a capability, or the one of this name."""
+        listed = self._listed.get(whoever_offers(capability), [])
+        entries = listed if isinstance(listed, list) else [listed]
+        agent = agent_meant(capability)
+        return [e for e in entries if e.name == agent] if agent is not None else entries
+
+    def _list(self, entry: _Entry) -> None:
+        if entry.state is Health.FAILED:
+            return
+        for name, _, _ in entry.skills:
+            self._forget_seen(name, entry)
+            listed = self._listed.get(name)
+            if listed is None:
+                self._listed[name] = entry
+            elif isinstance(listed, list):
+                listed.append(entry)
+            else:
+                self._listed[name] = [listed, entry]
+
+    def _unlist(self, entry: _Entry) -> None:
+        if entry.state is Health.FAILED:
+            return
+        for name, _, _ in entry.skills:
+            self._forget_seen(name, entry)
+            listed = self._listed[name]
+            if isinstance(listed, list):
+                listed.remove(entry)
+                if len(listed) == 1:
+                    self._listed[name] = listed[0]
+            else:
+                assert listed is entry
+                del self._listed[name]
+
+    def _forget_seen(self, capability: str, entry: _Entry) -> None:
+        if self._seen:
+            self._seen.pop(capability, None)
+            self._seen.pop(at_agent(capability, entry.name), None)
+
+    def _allowed(self, card: AgentCard, may_offer: MayOffer) -> list[str]:
+        kept = []
+        for capability in card.skills:
             namespace = namespace_of(capability)
-            if not namespace or may_offer(namespace):
-                kept[capability] = skill
+            if "/" in capability or len(capability) > MAX_NAME_CHARS:
+                self.counts["offer_unreadable"] += 1
+            elif not namespace or may_offer(namespace):
+                kept.append(capability)
             else:
                 self.counts["offer_outside_namespaces"] += 1
-        return AgentCard(card.name, card.capacity, kept, card.condition, card.note)
+        return kept
+
+    def check_invariants(self) -> None:
+        listed = {n: e if isinstance(e, list) else [e] for n, e in self._listed.items()}
+        for name, entries in listed.items():
+            assert entries
+            assert all(name in {n for n, _, _ in e.skills} for e in entries)
+            assert all(self._peers[e.peer_id].entries[e.name] is e for e in entries)
+        able = [e for p in self._peers.values() for e in p.entries.values()]
+        wanted = sum(len(e.skills) for e in able if e.state is not Health.FAILED)
+        assert sum(map(len, listed.values())) == wanted
+        for name, seen in self._seen.items():
+            assert seen.keys() == {e.peer_id for e in self._offer(name)}

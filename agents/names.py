@@ -84,3 +84,9 @@ def whoever_offers(name: str) -> str:
     """Return the full name of a capability without the agent that it is wanted of, if any."""
     namespace, colon, rest = name.rpartition(":")
     return f"{namespace}{colon}{rest.rpartition('/')[2]}"
+
+
+def agent_meant(name: str) -> str | None:
+    """Return the agent that a capability is wanted of, if it is wanted of one."""
+    agent, slash, _ = name.rpartition(":")[2].rpartition("/")
+    return agent if slash else None

@@ -19,13 +19,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from agents.advertising import Advertising
+from agents.adverts import check_namespaces
 from agents.auditing import DEFAULT, AuditSettings
 from agents.auditing_service import Auditing
 from agents.calling import Calling
 from agents.contexts import Contexts
 from agents.deciding import Judges
 from agents.deciding_service import Deciding
-from agents.directory import Directory, advert_of, check_namespaces, may_offer_in
+from agents.directory import Directory
 from agents.errors import AgentHopeless, NodeAlreadyUp
 from agents.figures import Figures
 from agents.founding_service import FoundingService
@@ -110,7 +112,6 @@ class Node:
         self._key_rotation_hours = key_rotation_hours
         self._freshness = freshness
         self._is_supervised = supervised
-        self._is_leaving = False
         self.host = AgentHost(offers, keystore.name)
         self._judges = Judges(self.host.offers)
         self.directory = Directory()
@@ -139,8 +140,7 @@ class Node:
             stack.push_async_callback(self.quorum.close)
             await stack.enter_async_context(self.peer)
             stack.push_async_callback(self._wind_down)
-            self._is_leaving = False
-            self._advertise()
+            self.advertising.all()
             self.sealing.start()
             self.working.start()
             self.figures.start()
@@ -266,9 +266,17 @@ class Node:
             self.world.rng,
             self.peer.label,
             lambda: self.figures.lag_ms,
-            self._advertise,
+            lambda name: self.advertising.one(name),
             self.watching.tell,
             self._on_hopeless,
+        )
+        self.advertising = Advertising(
+            self.peer,
+            self.host.offers,
+            self.directory,
+            self.health.told,
+            self._offers_changed,
+            self.health.compare,
         )
         self.operations: Operations = Operations(self)
         self.peer.report_status(self._status)
@@ -283,8 +291,7 @@ class Node:
 
     async def _wind_down(self) -> None:
         """Leave cleanly: nobody should have to wait for a timeout to notice."""
-        self._is_leaving = True
-        self.peer.presence.advertise(advert_of((), self.peer.incarnation))
+        self.advertising.nothing()
         self.figures.close()
         await self.renewing.close()
         await self.trusting.close()
@@ -301,16 +308,8 @@ class Node:
         await self.sealing.close()
         self.host.close()
 
-    def _advertise(self) -> None:
-        """Tell everybody what is offered here now."""
-        if self._is_leaving:
-            return
-        own = self.peer.peer_id
-        before = self.health.before(own)
-        advert = advert_of(self.host.offers, self.peer.incarnation, self.health.told())
-        self.directory.put(own, advert, may_offer_in(self.peer.principal))
-        self.peer.presence.advertise(advert)
-        self.health.compare(own, before)
+    def _offers_changed(self) -> None:
+        """The directory is another one."""
         self.calling.changed()
         self._workers_changed()
 
@@ -324,14 +323,8 @@ class Node:
 
     def _on_presence(self, event: PresenceEvent) -> None:
         match event:
-            case AdvertSeen(peer_id, advert):
-                session = self.peer.session_of(peer_id)
-                principal = session.principal if session is not None else None
-                before = self.health.before(peer_id)
-                self.directory.put(peer_id, advert, may_offer_in(principal))
-                self.health.compare(peer_id, before)
-                self.calling.changed()
-                self._workers_changed()
+            case AdvertSeen():
+                self.advertising.seen(event)
             case HeartbeatSeen(peer_id, _, _, status):
                 has_roster = self.quorum.on_heartbeat(peer_id, status)
                 self.founding.on_heartbeat(peer_id, has_roster)

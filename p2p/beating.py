@@ -14,7 +14,6 @@ from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.membership import (
     Admitted,
-    AdvertChanged,
     Changed,
     Expelled,
     Heartbeat,
@@ -31,7 +30,7 @@ from p2p.membership import (
     SendHeartbeat,
     Tick,
 )
-from p2p.presence import ADVERT, LinkBroken, MemberChange, Presence
+from p2p.presence import LinkBroken, MemberChange, Presence
 from p2p.rpc import Exchange
 from p2p.wire import PayloadError, decode_payload, encode_payload
 
@@ -67,11 +66,12 @@ class Beating(Presence):
         return self._membership.state_of(peer_id)
 
     def counters(self) -> Mapping[str, int]:
-        return self._membership.counters()
+        adverts = {f"adverts_{k}": v for k, v in self.adverts.counters().items()}
+        return {**self._membership.counters(), **adverts}
 
     def admitted(self, peer_id: PeerId, incarnation: int) -> None:
         self.step(Admitted(peer_id, incarnation))
-        self._send(peer_id, ADVERT, self._advert_message())
+        self.adverts.admitted(peer_id)
 
     def door_failed(self, peer_id: PeerId) -> None:
         self.step(ReintroductionFailed(peer_id))
@@ -104,8 +104,6 @@ class Beating(Presence):
                     self._changed(effect)
                 case Reintroduce():
                     self._reintroduce(effect.peer_id)
-                case AdvertChanged():
-                    self._ask_advert(effect.peer_id, effect.version)
         self._alarm.set(self._membership.deadline_ms)
 
     def _clock_offset_ms(self) -> int | None:

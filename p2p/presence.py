@@ -1,31 +1,26 @@
 """Who is alive and what they offer: what all ways of telling have in common.
 
-`p2p.beating` asks everybody's heartbeat, `p2p.swimming` is for hundreds. What a peer offers (its
-advert) is opaque here; it is sent when a session begins and when it changes, and asked for when a
-heartbeat names a version that we have not seen.
+`p2p.beating` asks everybody's heartbeat, `p2p.swimming` is for hundreds. A heartbeat carries the
+digest of what its sender offers; `p2p.adverts` has the rest of that.
 
 What this module does not know: introductions, what an advert or a status means, who is dead.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from keys import PeerId, Permission
+from keys import PeerId
+from p2p.adverts import AdvertService, Changes
 from p2p.clock import Clock
 from p2p.errors import P2PError
 from p2p.links import Lane
 from p2p.membership import Heartbeat, Member, MemberState
-from p2p.rpc import Exchange, Incoming
-from p2p.wire import PayloadError, decode_payload, encode_payload
+from p2p.rpc import Exchange
 
 log = logging.getLogger("conclave.p2p.presence")
-
-ADVERT = "presence.advert"
-MAX_ADVERT_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +36,11 @@ class MemberChange:
 
 @dataclass(frozen=True, slots=True)
 class AdvertSeen:
-    """What a living peer offers is known, or is known anew."""
+    """What a living peer offers has changed, or is to be judged anew: these entries of it."""
 
     peer_id: PeerId
-    advert: bytes
+    incarnation: int
+    changes: Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +88,15 @@ class Presence:
         self._reintroduce = reintroduce
         self.heads: Callable[[], bytes] = bytes  # which revocation lists we have in force
         self._listeners: list[OnPresence] = []
-        self._adverts: dict[PeerId, tuple[int, bytes]] = {}
-        self._advert = b""
-        self._advert_version = 0
-        self._asking: dict[PeerId, asyncio.Task[None]] = {}
+        self.adverts = AdvertService(
+            incarnation,
+            clock,
+            exchange,
+            lambda: self._linked(),
+            self.is_present,
+            lambda *seen: self._tell(AdvertSeen(*seen)),
+        )
         self._is_open = True
-        exchange.serve_notice(ADVERT, self._on_advert, Permission.MEMBERSHIP)
-        exchange.serve(ADVERT, self._give_advert, Permission.MEMBERSHIP)
 
     def listen(self, listener: OnPresence) -> None:
         """Tell this function of every change, on the loop; it must not block or raise."""
@@ -113,6 +111,9 @@ class Presence:
     def present(self) -> tuple[PeerId, ...]:
         """Return the peers that are alive or suspected, without ourselves."""
         raise NotImplementedError
+
+    def is_present(self, peer_id: PeerId) -> bool:
+        return self.state_of(peer_id) in (MemberState.ALIVE, MemberState.SUSPECT)
 
     def state_of(self, peer_id: PeerId) -> MemberState | None:
         raise NotImplementedError
@@ -141,34 +142,14 @@ class Presence:
     def _clock_offset_ms(self) -> int | None:
         raise NotImplementedError
 
-    # -- adverts -------------------------------------------------------------------------------
-
     @property
     def clock_offset_ms(self) -> int | None:
         """How far ahead the clocks of the others are, in the middle; None with nobody heard."""
         return self._clock_offset_ms()
 
-    @property
-    def own_advert(self) -> bytes:
-        return self._advert
-
-    def advert_of(self, peer_id: PeerId) -> bytes | None:
-        found = self._adverts.get(peer_id)
-        return found[1] if found is not None else None
-
-    def advertise(self, advert: bytes) -> None:
-        """Say from now on that this is what we offer."""
-        assert len(advert) <= MAX_ADVERT_BYTES
-        self._advert = advert
-        self._advert_version += 1
-        for peer_id in self._linked():
-            self._send(peer_id, ADVERT, self._advert_message())
-
     async def close(self) -> None:
         self._is_open = False
-        for task in self._asking.values():
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self.adverts.close()
 
     def _linked(self) -> Sequence[PeerId]:
         """To whom news of ours go."""
@@ -179,7 +160,7 @@ class Presence:
         return Heartbeat(
             self._incarnation,
             sequence,
-            self._advert_version,
+            self.adverts.digest(),
             load,
             self._clock.wall_ms(),
             status,
@@ -188,11 +169,8 @@ class Presence:
 
     def _heard(self, peer_id: PeerId, beat: Heartbeat) -> None:
         """A living peer's heartbeat: what it says is for the layers above."""
-        self._ask_advert(peer_id, beat.advert_version)  # again, if it did not come
+        self.adverts.heard(peer_id, beat.incarnation, beat.adverts)
         self._tell(HeartbeatSeen(peer_id, beat.incarnation, beat.load, beat.body, beat.heads))
-
-    def _advert_message(self) -> bytes:
-        return encode_payload([self._incarnation, self._advert_version, self._advert])
 
     def _send(self, to: PeerId, method: str, payload: bytes) -> None:
         try:
@@ -200,45 +178,9 @@ class Presence:
         except P2PError as error:
             log.debug("not sent: %s", error, extra={"method": method})
 
-    def _ask_advert(self, peer_id: PeerId, version: int) -> None:
-        known = self._adverts.get(peer_id)
-        if peer_id in self._asking or (known is not None and known[0] == version):
-            return
-        task = asyncio.get_running_loop().create_task(self._fetch_advert(peer_id))
-        self._asking[peer_id] = task
-        task.add_done_callback(lambda _: self._asking.pop(peer_id, None))
-
-    async def _fetch_advert(self, peer_id: PeerId) -> None:
-        try:
-            answer = await self._exchange.request(
-                peer_id, ADVERT, b"", timeout_s=2.0, lane=Lane.CONTROL
-            )
-        except P2PError as error:
-            log.debug("no advert: %s", error)
-        else:
-            self._on_advert(peer_id, answer)
-
-    def _on_advert(self, peer_id: PeerId, payload: bytes) -> None:
-        try:
-            fields = decode_payload(payload)
-        except PayloadError:
-            return
-        if not (isinstance(fields, list) and len(fields) == 3 and type(fields[2]) is bytes):
-            return
-        incarnation, version, advert = fields
-        if type(version) is not int or type(incarnation) is not int:
-            return
-        if len(advert) > MAX_ADVERT_BYTES:
-            return
-        self._adverts[peer_id] = (version, advert)
-        self._tell(AdvertSeen(peer_id, advert))
-
-    async def _give_advert(self, incoming: Incoming, payload: bytes) -> bytes:
-        return self._advert_message()
-
     def _gone(self, peer_id: PeerId) -> None:
         """What it offered is over."""
-        self._adverts.pop(peer_id, None)
+        self.adverts.gone(peer_id)
 
     def _tell(self, event: PresenceEvent) -> None:
         for listener in self._listeners:

@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agents.directory import AgentCard, Directory, Told
+from agents.adverts import AgentCard, Told
+from agents.directory import Directory
 from agents.errors import AgentHopeless
 from agents.health.judging import Condition, Health
 from agents.health.keeping import AgentKeeper
@@ -27,7 +28,7 @@ class HealthService:
 
     Args:
         label: what people call a peer.
-        advertise: tell everybody anew what is offered here.
+        advertise: tell everybody anew how this agent is.
         tell: hands events to whoever watches.
         on_hopeless: an agent fails after every restart.
 
@@ -41,7 +42,7 @@ class HealthService:
         rng: random.Random,
         label: Callable[[PeerId], str],
         lag_ms: Callable[[], int],
-        advertise: Callable[[], None],
+        advertise: Callable[[str], None],
         tell: Callable[[dict[str, Any]], None],
         on_hopeless: Callable[[AgentHopeless], None],
     ) -> None:
@@ -73,30 +74,26 @@ class HealthService:
         keeper = self.keepers.get(agent)
         return keeper.fence if keeper is not None else None
 
-    def told(self) -> Mapping[str, Told]:
-        """Return what the advert says of each of our agents."""
-        return {name: self._told(name, keeper) for name, keeper in self.keepers.items()}
-
-    def before(self, peer_id: PeerId) -> Mapping[str, Health]:
-        """Return the states of a peer's agents, to compare with later ones."""
-        return {card.name: card.condition.state for card in self._directory.cards_of(peer_id)}
-
-    def compare(self, peer_id: PeerId, before: Mapping[str, Health]) -> None:
-        """Tell whoever watches what a new advert has changed."""
-        for card in self._directory.cards_of(peer_id):
-            was = before.get(card.name)
-            state = card.condition.state
-            if state is not was and (was is not None or state is not Health.HEALTHY):
-                self._event(peer_id, card, was)
-
-    def _told(self, name: str, keeper: AgentKeeper) -> Told:
+    def told(self, name: str) -> Told:
+        """Return what the advert says of one of our agents."""
+        keeper = self.keepers[name]
         now = keeper.core.now
         ago_ms = self._clock.now_ms() - now.since_ms
         condition = Condition(now.state, now.reason, self._clock.wall_ms() - ago_ms)
         return Told(condition, keeper.note, not self._host.why_closed(name))
 
+    def compare(self, peer_id: PeerId, before: Mapping[str, Health | None]) -> None:
+        """Tell whoever watches what has changed since these agents of a peer were so."""
+        for name, was in before.items():
+            state = self._directory.state_of(peer_id, name)
+            if state is None or state is was or (was is None and state is Health.HEALTHY):
+                continue
+            card = self._directory.card_of(peer_id, name)
+            assert card is not None
+            self._event(peer_id, card, was)
+
     def _changed(self, name: str, before: Health, now: Condition) -> None:
-        self._advertise()
+        self._advertise(name)
 
     def _event(self, peer_id: PeerId, card: AgentCard, before: Health | None) -> None:
         self._tell(

@@ -82,8 +82,9 @@ class NodeCollector(Collector):
             "This node's agents: 0 healthy, 1 degraded, 2 failed",
             labels=["agent"],
         )
-        for name, told in self._node.health.told().items():
-            family.add_metric([name], told.condition.state.badness)
+        health = self._node.health
+        for name in health.keepers:
+            family.add_metric([name], health.told(name).condition.state.badness)
         return family
 
     def _tasks(self) -> Metric:

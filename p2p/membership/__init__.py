@@ -3,7 +3,6 @@
 from p2p.membership.core import Membership
 from p2p.membership.events import (
     Admitted,
-    AdvertChanged,
     Changed,
     Drop,
     DropReason,
@@ -25,7 +24,6 @@ from p2p.membership.member import Member, MembershipSettings
 
 __all__ = [
     "Admitted",
-    "AdvertChanged",
     "Changed",
     "Drop",
     "DropReason",

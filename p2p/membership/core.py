@@ -27,7 +27,6 @@ from collections.abc import Mapping
 from keys import PeerId
 from p2p.membership.events import (
     Admitted,
-    AdvertChanged,
     Changed,
     Drop,
     DropReason,
@@ -187,10 +186,6 @@ class Membership:
         if event.wall_ms is not None:
             record.offsets_ms.append(heartbeat.wall_ms - event.wall_ms)
         self._revive(record, now_ms, Reason.HEARD, effects)
-        if last is None or heartbeat.advert_version != last.advert_version:
-            effects.append(
-                AdvertChanged(event.peer_id, record.incarnation, heartbeat.advert_version)
-            )
         return None
 
     def _on_leave(self, event: LeaveReceived, now_ms: int, effects: _Effects) -> None:

@@ -116,15 +116,6 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
-class AdvertChanged:
-    """What this peer offers is no longer what it offered: ask it."""
-
-    peer_id: PeerId
-    incarnation: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
 class Reintroduce:
     """Knock at this peer's door; answer with `Admitted` or `ReintroductionFailed`."""
 
@@ -147,4 +138,4 @@ class Drop:
     reason: DropReason
 
 
-MembershipEffect = SendHeartbeat | Changed | AdvertChanged | Reintroduce | Drop
+MembershipEffect = SendHeartbeat | Changed | Reintroduce | Drop

@@ -3,7 +3,7 @@
 Data and its plain form; the caller turns that into bytes. Does not know who sent it: the
 transport attributes each frame to the key of its connection, so a heartbeat names nobody.
 
-Plain form: a sequence of `incarnation, sequence, advert_version, load, wall_ms, body, heads`. Later
+Plain form: a sequence of `incarnation, sequence, adverts, load, wall_ms, body, heads`. Later
 versions may append fields; readers ignore what they do not know. The last one may be missing.
 """
 
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 MAX_BODY_BYTES = 512
 MAX_HEADS_BYTES = 64
+MAX_ADVERTS_BYTES = 64
 MAX_LOAD = 255
 MAX_INTEGER = 2**63 - 1
 
-_Fields = tuple[int, int, int, int, int, bytes, bytes]
+_Fields = tuple[int, int, bytes, int, int, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,22 @@ class Heartbeat:
 
     incarnation: int  # of this start of the process; grows with every start
     sequence: int  # grows with every heartbeat of this incarnation
-    advert_version: int = 0  # grows when what the peer offers changes
+    adverts: bytes = b""  # opaque: the digest of what the peer offers
     load: int = 0  # 0 idle .. 255 full
     wall_ms: int = 0  # the sender's clock, Unix time
     body: bytes = b""  # opaque, for the layers above
     heads: bytes = b""  # opaque: which revocation lists the sender has in force
 
     def __post_init__(self) -> None:
-        integers = (self.incarnation, self.sequence, self.advert_version, self.wall_ms)
+        integers = (self.incarnation, self.sequence, self.wall_ms)
         if not all(0 <= number <= MAX_INTEGER for number in integers):
             raise ValueError("a number of a heartbeat is negative or over 63 bits")
         if not 0 <= self.load <= MAX_LOAD:
             raise ValueError(f"load {self.load} is not from 0 to {MAX_LOAD}")
         if len(self.body) > MAX_BODY_BYTES:
             raise ValueError(f"a heartbeat's body is at most {MAX_BODY_BYTES} bytes")
+        if len(self.adverts) > MAX_ADVERTS_BYTES:
+            raise ValueError(f"a heartbeat's adverts are at most {MAX_ADVERTS_BYTES} bytes")
         if len(self.heads) > MAX_HEADS_BYTES:
             raise ValueError(f"a heartbeat's heads are at most {MAX_HEADS_BYTES} bytes")
 
@@ -50,7 +53,7 @@ class Heartbeat:
         return (
             self.incarnation,
             self.sequence,
-            self.advert_version,
+            self.adverts,
             self.load,
             self.wall_ms,
             self.body,
@@ -62,14 +65,14 @@ class Heartbeat:
         """Read what a peer sent, or None when it is not a heartbeat. Never raises."""
         if not isinstance(fields, list | tuple) or len(fields) < 6:
             return None
-        incarnation, sequence, advert_version, load, wall_ms, body = fields[:6]
-        integers = (incarnation, sequence, advert_version, load, wall_ms)
+        incarnation, sequence, adverts, load, wall_ms, body = fields[:6]
+        integers = (incarnation, sequence, load, wall_ms)
         heads = fields[6] if len(fields) > 6 else b""
-        if type(body) is not bytes or not all(type(number) is int for number in integers):
+        if not all(type(number) is int for number in integers):
             return None
-        if type(heads) is not bytes:
+        if not all(type(field) is bytes for field in (adverts, body, heads)):
             return None
         try:
-            return cls(incarnation, sequence, advert_version, load, wall_ms, body, heads)
+            return cls(incarnation, sequence, adverts, load, wall_ms, body, heads)
         except ValueError:
             return None

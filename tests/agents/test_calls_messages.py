@@ -10,7 +10,7 @@ from calling_lab import Bench, meet
 from node_lab import NodeLab, in_lab, until
 
 from agents import Agent, BadAgent, NoProvider
-from agents.directory import advert_of
+from agents.adverts import Told, entry_of
 from keys import Permission
 from p2p import (
     BadRequest,
@@ -152,8 +152,7 @@ def test_a_message_is_not_repeated_to_another_start_of_its_receiver(tmp_path: Pa
         # The caller believes in another start of b than the one that is there.
         real = caller.directory.start_of(node.peer.peer_id)
         assert real == node.peer.incarnation
-        advert = caller.directory._adverts[node.peer.peer_id]
-        caller.directory._adverts[node.peer.peer_id] = advert._replace(start=real + 1)
+        caller.directory._peers[node.peer.peer_id].start = real + 1
         with pytest.raises(PeerUnreachable, match="started again") as caught:
             await caller.net.send("bench.work", "x", deadline=5)
         assert caught.value.definite
@@ -295,7 +294,8 @@ def test_what_a_peer_offers_outside_its_namespaces_is_left_out_and_counted(tmp_p
         a = await lab.up("a")
         liar = await lab.up("b", [eye(namespace="")], namespaces=("shop",))
         await meet(a, "image.read", 1)
-        liar.peer.presence.advertise(advert_of([eye(), eye("o.k", "")], liar.peer.incarnation))
+        liar.peer.presence.adverts.change({"eye": entry_of(eye(), Told())})
+        liar.peer.presence.adverts.change({"other": entry_of(eye("o.k", ""), Told())})
         await meet(a, "o.k", 1)
         assert a.directory.providers("vision:image.read") == []
         assert a.directory.counts["offer_outside_namespaces"] == 1

@@ -65,7 +65,7 @@ def serving(nodes: dict[str, Node]) -> list[str]:
     return [
         name
         for name, node in nodes.items()
-        if name != "d" and not node.host.why_closed("indexer") and not node._is_leaving
+        if name != "d" and not node.host.why_closed("indexer") and not node.advertising.is_leaving
     ]
 
 

@@ -245,7 +245,7 @@ def test_row_64_numbers_from_the_far_future_change_nothing_for_others() -> None:
     bench = module.Bench()
     for peer in (module.ANN, module.BOB):
         bench.do(module.Admitted(peer, 1))
-    far = module.Heartbeat(1, 2**63 - 1, wall_ms=2**63 - 1, advert_version=2**63 - 1)
+    far = module.Heartbeat(1, 2**63 - 1, wall_ms=2**63 - 1, adverts=b"\xff" * 64)
     bench.do(module.HeartbeatReceived(module.ANN, far))
     bench.beat(module.BOB, wall_ms=1_000)
     assert bench.core.state_of(module.BOB) is module.ALIVE

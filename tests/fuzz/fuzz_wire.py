@@ -9,10 +9,10 @@ from typing import Any
 
 from fuzz_lab import Harness, as_payload
 
+from agents.adverts import read_entry
 from agents.calling import messages as calling
 from agents.deciding import wire as deciding_wire
 from agents.deciding.opening import Wish
-from agents.directory import read_advert
 from agents.hosting.host import read_arguments
 from agents.hosting.values import from_bytes
 from agents.keeping import wire as keeping
@@ -22,7 +22,8 @@ from agents.network_check_service import Reach, Reached, decode_reach, encode_re
 from agents.revoking import Wish as RevocationWish
 from agents.scheduling import reports
 from agents.tasking import wire as tasking
-from p2p import BadRequest, PayloadError, decode_payload
+from keys import PeerId
+from p2p import BadRequest, PayloadError, adverts, decode_payload
 from p2p.members import messages as members
 from p2p.membership.heartbeat import Heartbeat
 from p2p.membership.swim import decode_message
@@ -55,6 +56,18 @@ def of_value(*readers: Callable[[Any], object]) -> Callable[[bytes], object]:
             read(value)
 
     return decode
+
+
+def _adverts(data: bytes) -> None:
+    adverts.read_since(data)
+    tables, peer = adverts.Tables(), PeerId(PEER)
+    adverts.read_digest(data)
+    tables.heard(peer, 1, data, 0)
+    page = adverts.decode_page(data)
+    if page is not None:
+        assert adverts.decode_page(adverts.encode_page(page)) == page
+        tables.take(peer, page)
+        tables.check_invariants()
 
 
 def _streams(data: bytes) -> None:
@@ -328,14 +341,25 @@ HARNESSES = [
         ),
     ),
     Harness(
-        "agent-advert",
-        read_advert,
+        "agent-entry",
+        lambda data: read_entry("reader", data),
         [
-            as_payload([1, [["reader", 4, [["ocr", "task", "reads", 1, 2, "plain"]]]], 77]),
-            as_payload([1, [["reader", 4, [], ["degraded", "hot", 9], "stands by"]], 77]),
+            as_payload([1, 4, [["ocr", "task", "reads", "", 2, True, "stream"]]]),
+            as_payload([1, 4, [["ocr", "task", "reads"]], ["degraded", "hot", 9], "stands by"]),
         ],
         (),
-        ("agents.directory:read_advert",),
+        ("agents.adverts:read_entry",),
+    ),
+    Harness(
+        "adverts",
+        _adverts,
+        [
+            as_payload([9, 0, 2, 3, [["reader", b"entry"], ["gone", None]]]),
+            as_payload([9, 2]),
+            b"\0\0\0\0\0\0\0\7" + b"h" * 16,
+        ],
+        (),
+        tuple(f"p2p.adverts.messages:{x}" for x in ("decode_page", "read_since", "read_digest")),
     ),
     Harness(
         "reach",

@@ -128,16 +128,16 @@ def test_an_exception_that_cannot_be_shown_still_arrives() -> None:
 def test_what_a_peer_offers_is_known_again_as_soon_as_it_is_heard_again() -> None:
     async def scenario(lab: Lab) -> None:
         a, b = await lab.up("a", "b")
-        b.presence.advertise(b"sums")
-        await until(lambda: a.presence.advert_of(b.peer_id) == b"sums", 2)
+        b.presence.adverts.offer({"b": b"sums"})
+        await until(lambda: a.presence.adverts.entries_of(b.peer_id) == {"b": b"sums"}, 2)
         for cut_s in (3.0, 4.0, 20.0):
             lab.network.partition([lab.worlds["a"].host], [lab.worlds["b"].host])
             await until(lambda: a.presence.state_of(b.peer_id) is MemberState.DEAD, 10)
-            assert a.presence.advert_of(b.peer_id) is None
+            assert a.presence.adverts.entries_of(b.peer_id) == {}
             await asyncio.sleep(cut_s)
             lab.network.heal()
             await until(lambda: a.presence.state_of(b.peer_id) is MemberState.ALIVE, 60)
-            await until(lambda: a.presence.advert_of(b.peer_id) == b"sums", 1)
+            await until(lambda: a.presence.adverts.entries_of(b.peer_id) == {"b": b"sums"}, 1)
 
     in_lab(scenario)
 
@@ -146,10 +146,10 @@ def test_an_advert_that_was_lost_on_the_way_is_asked_for_until_it_comes() -> Non
     async def scenario(lab: Lab) -> None:
         a, b = await lab.up("a", "b")
         lab.network.faults.loss = 0.7
-        b.presence.advertise(b"sums")
+        b.presence.adverts.offer({"b": b"sums"})
         await asyncio.sleep(1)
         lab.network.faults.loss = 0.0
-        await until(lambda: a.presence.advert_of(b.peer_id) == b"sums", 10)
+        await until(lambda: a.presence.adverts.entries_of(b.peer_id) == {"b": b"sums"}, 10)
 
     for seed in range(7, 19):
         in_lab(scenario, seed)

@@ -9,7 +9,6 @@ import pytest
 from keys import PeerId
 from p2p.membership import (
     Admitted,
-    AdvertChanged,
     Changed,
     Drop,
     DropReason,
@@ -367,14 +366,6 @@ def test_a_node_that_everybody_left_in_good_order_is_not_isolated(bench: Bench) 
     bench.do(LeaveReceived(ANN, 1))
     bench.pass_ms(60_000)
     assert not bench.core.is_isolated(bench.now_ms)
-
-
-def test_a_new_advert_is_told_once_for_each_version(bench: Bench) -> None:
-    assert AdvertChanged(ANN, 1, 3) in bench.beat(ANN, advert_version=3)
-    assert bench.beat(ANN, advert_version=3) == []
-    assert AdvertChanged(ANN, 1, 4) in bench.beat(ANN, advert_version=4)
-    bench.sequence = 0
-    assert AdvertChanged(ANN, 2, 4) in bench.beat(ANN, 2, advert_version=4), "another process"
 
 
 def test_the_clock_offset_is_the_middle_of_what_the_others_say(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from p2p.membership import Heartbeat
 
-GOOD = (1, 2, 3, 4, 5, b"body", b"heads")
+GOOD = (1, 2, b"adverts", 4, 5, b"body", b"heads")
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=8) | st.tuples(inner),
@@ -37,6 +37,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         (0, 1.0),
         (1, None),
         (2, "3"),
+        (2, b"x" * 65),
         (3, 256),
         (3, -1),
         (4, -5),
@@ -53,7 +54,7 @@ def test_a_wrong_field_makes_it_no_heartbeat(place: int, wrong: object) -> None:
 
 def test_the_fullest_heartbeat_is_one() -> None:
     top = 2**63 - 1
-    fullest = (top, top, top, 255, top, b"x" * 512)
+    fullest = (top, top, b"x" * 64, 255, top, b"x" * 512)
     assert Heartbeat.from_wire(fullest) == Heartbeat(*fullest)
 
 

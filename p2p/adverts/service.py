@@ -1,0 +1,187 @@
+"""Tells all what we offer, and keeps what they offer: the shell around the tables.
+
+What changes is told to everybody who is present as soon as it does, the changes of a moment in one
+message, and never more than what changed. Every heartbeat carries the digest of the sender's
+table: who is behind, because a message was lost or it has just come, asks for the rest by pages.
+
+Nothing here is durable: each start begins a table, and heartbeats name the start.
+
+What this module does not know: what an entry means, who is alive; presence tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from keys import PeerId, Permission
+from p2p.adverts.messages import Page, decode_page, encode_page, encode_since, read_since
+from p2p.adverts.own import PAGE_BYTES, OwnTable
+from p2p.adverts.tables import Changes, Tables, Wish
+from p2p.clock import Clock
+from p2p.errors import P2PError
+from p2p.links import Lane
+from p2p.rpc import Exchange, Incoming
+
+log = logging.getLogger("conclave.p2p.adverts")
+
+CHANGED = "adverts.changed"
+SINCE = "adverts.since"
+GATHER_S = 0.02  # changes of one moment share a message
+ASK_S = 2.0
+PAGES_AT_A_STRETCH = 128  # then the next heartbeat has to ask: no peer keeps us busy by itself
+
+
+class AdvertService:
+    """One peer's table, and what it knows of the others'.
+
+    Args:
+        present: who is to be told.
+        tell: a peer's entries changed.
+    """
+
+    def __init__(
+        self,
+        incarnation: int,
+        clock: Clock,
+        exchange: Exchange,
+        present: Callable[[], Sequence[PeerId]],
+        is_present: Callable[[PeerId], bool],
+        tell: Callable[[PeerId, int, Changes], None],
+    ) -> None:
+        self._clock = clock
+        self._exchange = exchange
+        self._present = present
+        self._is_present = is_present
+        self._tell = tell
+        self._own = OwnTable(incarnation)
+        self._tables = Tables()
+        self._told = 0  # everybody present was told of all up to this version
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: dict[PeerId, asyncio.Task[None]] = {}
+        self._is_open = True
+        self.counts: Counter[str] = Counter()
+        exchange.serve_notice(CHANGED, self._on_changed, Permission.MEMBERSHIP)
+        exchange.serve(SINCE, self._give, Permission.MEMBERSHIP)
+
+    # -- our own -------------------------------------------------------------------------------
+
+    def change(self, changes: Changes) -> None:
+        """Put or take away entries of ours, by name.
+
+        Raises:
+            MisuseError, PayloadTooLarge: that is more than others would keep; nothing changed.
+        """
+        if self._own.set(changes) and self._timer is None and self._is_open:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(GATHER_S, self._tell_all)
+
+    def offer(self, entries: Mapping[str, bytes]) -> None:
+        """Offer exactly this from now on. Raises as `change`."""
+        self.change({**dict.fromkeys(self._own.names()), **entries})
+
+    def digest(self) -> bytes:
+        """What each heartbeat says; at most 64 bytes."""
+        return self._own.digest()
+
+    def _tell_all(self) -> None:
+        self._timer = None
+        page = self._own.since(self._told, PAGE_BYTES)
+        self._told = self._own.version  # of what did not fit, `latest` tells
+        payload = encode_page(page)
+        for peer_id in self._present():
+            self._count("told", payload)
+            try:
+                self._exchange.notify(peer_id, CHANGED, payload, lane=Lane.CONTROL)
+            except P2PError as error:
+                log.debug("not told: %s", error)
+
+    async def _give(self, incoming: Incoming, payload: bytes) -> bytes:
+        incarnation, version = read_since(payload) or (0, 0)
+        knows_us = incarnation == self._own.incarnation
+        answer = encode_page(self._own.since(version if knows_us else 0))
+        self._count("given", answer)
+        return answer
+
+    def _count(self, what: str, payload: bytes) -> None:
+        self.counts[what] += 1
+        self.counts[f"{what}_bytes"] += len(payload)
+
+    # -- those of others -----------------------------------------------------------------------
+
+    def entries_of(self, peer_id: PeerId) -> Mapping[str, bytes]:
+        """Return what a peer offers, as far as we know."""
+        return self._tables.entries_of(peer_id)
+
+    def heard(self, peer_id: PeerId, incarnation: int, digest: bytes) -> None:
+        """A living peer said where its table stands."""
+        now_ms = self._clock.now_ms()
+        if self._tables.heard(peer_id, incarnation, digest, now_ms) is Wish.ASK:
+            self._ask(peer_id)
+
+    def admitted(self, peer_id: PeerId) -> None:
+        """It showed papers, perhaps other ones: what it may offer is to be judged anew."""
+        entries = self._tables.entries_of(peer_id)
+        if entries:
+            self._tell(peer_id, self._tables.standing(peer_id)[0], dict(entries))
+
+    def gone(self, peer_id: PeerId) -> None:
+        self._tables.forget(peer_id)
+        task = self._asking.get(peer_id)
+        if task is not None:
+            task.cancel()
+
+    def counters(self) -> Mapping[str, int]:
+        return {**self.counts, **self._tables.counts}
+
+    async def close(self) -> None:
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    def _on_changed(self, peer_id: PeerId, payload: bytes) -> None:
+        page = decode_page(payload)
+        if page is None:
+            self.counts["malformed"] += 1
+        elif self._is_present(peer_id) and self._take(peer_id, page) is Wish.ASK:
+            self._ask(peer_id)
+
+    def _take(self, peer_id: PeerId, page: Page) -> Wish:
+        start, _ = self._tables.standing(peer_id)
+        changes, wish = self._tables.take(peer_id, page)
+        if changes or start != self._tables.standing(peer_id)[0]:
+            self._tell(peer_id, page.incarnation, changes)
+        return wish
+
+    def _ask(self, peer_id: PeerId) -> None:
+        if peer_id in self._asking or not self._is_open:
+            return
+        task = asyncio.get_running_loop().create_task(self._fetch(peer_id))
+        self._asking[peer_id] = task
+        task.add_done_callback(lambda _: self._asking.pop(peer_id, None))
+
+    async def _fetch(self, peer_id: PeerId) -> None:
+        """Ask page after page; what fails is asked for again at the next heartbeat."""
+        for _ in range(PAGES_AT_A_STRETCH):
+            standing = self._tables.standing(peer_id)
+            try:
+                answer = await self._exchange.request(
+                    peer_id, SINCE, encode_since(*standing), timeout_s=ASK_S, lane=Lane.CONTROL
+                )
+            except P2PError as error:
+                log.debug("no advert: %s", error)
+                return
+            page = decode_page(answer)
+            self.counts["asked"] += 1
+            if page is None:
+                self.counts["malformed"] += 1
+                return
+            if not self._is_present(peer_id) or self._take(peer_id, page) is not Wish.ASK:
+                return
+            if self._tables.standing(peer_id) == standing:
+                return  # it says that there is more, and does not give it
