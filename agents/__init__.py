@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agents.agent import Agent
+    from agents.clusters import (
+        Cluster,
+        ClusterChange,
+        ClusterMember,
+        ClusterSeat,
+        ClusterState,
+    )
     from agents.connecting import connect
     from agents.deciding import Question, votes
     from agents.errors import (
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
         TaskParked,
         TaskTimeout,
         TaskUnknown,
+        TooFewMembers,
         ValueTooLarge,
         VoteRefused,
     )
@@ -68,6 +76,11 @@ _HOMES = {
     "ChannelClosed": "agents.errors",
     "Choice": "consensus.ballots",
     "CircuitOpen": "agents.errors",
+    "Cluster": "agents.clusters",
+    "ClusterChange": "agents.clusters",
+    "ClusterMember": "agents.clusters",
+    "ClusterSeat": "agents.clusters",
+    "ClusterState": "agents.clusters",
     "CompareFailed": "agents.errors",
     "Context": "agents.hosting",
     "Decision": "agents.task",
@@ -109,6 +122,7 @@ _HOMES = {
     "TaskTimeout": "agents.errors",
     "TaskUnknown": "agents.errors",
     "Tasks": "agents.task",
+    "TooFewMembers": "agents.errors",
     "Unsealed": "agents.sealing",
     "ValueTooLarge": "agents.errors",
     "VoteRefused": "agents.errors",
@@ -127,6 +141,11 @@ __all__ = [
     "ChannelClosed",
     "Choice",
     "CircuitOpen",
+    "Cluster",
+    "ClusterChange",
+    "ClusterMember",
+    "ClusterSeat",
+    "ClusterState",
     "CompareFailed",
     "Context",
     "Decision",
@@ -168,6 +187,7 @@ __all__ = [
     "TaskTimeout",
     "TaskUnknown",
     "Tasks",
+    "TooFewMembers",
     "Unsealed",
     "ValueTooLarge",
     "VoteRefused",

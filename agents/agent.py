@@ -17,6 +17,7 @@ What this module does not know: sockets, consensus; `agents.node` hosts what is 
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -235,6 +236,21 @@ class Agent:
         if self._life.on_stop is not None:
             raise BadAgent(f"agent {self.name} has two functions for its end")
         self._life.on_stop = function
+        return function
+
+    def on_cluster(self, function: H) -> H:
+        """Have an async function of a `ClusterSeat` run while this node is in a cluster for what
+        this agent serves; it is cancelled when the node is in it no more. When it raises, it is
+        begun again, ever later; when it returns, that is all.
+
+        Raises:
+            BadAgent: there is one already, or it is not async.
+        """
+        if self._life.on_cluster is not None:
+            raise BadAgent(f"agent {self.name} has two functions for its clusters")
+        if not inspect.iscoroutinefunction(function):
+            raise BadAgent(f"agent {self.name}: what runs in a cluster is an async function")
+        self._life.on_cluster = function
         return function
 
     def job(self, *, render: Callable[[Any], str] | None = None) -> Callable[[J], J]:

@@ -34,6 +34,9 @@ class Kind(StrEnum):
     ROSTER_ADOPTED = "roster.adopted"
     VOTERS_CHANGED = "voters.changed"
     VOTERS_ASKED = "voters.asked"
+    CLUSTER_FORMED = "cluster.formed"
+    CLUSTER_CHANGED = "cluster.changed"
+    CLUSTER_DISSOLVED = "cluster.dissolved"
     # Audit logs themselves.
     LOG_BEGUN = "log.begun"
     LOG_CUT = "log.cut"
@@ -54,6 +57,9 @@ REPEATED = frozenset(
         Kind.PERMISSION_DENIED,
         Kind.CERTIFICATE_RENEWED,
         Kind.UNLOCK_FAILED,
+        Kind.CLUSTER_FORMED,
+        Kind.CLUSTER_CHANGED,
+        Kind.CLUSTER_DISSOLVED,
         Kind.HEAD_BACK,
         Kind.HEAD_FORKED,
     }

@@ -5,11 +5,13 @@ What this module does not know: who runs them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from agents.clusters import ClusterSeat
 from agents.hosting import Context, TaskGrant
 from agents.hosting.host import AgentHost
 from agents.ledger import Work
+from agents.names import peer_meant
 from agents.net import Net
 from keys import PeerId
 from p2p import Clock, Incoming, Peer
@@ -21,6 +23,7 @@ class Contexts:
     Args:
         net: the node's own, which is there when the node is up.
         fence: the token under which an agent is active, for one that stands by.
+        clusters: those for a capability that this node is in, by name.
     """
 
     def __init__(
@@ -30,12 +33,14 @@ class Contexts:
         clock: Clock,
         net: Callable[[], Net],
         fence: Callable[[str], int | None],
+        clusters: Callable[[str], Mapping[str, ClusterSeat]],
     ) -> None:
         self._peer = peer
         self._host = host
         self._clock = clock
         self._net = net
         self._fence = fence
+        self._clusters = clusters
 
     def of_call(self, incoming: Incoming, capability: str) -> Context:
         return Context(
@@ -48,6 +53,7 @@ class Contexts:
             net=self._net(),
             clock=self._clock,
             fence=self._fence(self._host.agent_of(capability) or ""),
+            clusters=self._clusters(capability),
         )
 
     def of_judge(self, proposer: str, kind: str, agent: str, deadline_ms: int) -> Context:
@@ -74,4 +80,5 @@ class Contexts:
             clock=self._clock,
             task=grant,
             fence=self._fence(work.agent),
+            clusters=self._clusters(peer_meant(work.skill)[0]),
         )

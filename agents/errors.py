@@ -20,6 +20,7 @@
     |   |-- NotRevoked            definite: nobody is meant, or no issuer did it
     |   |-- NotRenewed            definite: no issuer has renewed our certificate
     |   |-- NoQuorum              definite: not enough voters reach each other
+    |   |-- TooFewMembers         definite: no cluster of that size can be formed
     |   `-- OutcomeUnknown        indefinite: it may have been decided
     |-- StoreError                the store has decided otherwise
     |   |-- CompareFailed         definite: the key is not what it was expected to be
@@ -214,6 +215,30 @@ class NoQuorum(NetworkError):
     def __init__(self, detail: str) -> None:
         super().__init__(f"NoQuorum: {detail}")
         self.detail = detail
+
+
+class TooFewMembers(NetworkError):
+    """Not enough peers fit for a cluster; it was not formed."""
+
+    def __init__(
+        self,
+        cluster: str,
+        capability: str,
+        needed: int,
+        fits: tuple[str, ...],
+        unfit: tuple[tuple[str, str], ...],
+    ) -> None:
+        who = ", ".join(fits) or "nobody"
+        others = "; ".join(f"{name}: {why}" for name, why in unfit) or "nobody else is here"
+        super().__init__(
+            f"cluster {cluster!r} is not formed: it needs {needed} that offer {capability}, and "
+            f"{len(fits)} fit: {who}. The others: {others}"
+        )
+        self.cluster = cluster
+        self.capability = capability
+        self.needed = needed
+        self.fits = fits
+        self.unfit = tuple(f"{name}: {why}" for name, why in unfit)
 
 
 class OutcomeUnknown(NetworkError):

@@ -5,7 +5,7 @@ What this module does not know: how the node chooses a provider, topics, tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -53,6 +53,7 @@ class Messaging:
         key: str | None = None,
         priority: str = "normal",
         attempt: float | None = None,
+        among: Iterable[str] | None = None,
         named: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -72,6 +73,7 @@ class Messaging:
             key: with `consistent_hash`, the same key finds the same provider.
             priority: `low` leaves half of a handler's places free, `high` may take the last.
             attempt: seconds after which an idempotent capability is asked elsewhere.
+            among: nobody but these peers, by id; without `peer`.
             named: more arguments by name, where the handler calls them like one of these options.
 
         Raises:
@@ -93,6 +95,8 @@ class Messaging:
         if balance or key is not None or priority != "normal" or attempt is not None:
             options = {"balance": balance, "key": key, "priority": priority, "attempt_s": attempt}
             params["options"] = options
+        if among is not None:
+            params["among"] = list(among)
         value = from_bytes(await self._gate.request("call", params))
         return value if returns is None else as_type(value, returns)
 

@@ -25,6 +25,7 @@ from agents.local import Gate
 from agents.messaging import Messaging
 from agents.names import seen_from
 from agents.net_audit import AuditNet
+from agents.net_clusters import ClustersNet
 from agents.net_deciding import DecidingNet
 from agents.net_health import HealthNet
 from agents.net_keys import KeysNet
@@ -46,7 +47,7 @@ SUBMIT_BATCH = 256
 SUBMIT_BATCH_BYTES = 512 * 1024
 
 
-class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet):
+class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet):
     """Everything that a program may ask of the network; made by `connect`.
 
     Args:

@@ -24,6 +24,7 @@ from agents.adverts import check_namespaces
 from agents.auditing import DEFAULT, AuditSettings
 from agents.auditing_service import Auditing
 from agents.calling import Calling
+from agents.clusters.service import Clusters
 from agents.contexts import Contexts
 from agents.deciding import Judges
 from agents.deciding_service import Deciding
@@ -158,6 +159,7 @@ class Node:
             clock = self.world.clock
             self.net = Net(self.gate, self.peer.name, self.peer.peer_id, clock=clock)
             self.health.start(self.net)
+            self.clusters.start(self.net, self.gate)
             if self._has_local_door:
                 door = LocalDoor(self.home, self.operations.table)
                 await stack.enter_async_context(door)
@@ -199,7 +201,12 @@ class Node:
             self.quorum.is_hopeless,
         )
         contexts = Contexts(
-            self.peer, self.host, clock, lambda: self.net, lambda agent: self.health.fence_of(agent)
+            self.peer,
+            self.host,
+            clock,
+            lambda: self.net,
+            lambda agent: self.health.fence_of(agent),
+            lambda capability: self.clusters.seats(capability),
         )
         self.calling = Calling(self.peer, self.host, self.directory, self.world, contexts.of_call)
         self._build_sealing()
@@ -254,6 +261,17 @@ class Node:
             contexts.of_judge,
             self._fatal,
         )
+        self.clusters = Clusters(
+            self.peer,
+            self.world,
+            self.quorum,
+            self.asking,
+            self.keeping,
+            self.directory,
+            self.steering,
+            self.host.offers,
+            self.auditing.audit,
+        )
         self.renewing = Renewing(self.peer, self.keystore, self.world)
         self.renewing.on_renewal = self.auditing.renewal
         self.probing = Probing(self.peer, clock)
@@ -297,6 +315,8 @@ class Node:
         await self.trusting.close()
         await self.working.drain(DRAIN_S)
         await self.health.close()
+        await self.clusters.leave()
+        await self.clusters.close()
         await self.policing.close()
         await self.tokens.kept.close()
         await self.keeping.close()
@@ -346,7 +366,8 @@ class Node:
         self.watching.tell(told_of(change, name, at_ms))
 
     def _workers_changed(self) -> None:
-        """Tell the scheduler who could do tasks."""
+        """Tell the scheduler who could do tasks, and clusters who could be in them."""
+        self.clusters.changed()
         own = self.peer.peer_id
         workers = [self.directory.worker(own, self.peer.incarnation, 0, takes_work=True)]
         for member in self.peer.presence.members():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from agents.auditing_service import Auditing
     from agents.calling import Calling
+    from agents.clusters.service import Clusters
     from agents.deciding_service import Deciding
     from agents.directory import Directory
     from agents.figures import Figures
@@ -54,6 +55,7 @@ class NodeParts(Protocol):
     trusting: Trusting
     asking: Asking
     calling: Calling
+    clusters: Clusters
     deciding: Deciding
     keeping: Keeping
     opening: Opening

@@ -22,6 +22,7 @@ from agents.ledger import MAX_PAYLOAD_BYTES, TaskId, TaskSpec
 from agents.local import Operation, Stream, Table, describe_error
 from agents.names import namespace_of, peer_meant
 from agents.network_check import check_network
+from agents.operations_clusters import cluster_operations
 from agents.operations_deciding import deciding_operations
 from agents.operations_keeping import keeping_operations
 from agents.operations_keys import keys_operations
@@ -69,6 +70,7 @@ class Operations:
         }
         streams: Mapping[str, Stream] = {"bench": self._bench, "watch": self._watch}
         topics, store = topic_operations(node), keeping_operations(node)
+        clusters = cluster_operations(node)
         self.table = Table(
             watched(
                 node.auditing.audit,
@@ -83,10 +85,11 @@ class Operations:
                     **sealing_operations(node).requests,
                     **token_operations(node).requests,
                     **store.requests,
+                    **clusters.requests,
                     **audit_operations(node).requests,
                 },
             ),
-            {**streams, **topics.streams, **store.streams},
+            {**streams, **topics.streams, **store.streams, **clusters.streams},
             stream_operations(node.opening, self._wishes).channels,
         )
 
@@ -130,6 +133,8 @@ class Operations:
         """Return how a caller wants to be served; most say nothing."""
         to = params.get("peer")
         wishes = Wishes(peer_named(self._node.peer, str(to)) if to is not None else None)
+        if "among" in params:
+            wishes.among = frozenset(map(str, params["among"]))
         if "options" in params:
             options = params["options"]
             attempt_s = options.get("attempt_s")

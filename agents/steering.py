@@ -187,9 +187,13 @@ class Steering:
         )
 
     def _score(self, peer_id: PeerId, since_ms: int) -> int:
+        uptime_ms = max(0, self._clock.now_ms() - since_ms)
+        return score_of(PeerFacts(uptime_ms=uptime_ms, flaps_last_hour=self.flaps(peer_id)))
+
+    def flaps(self, peer_id: PeerId) -> int:
+        """How often a peer was taken for dead within the last hour."""
         now_ms = self._clock.now_ms()
-        flaps = sum(now_ms - t < FLAPS_FOR_MS for t in self._flaps.get(peer_id, ()))
-        return score_of(PeerFacts(uptime_ms=max(0, now_ms - since_ms), flaps_last_hour=flaps))
+        return sum(now_ms - t < FLAPS_FOR_MS for t in self._flaps.get(peer_id, ()))
 
     def best_successor(self, replica: Replica) -> PeerId | None:
         return handover_target(self._view(replica))

@@ -12,8 +12,8 @@ counted, and told to whoever listens.
 
 What belongs to the network itself stands below `conclave/`. Such topics are about the network and
 not about its contents, and may be read with SUBSCRIBE_METADATA; whoever may publish may do so there
-too, and speaks for itself alone. Such keys need CONFIG_READ, except the policy and what is known of
-tokens, which all have to obey; and nobody writes them as keys.
+too, and speaks for itself alone. Such keys need CONFIG_READ, except the policy, what is known of
+tokens and who is in which cluster, which all have to obey; and nobody writes them as keys.
 
 What this module does not know: where policies come from, what is done with a denial.
 
@@ -35,6 +35,7 @@ from keys.trust import Principal
 RESERVED: Final = "conclave/"  # topics and keys of the network itself
 POLICY_KEY: Final = "conclave/policy"
 TOKENS: Final = "conclave/tokens/"  # clients outside, and tokens that were taken back
+CLUSTERS: Final = "conclave/clusters/now/"  # who is in which cluster, and who leads it
 MAX_REMEMBERED: Final = 16_384
 MAX_DENIED: Final = 4096
 MAX_NAME_CHARS: Final = 256  # longer ones are nobody's, and are judged each time
@@ -206,8 +207,9 @@ def judge(
 
 
 def _is_everybodys(key: str) -> bool:
-    """Whoever has to obey the policy, or to refuse a token, must be able to know of it."""
-    return key == POLICY_KEY or key.startswith(TOKENS)
+    """Whoever has to obey the policy, to refuse a token, or to take its part in a cluster must be
+    able to know of it."""
+    return key == POLICY_KEY or key.startswith((TOKENS, CLUSTERS))
 
 
 def needed_for(action: Action, what: str) -> Permission:

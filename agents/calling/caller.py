@@ -46,9 +46,10 @@ class Wishes:
         key: for `consistent_hash`.
         priority: 0 low, 1 normal, 2 high.
         attempt_s: an idempotent capability is asked elsewhere after so long.
+        among: nobody but these, where it is said.
     """
 
-    __slots__ = ("attempt_s", "balance", "key", "priority", "to")
+    __slots__ = ("among", "attempt_s", "balance", "key", "priority", "to")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Wishes:
         self.key = key
         self.priority = priority
         self.attempt_s = attempt_s
+        self.among: frozenset[str] | None = None
 
     def check(self, capability: str) -> None:
         """Check what can never work.
@@ -189,17 +191,24 @@ class Caller:
             if one in course.refused or (one is not None and not chooser.may_pass(one, now_ms)):
                 one = None
         else:
-            tried: Sequence[Destination] = course.refused
-            if course.unsure:
-                tried = [*course.refused, *course.unsure]
+            refused: Sequence[Destination] = course.refused
+            if wishes.among is not None:
+                others = [d for d in chooser.providers if d.peer not in wishes.among]
+                if len(others) == len(chooser.providers):
+                    raise course.unknown or course.failure or self._nobody(capability)
+                refused = [*refused, *others]
+            tried = [*refused, *course.unsure] if course.unsure else refused
             one = chooser.choose(wishes.balance, wishes.key, now_ms, tried)
             if one is None and course.unsure:
-                one = chooser.choose(wishes.balance, wishes.key, now_ms, course.refused)
+                one = chooser.choose(wishes.balance, wishes.key, now_ms, refused)
         if one is not None:
             return one
         if course.failure is not None:
             raise course.unknown or course.failure
-        asked = [d for d in chooser.providers if wishes.to in (None, d.peer)]
+        meant = chooser.providers
+        if wishes.among is not None:
+            meant = tuple(d for d in meant if d.peer in wishes.among)
+        asked = [d for d in meant if wishes.to in (None, d.peer)]
         labels = tuple(self._peer.label(PeerId(d.peer)) for d in asked)
         left_ms = min((d.breaker.left_ms(now_ms) for d in asked), default=0)
         raise CircuitOpen(capability, labels, left_ms)

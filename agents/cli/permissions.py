@@ -47,6 +47,8 @@ NEEDED: Final[dict[str, str]] = {
     "lock": "STORE_WRITE",
     "revoke": "CERT_REVOKE",  # at other nodes; with the issuer's or the root's own key: local
     "revocations": LOCAL,
+    "clusters": LOCAL,
+    "cluster show": "STATUS_READ",
     "raft status": "STATUS_READ",
     "raft transfer": "RAFT_ADMIN",
     "raft add-voter": "RAFT_ADMIN",

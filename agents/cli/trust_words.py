@@ -22,6 +22,18 @@ def add_trust_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     _issuer(commands)
     _keys(commands)
     _token(commands)
+    _clusters(commands)
+
+
+def _clusters(commands: argparse._SubParsersAction[Parser]) -> None:
+    some = add_command(commands, "clusters", "clusters", "the clusters there are, and who leads")
+    some.add_argument("--watch", action="store_true", help="go on with what changes, until Ctrl-C")
+    some.add_argument("--count", type=count, metavar="N", help="with --watch: end after so many")
+    some.add_argument("--json", action="store_true", help="print JSON; with --watch a line each")
+    one = add_command(commands, "cluster", "clusters", "one cluster: who is in it, and why")
+    verbs = one.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
+    show = add_verb(verbs, "show", "who is in it, who could be, and why others cannot")
+    show.add_argument("name", help="as `conclave clusters` lists it")
 
 
 def _renewal(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -25,6 +25,7 @@ class Life:
         every_s: how often its check is asked.
         limit_s: how long a check may take.
         hook_limit_s: how long a start or a stop may take.
+        on_cluster: runs while its node is in a cluster for what it serves.
         role: what several nodes may host and one at a time does; empty for none.
         hanging: plain functions that are running.
     """
@@ -32,6 +33,7 @@ class Life:
     check: Check | None = None
     on_start: Hook | None = None
     on_stop: Hook | None = None
+    on_cluster: Hook | None = None
     every_s: float = 2.0
     limit_s: float = 2.0
     hook_limit_s: float = 30.0

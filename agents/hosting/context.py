@@ -5,13 +5,15 @@ A handler that declares a parameter annotated `Context` gets one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keys import PeerId
 from p2p import Clock, TraceContext
 
 if TYPE_CHECKING:
+    from agents.clusters import ClusterSeat
     from agents.net import Net
 
 
@@ -40,6 +42,7 @@ class Context:
         fence: the token of a stand-by agent's term; hand it to whatever you write to, and have that
             refuse lower ones. None for other agents.
         task: set when this is a task, None when it is a call.
+        clusters: those for this capability that this node is in, by name.
     """
 
     caller: PeerId
@@ -52,6 +55,13 @@ class Context:
     clock: Clock
     task: TaskGrant | None = None
     fence: int | None = None
+    clusters: Mapping[str, ClusterSeat] = field(default_factory=dict)
+
+    @property
+    def cluster(self) -> ClusterSeat | None:
+        """The cluster for this capability that this node is in; None where it is in none, or in
+        several: `clusters` has them."""
+        return next(iter(self.clusters.values())) if len(self.clusters) == 1 else None
 
     @property
     def left_s(self) -> float | None:

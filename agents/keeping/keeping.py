@@ -37,6 +37,7 @@ class Keeping:
         self.client = Client(asking, world)
         self._watching = Watching(peer, asking, self.client, self._serving)
         self.watch = self._watching.watch
+        self.lock_rules = self._serving.lock_rules
 
     def start(self) -> None:
         """Begin with what goes on in the background."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agents.keeping import reading
@@ -61,11 +62,20 @@ READ_S = 3.0
 EXPIRE_ITEMS = 512
 
 _HELD = (Kind.RENEW, Kind.RELEASE, Kind.COMPLETE)  # by whoever holds the lock
+_WANTED = (Kind.ACQUIRE, Kind.RENEW)
 _KEYED = (Kind.PUT, Kind.DELETE, Kind.COMPARE_SET, Kind.COMPLETE)
 
 
+# Raises PermissionDenied: who must not look at a lock, or must not hold it where that is wanted.
+LockRule = Callable[[Principal, str, bool], None]
+
+
 class Serving:
-    """One member's store, for others and for this node itself."""
+    """One member's store, for others and for this node itself.
+
+    Attributes:
+        lock_rules: who may hold locks whose names begin so, in place of the policy's word.
+    """
 
     def __init__(self, peer: Peer, world: World, quorum: Quorum) -> None:
         self._peer = peer
@@ -73,6 +83,7 @@ class Serving:
         self._quorum = quorum
         self._changed: asyncio.Event | None = None  # made when somebody waits
         self._ticking: asyncio.Task[None] | None = None
+        self.lock_rules: dict[str, LockRule] = {}
         quorum.on_stored = self._on_stored
         peer.serve(WRITE, self._on_write, permission=Permission.STORE_WRITE)
         # Every member may read the policy that it obeys; any other key takes more.
@@ -116,9 +127,17 @@ class Serving:
             return
         if what is What.LIST:
             self._check_prefix(reader, arguments[0])
+        elif what is What.LOCK:
+            self._check_lock(reader, arguments[0], is_wanted=False)
         else:
-            action = Action.LOCK if what is What.LOCK else Action.READ
-            self._peer.check(reader, action, arguments[0])
+            self._peer.check(reader, Action.READ, arguments[0])
+
+    def _check_lock(self, who: Principal, name: str, *, is_wanted: bool) -> None:
+        for prefix, rule in self.lock_rules.items():
+            if name.startswith(prefix):
+                rule(who, name, is_wanted)
+                return
+        self._peer.check(who, Action.LOCK, name)
 
     def _check_prefix(self, reader: Principal, prefix: str) -> None:
         why = self._peer.guard.prefix_refusal(reader, Action.READ, prefix)
@@ -215,8 +234,10 @@ class Serving:
         request = decode(command) if isinstance(command, bytes) else None
         for op in request.ops if isinstance(request, Request) else ():
             if isinstance(op, list) and len(op) > 1 and isinstance(op[1], str):
-                action = Action.WRITE if op[0] in _KEYED else Action.LOCK
-                self._peer.check(caller, action, op[1])
+                if op[0] in _KEYED:
+                    self._peer.check(caller, Action.WRITE, op[1])
+                else:
+                    self._check_lock(caller, op[1], is_wanted=op[0] in _WANTED)
                 self._check_held(op, caller)
 
     def _check_held(self, op: list[Any], caller: Principal) -> None:

@@ -34,6 +34,8 @@ class _Record:
     duration_ms: float | None = None
     failure_rate: float = 0.0
     seen_ms: int = 0
+    completed: int = 0
+    failed: int = 0
 
 
 class History:
@@ -62,7 +64,10 @@ class History:
         failed = 0.0 if seen.ended is EndedBy.COMPLETED else 1.0
         record.failure_rate = rate + _NEWEST_WEIGHT * (failed - rate)
         record.seen_ms = now_ms
-        if seen.ended is EndedBy.COMPLETED:
+        if seen.ended is not EndedBy.COMPLETED:
+            record.failed += 1
+        else:
+            record.completed += 1
             before = seen.duration_ms if record.duration_ms is None else record.duration_ms
             record.duration_ms = before + _NEWEST_WEIGHT * (seen.duration_ms - before)
 
@@ -70,6 +75,11 @@ class History:
         """0.0 to 1.0; 0.0 for who was never seen."""
         record = self._records.get((peer, skill))
         return 0.0 if record is None else self._faded(record, now_ms)
+
+    def ended(self, peer: PeerId, skill: str) -> tuple[int, int]:
+        """How many attempts were completed, and how many failed, while this was kept."""
+        record = self._records.get((peer, skill))
+        return (0, 0) if record is None else (record.completed, record.failed)
 
     def duration_ms(self, peer: PeerId, skill: str) -> float | None:
         record = self._records.get((peer, skill))

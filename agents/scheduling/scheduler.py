@@ -116,6 +116,10 @@ class Scheduler:
         """Learn from an attempt that ended."""
         self._history.observe(seen, now_ms)
 
+    def ended(self, peer: PeerId, skill: str) -> tuple[int, int]:
+        """How many attempts of a skill a peer has completed, and failed, as far as is known."""
+        return self._history.ended(peer, skill)
+
     def unplaceable(self) -> Mapping[str, int]:
         """Waiting tasks by skill that no live agent offered when `plan` last ran."""
         return dict(self._unplaceable)

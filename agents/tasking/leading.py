@@ -96,7 +96,8 @@ class Leading:
         self._ledger = ledger
         self._on_outcome = on_outcome
         self._polls = polls
-        self._core = LeaderCore(LeaderSettings(), ledger, Scheduler(SchedulerSettings(), world.rng))
+        self.scheduler = Scheduler(SchedulerSettings(), world.rng)
+        self._core = LeaderCore(LeaderSettings(), ledger, self.scheduler)
         self._results = Results(ledger)
         self._rights = TaskRights(peer, ledger)
         self._replica: Replica | None = None

@@ -173,6 +173,7 @@ def commands(directory: Path, ada: Node, bob: Node, token: str, assertion: str) 
         *(["kv", "put", "a", "1"], ["kv", "get", "a"], ["kv", "list"], ["kv", "delete", "none"]),
         ["kv", "cas", "a", "2", "--version", "99"],
         ["lock", "printer", "--", "true"],
+        *(["clusters"], ["clusters", "--watch", "--count", "0"], ["cluster", "show", "none"]),
         *(["raft", "status"], ["raft", "snapshot"], ["raft", "backup", str(directory / "raft.b")]),
         *(["raft", "transfer"], ["raft", "autopilot", "on"], ["raft", "add-voter", "nobody"]),
         ["raft", "remove-voter", "nobody"],

@@ -28,6 +28,9 @@ AT_HOME_IN = {
 CONSENSUS_NEEDS = {"consensus/kv/": "msgpack", "consensus/ballots/": "nacl"}
 PURE = (
     "agents/autopilot",
+    "agents/clusters/book.py",
+    "agents/clusters/core.py",
+    "agents/clusters/model.py",
     "agents/electorate.py",
     "agents/scoring.py",
     "consensus/driver.py",

@@ -1,0 +1,184 @@
+"""Clusters on whole nodes in virtual time: formed, led, mended, dissolved, and cut in two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keeping_lab import in_lab, leader_of
+from node_lab import NodeLab, until
+
+from agents import Agent, Cluster, ClusterSeat, Context, TooFewMembers
+from agents.node import Node
+
+LOOK = "vision.detect"
+
+
+class Eyes:
+    """What the members of a cluster tell."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.word: dict[str, Any] = {}
+
+    def agent(self, name: str, namespace: str = "") -> Agent:
+        agent = Agent("eye", namespace=namespace)
+
+        @agent.on_cluster
+        async def seated(seat: ClusterSeat) -> None:
+            self.events.append(f"{name} in {seat.name}")
+            try:
+                while True:
+                    token = await seat.lead()
+                    self.events.append(f"{name} leads {token}")
+                    await seat.lost()
+            finally:
+                self.events.append(f"{name} out")
+
+        @agent.health(every=0.5)
+        async def check() -> Any:
+            return self.word.get(name)
+
+        @agent.serve(LOOK)
+        async def detect(context: Context) -> list[Any]:
+            seat = context.cluster
+            return [name, seat.is_leader if seat is not None else None]
+
+        return agent
+
+
+async def eyes(lab: NodeLab, names: str = "abcd", voters: int = 3) -> tuple[Eyes, dict[str, Node]]:
+    """A network whose nodes all have an eye, and `u`, which has none."""
+    made = Eyes()
+    nodes = {name: await lab.up(name, [made.agent(name)]) for name in names[:voters]}
+    await until(lambda: lab.leader() is not None)
+    nodes |= {name: await lab.up(name, [made.agent(name)]) for name in names[voters:]}
+    nodes["u"] = await lab.up("u")
+    others = len(nodes) - 1
+    await until(lambda: all(len(n.peer.presence.present()) == others for n in nodes.values()))
+    await until(lambda: (leader := lab.leader()) is not None and leader.quorum.leads)
+    await until(lambda: len(nodes["u"].directory.providers(LOOK)) == len(names))
+    return made, nodes
+
+
+def plain(cluster: Cluster | ClusterSeat) -> str:
+    return "".join(sorted(member.name[0] for member in cluster.members))
+
+
+def test_a_cluster_is_formed_led_asked_and_dissolved(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        made, nodes = await eyes(lab)
+        user = nodes["u"].net
+        async with user.cluster("eyes", capability=LOOK, min_size=3) as cluster:
+            assert len(cluster.members) == 3
+            assert cluster.is_sure
+            assert not cluster.is_short
+            leader = await cluster.until_led()
+            assert leader in cluster.members
+            said = [await cluster.call() for _ in range(12)]
+            assert "".join(sorted({name for name, _ in said})) == plain(cluster)
+            assert {name for name, leads in said if leads} == {leader.name[0]}
+            assert await cluster.call(to="leader") == [leader.name[0], True]
+            answers = await cluster.call_all()
+            assert [answers[m][0] for m in cluster.members] == [m.name[0] for m in cluster.members]
+            (listed,) = await nodes["a"].net.clusters()
+            assert (listed["name"], listed["is_short"]) == ("eyes", False)
+            assert listed["fence"] == cluster.state.fence > 0
+            rows = await nodes["a"].net.explain_cluster("eyes")
+            assert [row["name"][0] for row in rows if not row["is_member"]][-1] == "u"
+            assert rows[-1]["why"] == "it does not offer vision.detect"
+            before = cluster.version
+        await until(lambda: not nodes["a"].clusters.book.all())
+        await until(lambda: sum(e.endswith("out") for e in made.events) == 3)
+        async with user.cluster("eyes", capability=LOOK) as again:
+            assert again.version > before
+
+    in_lab(tmp_path, scenario)
+
+
+def test_too_few_are_named_with_those_who_do_not_fit_and_why(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        made, nodes = await eyes(lab, "abc")
+        made.word["b"] = ("failed", "no lens")
+        made.word["c"] = ("degraded", "dust")
+        await until(
+            lambda: (
+                nodes["u"].directory.providers(LOOK)
+                == sorted(nodes[name].peer.peer_id for name in "ac")
+            )
+        )
+        await until(lambda: len(nodes["u"].directory.degraded(LOOK)) == 1)
+        with pytest.raises(TooFewMembers) as raised:
+            async with nodes["u"].net.cluster("eyes", capability=LOOK, min_size=3, timeout=0):
+                pass
+        error = raised.value
+        assert error.definite
+        assert [name[0] for name in error.fits] == ["a", "c"]
+        reasons = {text[0]: text.partition(": ")[2] for text in error.unfit}
+        assert reasons == {
+            "b": "agent eye is failed: no lens",
+            "u": "it does not offer vision.detect",
+        }
+        assert not await nodes["u"].net.clusters()
+        made.word.clear()  # and when they are well again, it works without another word
+        async with nodes["u"].net.cluster("eyes", capability=LOOK, min_size=3, timeout=60) as two:
+            assert plain(two) == "abc"
+
+    in_lab(tmp_path, scenario)
+
+
+def test_a_failed_a_degraded_and_a_dead_member_are_replaced_and_it_grows_back(
+    tmp_path: Path,
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        made, nodes = await eyes(lab, "abcdefg")
+        async with nodes["u"].net.cluster("eyes", capability=LOOK, min_size=3) as cluster:
+            first = plain(cluster)
+            assert len(first) == 3
+            gone = next(name for name in first if nodes[name] is not lab.leader())
+            # One fails: it goes at once, and another one comes.
+            made.word[gone] = ("failed", "no lens")
+            await until(lambda: gone not in plain(cluster) and len(cluster.members) == 3)
+            assert f"{gone} (" in cluster.state.why
+            assert "agent eye is failed: no lens" in cluster.state.why
+            await until(lambda: f"{gone} out" in made.events)
+            # One is degraded: it stays for a while, since it works.
+            bad = next(n for n in plain(cluster) if nodes[n] is not lab.leader())
+            made.word[bad] = ("degraded", "dust")
+            await until(lambda: len(nodes["u"].directory.degraded(LOOK)) == 1)
+            assert bad in plain(cluster)
+            await until(lambda: bad not in plain(cluster))
+            assert len(cluster.members) == 3
+            # One dies: it goes with those who hear that it is dead.
+            dead = next(n for n in plain(cluster) if nodes[n] is not lab.leader())
+            lab.crash(nodes[dead])
+            await until(lambda: dead not in plain(cluster) and not cluster.is_short)
+            assert "has failed" in cluster.state.why
+
+    in_lab(tmp_path, scenario)
+
+
+def test_it_goes_on_when_the_leaders_of_the_log_and_of_the_cluster_die(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        _, nodes = await eyes(lab, "abcdef", voters=5)
+        async with nodes["u"].net.cluster("eyes", capability=LOOK, min_size=3) as cluster:
+            tokens = []
+            for _ in range(2):
+                led = await cluster.until_led(30)
+                tokens.append(cluster.state.fence)
+                lab.crash(nodes[led.name[0]])
+                del nodes[led.name[0]]
+                await until(lambda led=led: led not in cluster.members)
+                await until(lambda: cluster.leader is not None)
+            assert tokens == sorted(set(tokens))
+            assert cluster.state.fence > tokens[-1]
+            log_leader = lab.leader()
+            if log_leader is None:
+                await until(lambda: lab.leader() is not None)
+                log_leader = leader_of(lab)
+            assert not cluster.is_short
+            assert cluster.is_sure
+        await until(lambda: not nodes["u"].clusters.book.all())
+
+    in_lab(tmp_path, scenario, voters=5)
