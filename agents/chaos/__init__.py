@@ -7,6 +7,7 @@ from agents.chaos.errors import (
     ChaosError,
     CheckFailed,
     NoSuchNode,
+    NotPermitted,
     NotSettled,
 )
 from agents.chaos.net import ChaosNet
@@ -20,6 +21,7 @@ __all__ = [
     "CheckFailed",
     "CheckResult",
     "NoSuchNode",
+    "NotPermitted",
     "NotSettled",
     "Result",
     "Run",

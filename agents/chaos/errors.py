@@ -2,6 +2,7 @@
 
 ChaosError
 |-- CannotHere       this world cannot do that
+|-- NotPermitted     network namespaces cannot be made here
 |-- NoSuchNode       the script names a node that there is not
 |-- BadScenario      the file is no scenario
 |-- NotSettled       the network did not come to rest in time
@@ -11,6 +12,8 @@ ChaosError
 from __future__ import annotations
 
 from agents.errors import AgentsError
+
+ROOTLESS = "unshare -Urnm sh -c 'mount -t tmpfs tmpfs /run && conclave chaos run FILE --real'"
 
 
 class ChaosError(AgentsError):
@@ -22,6 +25,18 @@ class CannotHere(ChaosError):
         super().__init__(f"{what}: the {world} world cannot do this: {why}")
         self.what = what
         self.world = world
+
+
+class NotPermitted(ChaosError):
+    """Nothing was started."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "processes in network namespaces need Linux, root, and the programs ip, tc and nft: "
+            f"{why}. Who is not root may have it in a namespace of users: {ROOTLESS}. "
+            "With --loopback processes run without namespaces, and only processes can be hurt"
+        )
+        self.why = why
 
 
 class NoSuchNode(ChaosError):

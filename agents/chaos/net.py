@@ -27,7 +27,7 @@ from agents.chaos.expect import WITHIN_S, Expect
 from agents.chaos.hurting import Hurting, listed
 from agents.chaos.recording import Recording, RecordingGate
 from agents.chaos.timeline import Timeline, What
-from agents.chaos.world import AgentSource, ChaosWorld
+from agents.chaos.world import Ability, AgentSource, ChaosWorld
 from agents.errors import AgentsError
 from agents.net import Net
 from p2p import P2PError
@@ -75,6 +75,11 @@ class ChaosNet(Hurting):
         """Which one it is: "virtual" or "real"."""
         return self._world.name
 
+    def can(self, what: str) -> bool:
+        """Whether this world can do that: "partition", "cut", "loss", "delay", "slow_link",
+        "clock", "disk_full". What it cannot raises `CannotHere`; scripts for several worlds ask."""
+        return Ability(what) in self._world.abilities
+
     @property
     def living(self) -> tuple[str, ...]:
         """Those that run just now."""
@@ -100,8 +105,11 @@ class ChaosNet(Hurting):
         for name in news:
             await self._world.make(name, agents, min(voters, _odd(count)))
             self._names.append(name)
-        for name in news:
-            await self._start(name)
+        if self._world.starts_together:
+            await asyncio.gather(*(self._start(name) for name in news))
+        else:
+            for name in news:
+                await self._start(name)
         self.timeline.add(What.NODE, "", f"{listed(news)} are up")
         if settled:
             await self.settle()

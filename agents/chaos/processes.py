@@ -1,11 +1,12 @@
-"""Real nodes: processes of `conclave up` on loopback, which are killed, stopped and started.
+"""Real nodes: processes of `conclave up`, which are killed, stopped and started.
 
-Everything is as in real life: sockets, CURVE, the disk, time. Faults of the network, of clocks and
-of disks cannot be made here. Runs differ, whatever the seed.
+Everything is as in real life: sockets, CURVE, the disk, time; so runs differ, whatever the seed.
+On loopback only processes can be hurt. In network namespaces the network can be, too: see `spaces`.
 
-What this module does not know: scripts, checks.
+What this module does not know: scripts, checks, how namespaces are made.
 
-Invariant: no process outlives `close`.
+Invariants: no process outlives `close`; where `setpriv` is there, none outlives ours either,
+however it ends.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -26,12 +28,14 @@ from typing import Any
 from agents.agent import Agent
 from agents.chaos.errors import CannotHere, ChaosError
 from agents.chaos.founding import Homes
-from agents.chaos.world import AgentSource, Trouble
+from agents.chaos.spaces import Spaces
+from agents.chaos.world import Ability, AgentSource, Trouble
 from agents.errors import NodeNotUp
 from agents.local import AttachedGate, GateChannel, attach
 from p2p import Clock, SystemClock
 
 LOOPBACK = "127.0.0.1"
+PORT = 4747
 PORTS = 9  # of a node, with those of a change of keys
 UP_S = 30.0
 STOP_S = 10.0
@@ -42,8 +46,9 @@ TOLD_LINES = 3
 class _Machine:
     """A node's home and place, and its process while there is one."""
 
-    def __init__(self, home: Path, port: int, words: tuple[str, ...]) -> None:
+    def __init__(self, home: Path, host: str, port: int, words: tuple[str, ...]) -> None:
         self.home = home
+        self.host = host
         self.port = port
         self.words = words
         self.process: Process | None = None
@@ -53,16 +58,19 @@ class _Machine:
 
 
 class ProcessWorld:
-    """See `ChaosWorld`.
+    """See `ChaosWorld`. All nodes are on loopback.
 
     Args:
         directory: for the homes; empty.
     """
 
     name = "real"
+    abilities: frozenset[Ability] = frozenset()
+    starts_together = True  # each takes a second
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._leash = _leash()
         self._began_ns = time.monotonic_ns()
         self._homes = Homes()
         self._machines: dict[str, _Machine] = {}
@@ -77,9 +85,15 @@ class ProcessWorld:
         home = self._directory / name
         words = tuple(_word_of(source) for source in agents)
         self._homes.make(home, name, voters, time.time_ns() // 1_000_000)
-        self._machines[name] = _Machine(
-            home, _free_port(m.port for m in self._machines.values()), words
-        )
+        self._machines[name] = _Machine(home, *self._place(name), words)
+
+    def _place(self, name: str) -> tuple[str, int]:
+        """Its address, and its port."""
+        return LOOPBACK, _free_port(machine.port for machine in self._machines.values())
+
+    def _where(self, name: str) -> tuple[str, ...]:
+        """The words before the command that make it run there."""
+        return ()
 
     async def start(self, name: str) -> None:
         machine = self._machines[name]
@@ -87,11 +101,12 @@ class ProcessWorld:
             word
             for other in self._machines.values()
             if other is not machine
-            for word in ("--seed", f"{LOOPBACK}:{other.port}")
+            for word in ("--seed", f"{other.host}:{other.port}")
         ]
-        place = ("--home", str(machine.home), "--host", LOOPBACK, "--port", str(machine.port))
+        place = ("--home", str(machine.home), "--host", machine.host, "--port", str(machine.port))
         with (self._directory / f"{name}.log").open("ab") as log:
             machine.process = await asyncio.create_subprocess_exec(
+                *(*self._leash, *self._where(name)),
                 *(sys.executable, "-m", "agents.cli", "up", *machine.words),
                 *(*place, "--no-mdns", *seeds),
                 stdin=DEVNULL,
@@ -164,7 +179,8 @@ class ProcessWorld:
 
     async def apply(self, trouble: Trouble) -> None:
         if trouble != Trouble():
-            raise CannotHere("a fault of the network", self.name, "all nodes are on loopback")
+            why = "all nodes are on loopback; without --loopback they have a network"
+            raise CannotHere("a fault of the network", self.name, why)
 
     async def set_clock(self, name: str, offset_ms: int) -> None:
         raise CannotHere(f"clock({name!r})", self.name, "all nodes have this machine's clock")
@@ -176,8 +192,8 @@ class ProcessWorld:
         return f"{len(self._machines)} processes on loopback"
 
     async def close(self) -> None:
-        for machine in self._machines.values():
-            await self._end(machine, signal.SIGKILL)
+        machines = self._machines.values()
+        await asyncio.gather(*(self._end(machine, signal.SIGKILL) for machine in machines))
 
     async def _end(self, machine: _Machine, number: signal.Signals) -> None:
         process, gate = machine.process, machine.gate
@@ -196,6 +212,43 @@ class ProcessWorld:
             await process.wait()
         if machine.looking is not None:
             await machine.looking
+
+
+class SpaceWorld(ProcessWorld):
+    """Each node on a host of its own. `opened` it has to be, and closed whatever happens.
+
+    Raises:
+        NotPermitted: network namespaces cannot be made here.
+    """
+
+    abilities = frozenset({Ability.PARTITION, Ability.CUT, Ability.LOSS, Ability.SLOW_LINK})
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._spaces = Spaces.opened(directory)
+
+    def _place(self, name: str) -> tuple[str, int]:
+        return self._spaces.add(name), PORT
+
+    def _where(self, name: str) -> tuple[str, ...]:
+        return self._spaces.inside(name)
+
+    async def apply(self, trouble: Trouble) -> None:
+        if any(link.delay_ms != (0.0, 0.0) for _, _, link in trouble.links):
+            raise CannotHere("delay", self.name, "a bridge cannot hold back what passes")
+        try:
+            await asyncio.to_thread(self._spaces.apply, trouble)
+        except ChaosError as error:
+            raise CannotHere("a fault of the network", self.name, str(error)) from None
+
+    def facts(self) -> str:
+        return f"{len(self._machines)} processes in network namespaces"
+
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:
+            await asyncio.to_thread(self._spaces.close)
 
 
 class RestartedGate:
@@ -238,6 +291,12 @@ def _word_of(source: AgentSource) -> str:
                     return f"{Path(str(path)).resolve()}:{name}"
     why = "a process finds only an Agent that a file calls by a name of its own"
     raise CannotHere(f"agents=[{source!r}]", ProcessWorld.name, why)
+
+
+def _leash() -> tuple[str, ...]:
+    """The words before a command that let the kernel end it when we end, also by SIGKILL."""
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "KILL") if setpriv is not None else ()
 
 
 def _send(process: Process | None, number: signal.Signals) -> None:

@@ -25,7 +25,7 @@ from agents.chaos.checks import UNSEEN, CheckResult, Result
 from agents.chaos.entropy import seeded
 from agents.chaos.errors import BadScenario, CheckFailed
 from agents.chaos.net import ChaosNet
-from agents.chaos.processes import ProcessWorld
+from agents.chaos.processes import ProcessWorld, SpaceWorld
 from agents.chaos.timeline import Event
 from agents.chaos.virtual import VirtualWorld
 from p2p.memory import LifeLoop
@@ -140,13 +140,20 @@ async def _run(scenario: Scenario, directory: Path, seed: int) -> tuple[ChaosNet
     return net, error
 
 
-def run_real_scenario(scenario: Scenario, seed: int) -> Run:
+def run_real_scenario(scenario: Scenario, seed: int, *, loopback: bool = False) -> Run:
     """Run it once on processes of this machine. The seed decides what the script draws, and no
-    more."""
+    more.
+
+    Args:
+        loopback: all nodes on 127.0.0.1; otherwise each in a network namespace.
+
+    Raises:
+        NotPermitted: network namespaces cannot be made here.
+    """
     began_s = time.perf_counter()
 
     async def main(directory: Path) -> tuple[ChaosNet, str]:
-        world = ProcessWorld(directory)
+        world = ProcessWorld(directory) if loopback else SpaceWorld(directory)
         net = ChaosNet(world, seed)
         try:
             error = await play(net, scenario)

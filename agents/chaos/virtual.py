@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from agents.agent import Agent
 from agents.chaos.errors import CannotHere
 from agents.chaos.founding import Homes
-from agents.chaos.world import AgentSource, Trouble
+from agents.chaos.world import Ability, AgentSource, Trouble
 from agents.cli.loading import load_agents
 from agents.errors import NodeNotUp
 from agents.local import DirectGate, GateChannel
@@ -111,6 +111,8 @@ class VirtualWorld:
     """
 
     name = "virtual"
+    abilities = frozenset(Ability)
+    starts_together = False  # in an order that a reader of the timeline can follow
 
     def __init__(self, directory: Path, seed: int) -> None:
         loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from agents.agent import Agent
@@ -40,14 +41,30 @@ class LinkTrouble:
     bytes_per_s: float | None = None
 
 
+class Ability(Enum):
+    """What not every world can do; the values are what scripts call it."""
+
+    PARTITION = "partition"
+    CUT = "cut"
+    LOSS = "loss"
+    DELAY = "delay"
+    SLOW_LINK = "slow_link"
+    CLOCK = "clock"
+    DISK_FULL = "disk_full"
+
+
 class ChaosWorld(Protocol):
     """Nodes, by name.
 
     Attributes:
         on_stopped: hears of a node that stopped by itself, and why.
+        abilities: of those that not every world has.
+        starts_together: nodes may be started at the same time.
     """
 
     name: str
+    abilities: frozenset[Ability]
+    starts_together: bool
     on_stopped: Callable[[str, str], None]
 
     def now_us(self) -> int:

@@ -45,7 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.real:
         if arguments.seeds is not None:
             raise CannotHere("--seeds", "real", "processes take their own time; give one --seed")
-        return _show(arguments, path, run_real_scenario(scenario, arguments.seed).to_json())
+        made = run_real_scenario(scenario, arguments.seed, loopback=arguments.loopback)
+        return _show(arguments, path, made.to_json())
+    if arguments.loopback:
+        raise CannotHere("--loopback", "virtual", "it says where processes run: add --real")
     if arguments.seeds is None:
         return _run_one(arguments, path)
     return _run_many(arguments, path)
@@ -63,7 +66,7 @@ def _show(arguments: argparse.Namespace, path: Path, said: dict[str, Any]) -> in
     if not arguments.quiet:
         print("".join(f"{_line(event)}\n" for event in said["events"]), end="")
         print()
-    print(_verdict(said, path))
+    print(_verdict(said, path, arguments))
     return 0 if said["passed"] else EXIT_FAILED
 
 
@@ -79,7 +82,7 @@ def _run_many(arguments: argparse.Namespace, path: Path) -> int:
                 del said["events"]
                 print(json.dumps(said, sort_keys=True), flush=True)
             elif not said["passed"]:
-                print(_verdict(said, path), flush=True)
+                print(_verdict(said, path, arguments), flush=True)
     if not arguments.json:
         pace = f"{lasted_s:.0f} s of virtual time at {lasted_s / max(took_s, 1e-9):.0f} a second"
         print(f"{green} green, {red} failed; {pace}")
@@ -140,7 +143,7 @@ def _line(event: dict[str, Any]) -> str:
     return f"{when}  {event['what']:<6}  {event['node']:<4}  {event['text']}".rstrip()
 
 
-def _verdict(said: dict[str, Any], path: Path) -> str:
+def _verdict(said: dict[str, Any], path: Path, arguments: argparse.Namespace) -> str:
     lines = []
     for one in said["checks"]:
         when = f" at {one['at_ms'] / 1000:.3f} s" if one["result"] == "FAILED" else ""
@@ -153,7 +156,7 @@ def _verdict(said: dict[str, Any], path: Path) -> str:
     lasted += f" of virtual time in {said['took_s']:.1f} s" if is_virtual else " on processes"
     lines.append(f"seed {said['seed']}: {colour}; {lasted}; trace {said['digest']}")
     if not said["passed"]:
-        world = "" if is_virtual else " --real"
+        world = "" if is_virtual else " --real" + " --loopback" * arguments.loopback
         lines.append(f"replay: conclave chaos run {path} --seed {said['seed']}{world}")
     return "\n".join(lines)
 

@@ -30,7 +30,12 @@ def add_chaos(commands: argparse._SubParsersAction[Parser]) -> None:
     run.add_argument(
         "--real",
         action="store_true",
-        help="on processes of `conclave up` on loopback, which can be killed and stopped",
+        help="on processes of `conclave up`, each in a network namespace; Linux, as root",
+    )
+    run.add_argument(
+        "--loopback",
+        action="store_true",
+        help="with --real: all on loopback, where only processes can be hurt",
     )
     run.add_argument("--quiet", action="store_true", help="print the verdict, not the timeline")
 

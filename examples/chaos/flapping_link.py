@@ -25,7 +25,7 @@ async def work(net: ChaosNet, node: str, until_ms: int) -> None:
 async def scenario(net: ChaosNet) -> None:
     await net.up(3, voters=3)
     for node in net.nodes:
-        net.spawn(work(net, node, until_ms=30_000))
+        net.spawn(work(net, node, until_ms=net.now_ms + 30_000))
     for _ in range(6):
         away, to = net.random.sample(net.nodes, 2)
         if net.random.random() < 0.5:

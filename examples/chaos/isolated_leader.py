@@ -33,7 +33,7 @@ async def use(net: ChaosNet, node: str, until_ms: int) -> None:
 async def scenario(net: ChaosNet) -> None:
     await net.up(5, voters=5)
     for node in net.nodes:
-        net.spawn(use(net, node, until_ms=16_000))
+        net.spawn(use(net, node, until_ms=net.now_ms + 15_000))
     await net.sleep(2)
     leader = await net.isolate_leader()
     other = await net.leader(other_than=leader, within=30)

@@ -1,4 +1,4 @@
-"""The same scripts on processes of `conclave up`."""
+"""The same scripts on processes of `conclave up` on loopback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def add(a: int, b: int) -> int:
 
 
 def test_the_scenario_of_the_killed_leader_is_green_on_processes() -> None:
-    run = run_real_scenario(load_scenario(EXAMPLES / "leader_killed.py"), 1)
+    run = run_real_scenario(load_scenario(EXAMPLES / "leader_killed.py"), 1, loopback=True)
     assert run.passed, run.error + "\n".join(map(str, run.checks))
     assert run.world == "real"
     assert any("is killed" in event.text for event in run.events)
@@ -50,7 +50,7 @@ def test_processes_stand_still_and_are_killed_and_none_is_left() -> None:
         with pytest.raises(NodeNotUp):
             await net.client("b").status()
 
-    run = run_real_scenario(scenario, 1)
+    run = run_real_scenario(scenario, 1, loopback=True)
     assert run.passed, run.error + "\n".join(map(str, run.checks))
     for pid in pids.values():
         with pytest.raises(ProcessLookupError):
@@ -71,12 +71,12 @@ def test_what_this_world_cannot_do_is_said_when_it_is_asked_for(ask, words: str)
         net._names = ["a", "b"]  # nobody has to run for a refusal
         await ask(net)
 
-    assert words in run_real_scenario(scenario, 1).error
+    assert words in run_real_scenario(scenario, 1, loopback=True).error
 
 
 def test_a_process_that_ends_by_itself_is_told_of() -> None:
     async def scenario(net: ChaosNet) -> None:
         await net.up(1, agents=["no_such_file.py"], voters=1)
 
-    run = run_real_scenario(scenario, 1)
+    run = run_real_scenario(scenario, 1, loopback=True)
     assert "a does not come up: conclave: there is no file no_such_file.py" in run.error
