@@ -22,7 +22,8 @@ from p2p import PayloadError, decode_payload, encode_payload
 ENTRY_VERSION = 1
 WELL = Condition(Health.HEALTHY, "", 0)
 MAX_AGENT_CHARS = 63
-_KINDS = frozenset(Kind)
+_KINDS = {kind.value: kind for kind in Kind}
+_STATES = {state.value: state for state in Health}
 
 MayOffer = Callable[[str], bool]  # in this namespace
 
@@ -128,9 +129,9 @@ def _condition(fields: object) -> Condition:
     if not (isinstance(fields, list) and len(fields) >= 3):
         return WELL
     state, reason, since_ms = fields[:3]
-    known = isinstance(state, str) and state in tuple(Health)
+    known = _STATES.get(state) if isinstance(state, str) else None
     return Condition(
-        Health(state) if known else Health.DEGRADED,
+        known or Health.DEGRADED,
         reason[:MAX_REASON] if isinstance(reason, str) else "",
         since_ms if type(since_ms) is int else 0,
     )
@@ -156,4 +157,4 @@ def _known_terms(balance: str, weight: int, is_idempotent: bool) -> Terms:
 def _kind(fields: list[object]) -> Kind:
     """Return how it answers; what a peer does not say, or newer ones say, is left to a call."""
     said = fields[0] if fields else None
-    return Kind(said) if isinstance(said, str) and said in _KINDS else Kind.CALL
+    return _KINDS.get(said, Kind.CALL) if isinstance(said, str) else Kind.CALL
