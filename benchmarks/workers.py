@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -35,15 +35,19 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """One process that obeys: `with Worker("benchmarks.floors.blocking", "echo") as server`."""
+    """One process that obeys: `with Worker("benchmarks.floors.blocking", "echo") as server`.
 
-    def __init__(self, module: str, *words: str) -> None:
+    Args:
+        before: what stands before the command, such as `ip netns exec NAME`.
+    """
+
+    def __init__(self, module: str, *words: str, before: Sequence[str] = ()) -> None:
         self.module, self.words = module, words
         self.name = f"{module.removeprefix('benchmarks.')} {words[0] if words else ''}".strip()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self.spawned_s = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
+            [*before, sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -37,10 +37,10 @@ PINGS_PER_S = 50
 HIGH = 2
 
 
-def peer_at(home: Path, *seeds: str) -> Peer:
+def peer_at(home: Path, *seeds: str, host: str = LOOPBACK) -> Peer:
     """Return the member of a directory as a peer; not yet entered."""
     store = Keystore.open(home)
-    world = LanWorld(LanSettings(host=LOOPBACK, seeds=seeds, mdns=False))
+    world = LanWorld(LanSettings(host=host, seeds=seeds, mdns=False))
     incarnation = store.next_incarnation(world.clock.wall_ms())
     papers = Papers(store.identity, store.chain, store.trust, store.name, incarnation, store.issuer)
     return Peer(papers, world)
