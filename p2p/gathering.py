@@ -41,6 +41,7 @@ from p2p.discovery import (
     PeerGone,
     Source,
     Tick,
+    is_service,
 )
 from p2p.errors import IntroductionFailed
 from p2p.incidents import IntroductionRefused, OnIncident, PeerAdmitted
@@ -135,7 +136,8 @@ class Gathering:
         )
         self._named.start()
         for address in self._world.seeds():
-            self._step(Found(Source.SEED, None, (address.host,), address.port))
+            if not is_service(address):  # of those, nobody could dial the name itself
+                self._step(Found(Source.SEED, None, (address.host,), address.port))
         for good in self._world.last_good():
             self._step(Found(Source.LAST_GOOD, good.peer_id, good.hosts, good.port))
 

@@ -31,9 +31,12 @@ from p2p.discovery import (
     MdnsDiscovery,
     MdnsSettings,
     UnknownInterface,
+    check_services,
     hosts_to_tell,
+    is_service,
     parse_seed,
     resolve_name,
+    resolve_service,
     usable_interfaces,
 )
 from p2p.errors import PortInUse
@@ -51,7 +54,7 @@ class LanSettings:
     """How a peer listens and finds others on a LAN.
 
     Attributes:
-        host: the address to bind; `0.0.0.0` for all.
+        host: the address to bind; `0.0.0.0` for all of IPv4, `::` for those of IPv6, too.
         port: of the door; control, data, topics and bulk take the next four, or the four after
             those: they alternate as keys change. 0: 4747 for the
             door if it is free, any ports for the rest.
@@ -68,6 +71,11 @@ class LanSettings:
     last_good: Path | None = None
 
     @property
+    def has_ipv6(self) -> bool:
+        """Whether IPv6 addresses of this machine are listened at."""
+        return ":" in self.host or self.host == "*"
+
+    @property
     def is_loopback_only(self) -> bool:
         return self.host.startswith("127.") or self.host == "::1"
 
@@ -77,6 +85,7 @@ class LanWorld:
 
     Raises:
         BadSeed: a seed is no address.
+        NoServiceNames: one is the name of a service, which cannot be looked up here.
         UnknownInterface: an interface that was named is not there.
     """
 
@@ -85,6 +94,7 @@ class LanWorld:
         self._clock = SystemClock()
         self._rng = random.SystemRandom()
         self._seeds = tuple(parse_seed(seed).address for seed in settings.seeds)
+        check_services(self._seeds)
         self._good = LastGoodPeers(settings.last_good) if settings.last_good else None
         self._interfaces = self._chosen_interfaces()
         usable_interfaces(chosen=self._interfaces)  # one that is not there is an error now
@@ -115,7 +125,8 @@ class LanWorld:
     def hosts(self) -> tuple[str, ...]:
         if self._settings.host not in EVERYWHERE:
             return (self._settings.host,)
-        return hosts_to_tell(self._survey(loopback=False))[:MAX_HOSTS]
+        survey = self._survey(loopback=False)
+        return hosts_to_tell(survey, ipv6=self._settings.has_ipv6)[:MAX_HOSTS]
 
     def networks(self) -> tuple[str, ...]:
         survey = self._survey(loopback=self._settings.is_loopback_only)
@@ -180,7 +191,7 @@ class LanWorld:
     ) -> Lan:
         if not self._settings.mdns:
             return QuietLan()
-        settings = MdnsSettings(interfaces=self._interfaces)
+        settings = MdnsSettings(interfaces=self._interfaces, ipv6=self._settings.has_ipv6)
         discovery = MdnsDiscovery(peer_id, network_id, door_port, on_hint, settings=settings)
         await discovery.start()
         return MulticastLan(discovery)
@@ -189,7 +200,7 @@ class LanWorld:
         return self._seeds
 
     async def resolve(self, seed: Address) -> tuple[Address, ...]:
-        return await resolve_name(seed)
+        return await (resolve_service(seed) if is_service(seed) else resolve_name(seed))
 
     def last_good(self) -> tuple[GoodPeer, ...]:
         return self._good.load() if self._good is not None else ()

@@ -26,7 +26,8 @@ from agents.settings import load_settings
 from keys import CertificateRefused, KeysError, Keystore, NoNetworkYet
 from p2p import multicast_problem, survey_interfaces, zmq_version
 
-EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})
+IPV4_ALONE = "0.0.0.0"
+EVERYWHERE = frozenset({IPV4_ALONE, "::", "*"})
 MARKS = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
 
 
@@ -88,9 +89,17 @@ def _network(home: Path) -> Iterator[Finding]:
         yield Finding("ok", "addresses", f"the settings say: {host}, and no other")
         return
     survey = survey_interfaces()
-    if survey.usable:
-        shown = ", ".join(f"{i.address} ({i.name})" for i in survey.usable[:6])
+    told = [i for i in survey.usable if i.ip.version == 4 or host != IPV4_ALONE]
+    if told:
+        shown = ", ".join(f"{i.address} ({i.name})" for i in told[:6])
         yield Finding("ok", "addresses", f"told to others: {shown}")
+    elif survey.usable:
+        yield Finding(
+            "problem",
+            "addresses",
+            f"this machine has IPv6 addresses only, and --host {host} listens on IPv4",
+            "conclave up --host ::",
+        )
     else:
         yield Finding(
             "warning",

@@ -82,7 +82,8 @@ def _addresses(
     if doors:
         return doors[:MAX_ADDRESSES]
     if settings.host in ("0.0.0.0", "::"):
-        hosts = list(hosts_to_tell(usable_interfaces(chosen=settings.interfaces)))
+        usable = usable_interfaces(chosen=settings.interfaces)
+        hosts = list(hosts_to_tell(usable, ipv6=settings.host == "::"))
     else:
         hosts = [settings.host]
     return tuple(DoorAddress(host, port) for host in dict.fromkeys(hosts))[:MAX_ADDRESSES]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ class Redeemer(Protocol):
 
     def redeem(self, request: bytes, door_transcript: bytes, now_ms: int) -> bytes: ...
 
+
+BOTH_FAMILIES = frozenset({"::", "*"})
 
 OnRefused = Callable[[str, Refusal], None]
 
@@ -121,9 +124,14 @@ class Door:
         settings = self._settings
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: Visit(self), settings.host, settings.port, backlog=BACKLOG
-            )
+            if settings.host in BOTH_FAMILIES:
+                self._server = await loop.create_server(
+                    lambda: Visit(self), sock=_both_families(settings.port), backlog=BACKLOG
+                )
+            else:
+                self._server = await loop.create_server(
+                    lambda: Visit(self), settings.host, settings.port, backlog=BACKLOG
+                )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PortInUse(settings.host, settings.port) from error
@@ -250,3 +258,16 @@ class Door:
 
     def _hints_of_sessions(self, peer_id: PeerId | None) -> Sequence[Hint]:
         return self._sessions.hints(but_for=peer_id)
+
+
+def _both_families(port: int) -> socket.socket:
+    """Bind IPv6 and IPv4 at one port, as libzmq does; by itself asyncio binds IPv6 alone."""
+    made = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind(("::", port))
+    except BaseException:
+        made.close()
+        raise
+    return made

@@ -6,7 +6,7 @@ Discovery says where somebody may be. Who it is, only the door's handshake can s
 from p2p.discovery.addresses import Address, usable_address
 from p2p.discovery.candidate import CandidateSettings
 from p2p.discovery.candidates import CandidateTable
-from p2p.discovery.errors import BadSeed, NoMulticast, UnknownInterface
+from p2p.discovery.errors import BadSeed, NoMulticast, NoServiceNames, UnknownInterface
 from p2p.discovery.events import (
     Banned,
     CandidateEffect,
@@ -38,6 +38,7 @@ from p2p.discovery.multicast import multicast_problem
 from p2p.discovery.names import NamedSeeds, resolve_name
 from p2p.discovery.netwatch import LOOK_EVERY_S, Moved, NetworkWatch, Place, Woken
 from p2p.discovery.seeds import DEFAULT_DOOR_PORT, Seed, parse_seed, parse_seeds
+from p2p.discovery.services import check_services, is_service, resolve_service
 
 __all__ = [
     "DEFAULT_DOOR_PORT",
@@ -68,6 +69,7 @@ __all__ = [
     "NetworkChanged",
     "NetworkWatch",
     "NoMulticast",
+    "NoServiceNames",
     "PeerGone",
     "Place",
     "Seed",
@@ -76,11 +78,14 @@ __all__ = [
     "Tick",
     "UnknownInterface",
     "Woken",
+    "check_services",
     "hosts_to_tell",
+    "is_service",
     "multicast_problem",
     "parse_seed",
     "parse_seeds",
     "resolve_name",
+    "resolve_service",
     "survey_interfaces",
     "usable_address",
     "usable_interfaces",

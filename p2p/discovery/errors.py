@@ -5,7 +5,8 @@ P2PError
 |   |-- BadSeed           definite: the text is not an address anybody could dial
 |   `-- UnknownInterface  definite: this machine has no interface of that name or address
 `-- WorldError
-    `-- NoMulticast       definite: this machine takes no part in mDNS; kept, not raised
+    |-- NoMulticast       definite: this machine takes no part in mDNS; kept, not raised
+    `-- NoServiceNames    definite: a seed is a service, and the library for those is absent
 """
 
 from __future__ import annotations
@@ -46,3 +47,12 @@ class NoMulticast(WorldError):
         )
         self.addresses = tuple(addresses)
         self.reason = reason
+
+
+class NoServiceNames(WorldError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"seed {name!r} is the name of a service (SRV), and the library for those is not "
+            "installed: pip install 'conclave-mesh[dns]', or name a machine"
+        )
+        self.name = name

@@ -109,11 +109,16 @@ def survey_interfaces(*, chosen: Sequence[str] = (), loopback: bool = False) -> 
     return sort_out(found, readable, down, chosen=chosen, loopback=loopback)
 
 
-def hosts_to_tell(interfaces: Sequence[Interface]) -> tuple[str, ...]:
+def hosts_to_tell(interfaces: Sequence[Interface], *, ipv6: bool = True) -> tuple[str, ...]:
     """What others may dial: link-local addresses only where there is nothing else, because without
-    the dialler's own zone they lead nowhere."""
-    routable = [interface for interface in interfaces if not interface.ip.is_link_local]
-    told = (interface.address.partition("%")[0] for interface in routable or interfaces)
+    the dialler's own zone they lead nowhere.
+
+    Args:
+        ipv6: whether anybody listens on IPv6 here.
+    """
+    heard = [interface for interface in interfaces if ipv6 or interface.ip.version == 4]
+    routable = [interface for interface in heard if not interface.ip.is_link_local]
+    told = (interface.address.partition("%")[0] for interface in routable or heard)
     return tuple(dict.fromkeys(told))
 
 

@@ -37,7 +37,7 @@ from p2p.discovery import advert
 from p2p.discovery.advert import Ignored
 from p2p.discovery.errors import NoMulticast, UnknownInterface
 from p2p.discovery.events import Found, Lost, Source
-from p2p.discovery.interfaces import Interface, usable_interfaces
+from p2p.discovery.interfaces import Interface, hosts_to_tell, usable_interfaces
 
 _CLOSE_TIMEOUT_S = 1.0
 _START_TIMEOUT_S = 2.0
@@ -48,10 +48,15 @@ _MAX_STRANGERS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class MdnsSettings:
-    """`interfaces`: addresses or names to use exactly; empty means all usable ones, watched,
-    or the loopback interface while there is no other."""
+    """
+    Attributes:
+        interfaces: addresses or names to use exactly; empty means all usable ones, watched, or the
+            loopback interface while there is no other.
+        ipv6: whether anybody listens on IPv6 here; otherwise no such address is told.
+    """
 
     interfaces: tuple[str, ...] = ()
+    ipv6: bool = True
     advertise: bool = True  # False: listen, but do not tell the LAN that we exist
     watch_every_s: float = 5.0  # for changed addresses
     repeat_every_s: float = 60.0
@@ -201,7 +206,9 @@ class MdnsDiscovery:
             port=self._door_port,
             properties=advert.text_record(self._tag),
             server=advert.server_name(self._peer_id),
-            parsed_addresses=_announced(self._interfaces),
+            parsed_addresses=list(
+                hosts_to_tell(self._interfaces, ipv6=self._settings.ipv6)[: advert.MAX_HOSTS]
+            ),
         )
 
     # -- what is heard -------------------------------------------------------------------------
@@ -321,9 +328,3 @@ def _one_per_interface(interfaces: Sequence[Interface]) -> list[str]:
         if before is None or (before.ip.version == 6 and interface.ip.version == 4):
             chosen[interface.name] = interface
     return [interface.address.partition("%")[0] for interface in chosen.values()]
-
-
-def _announced(interfaces: Sequence[Interface]) -> list[str]:
-    """IPv6 link-local addresses are left out where there are others: they need a zone."""
-    routable = [i for i in interfaces if i.ip.version == 4 or not i.ip.is_link_local]
-    return [i.address.partition("%")[0] for i in (routable or interfaces)][: advert.MAX_HOSTS]

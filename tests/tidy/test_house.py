@@ -21,6 +21,7 @@ AT_HOME_IN = {
     "jwt": ("keys/tokens/jwts.py",),
     "zeroconf": ("p2p/discovery",),
     "ifaddr": ("p2p/discovery",),
+    "dns": ("p2p/discovery/services.py",),
     "sqlite3": ("consensus/storage", "consensus/ballots"),
     "prometheus_client": ("agents/observe",),
     "rich": ("agents/cli", "agents/demo"),

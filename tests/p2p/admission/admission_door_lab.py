@@ -70,8 +70,13 @@ class Host:
         self.door.check_invariants()
 
 
-async def knock(port: int, member: Credentials, sessions: SessionTable | None = None) -> Session:
-    return await introduce("127.0.0.1", port, member, timeout_s=5, sessions=sessions)
+async def knock(
+    port: int,
+    member: Credentials,
+    sessions: SessionTable | None = None,
+    host: str = "127.0.0.1",
+) -> Session:
+    return await introduce(host, port, member, timeout_s=5, sessions=sessions)
 
 
 async def say(port: int, data: bytes, *, then_read: bool = True) -> bytes:

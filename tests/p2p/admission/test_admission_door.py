@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from contextlib import suppress
 from dataclasses import replace
@@ -205,5 +206,20 @@ def test_a_taken_port_is_named() -> None:
             second = Host(replace(QUIET, port=host.door.port))
             with pytest.raises(PortInUse, match=str(host.door.port)):
                 await second.door.start()
+
+    run(main())
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_a_door_at_all_addresses_of_ipv6_is_one_at_those_of_ipv4_too() -> None:
+    async def main() -> None:
+        host = Host(replace(QUIET, host="::"))
+        async with host.door:
+            await knock(host.door.port, NET.member(11), host="127.0.0.1")
+            await knock(host.door.port, NET.member(12), host="::1")
+            taken = Host(replace(QUIET, host="::", port=host.door.port))
+            with pytest.raises(PortInUse):
+                await taken.door.start()
+        assert [session.hosts[-1] for session in host.admitted] == ["127.0.0.1", "::1"]
 
     run(main())

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from p2p.discovery import Interface, UnknownInterface, survey_interfaces, usable_interfaces
+from p2p.discovery import (
+    Interface,
+    UnknownInterface,
+    hosts_to_tell,
+    survey_interfaces,
+    usable_interfaces,
+)
 from p2p.discovery.interfaces import sort_out
 
 ETH = Interface("eth0", "192.168.1.7", 24)
@@ -93,3 +99,10 @@ def test_this_machine_can_be_surveyed() -> None:
     assert any(interface.address == "127.0.0.1" for interface in usable_interfaces(loopback=True))
     excluded = {entry.address: entry.reason for entry in survey_interfaces().excluded}
     assert excluded["127.0.0.1"] == "reaches only this machine"
+
+
+def test_addresses_where_nobody_listens_are_told_to_nobody() -> None:
+    assert hosts_to_tell([ETH, ETH6, LINK]) == (ETH.address, ETH6.address)
+    assert hosts_to_tell([ETH, ETH6, LINK], ipv6=False) == (ETH.address,)
+    assert hosts_to_tell([ETH6, LINK], ipv6=False) == ()
+    assert hosts_to_tell([LINK]) == ("fe80::7",)
