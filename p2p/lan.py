@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keys import NetworkId, PeerId, TransportKey
 from p2p.admission import (
@@ -28,8 +29,6 @@ from p2p.discovery import (
     Interface,
     LastGoodPeers,
     Lost,
-    MdnsDiscovery,
-    MdnsSettings,
     UnknownInterface,
     check_services,
     hosts_to_tell,
@@ -43,6 +42,9 @@ from p2p.errors import PortInUse
 from p2p.links import Transport
 from p2p.transport import TransportSettings, ZmqTransport
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor
+
+if TYPE_CHECKING:
+    from p2p.discovery.mdns import MdnsDiscovery
 
 INTRODUCTION_TIMEOUT_S = 3.0
 MAX_HOSTS = 8
@@ -191,6 +193,9 @@ class LanWorld:
     ) -> Lan:
         if not self._settings.mdns:
             return QuietLan()
+        # Here and not above: zeroconf is 3 MB, which a peer without mDNS need not hold.
+        from p2p.discovery.mdns import MdnsDiscovery, MdnsSettings
+
         settings = MdnsSettings(interfaces=self._interfaces, ipv6=self._settings.has_ipv6)
         discovery = MdnsDiscovery(peer_id, network_id, door_port, on_hint, settings=settings)
         await discovery.start()

@@ -33,7 +33,6 @@ from p2p.discovery.interfaces import (
     usable_interfaces,
 )
 from p2p.discovery.lastgood import GoodPeer, LastGoodPeers
-from p2p.discovery.mdns import MdnsDiscovery, MdnsSettings
 from p2p.discovery.multicast import multicast_problem
 from p2p.discovery.names import NamedSeeds, resolve_name
 from p2p.discovery.netwatch import LOOK_EVERY_S, Moved, NetworkWatch, Place, Woken
@@ -62,8 +61,6 @@ __all__ = [
     "Introduced",
     "LastGoodPeers",
     "Lost",
-    "MdnsDiscovery",
-    "MdnsSettings",
     "Moved",
     "NamedSeeds",
     "NetworkChanged",

@@ -15,13 +15,12 @@ from keys import NetworkId, PeerId
 from p2p.discovery import (
     Found,
     Lost,
-    MdnsDiscovery,
-    MdnsSettings,
     NoMulticast,
     UnknownInterface,
     advert,
     mdns,
 )
+from p2p.discovery.mdns import MdnsDiscovery, MdnsSettings
 
 LOOPBACK = MdnsSettings(interfaces=("127.0.0.1",))
 _RANDOM = random.Random()  # other test runs share the loopback: names must not meet
