@@ -20,14 +20,14 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from agents.choosing import BALANCERS, MAX_WEIGHT
 from agents.deciding import Judge, marked, shown
 from agents.errors import BadAgent
 from agents.health import Life
-from agents.hosting import Handler, Terms
+from agents.hosting import Handler, Terms, demand_of
 from agents.names import check_namespace, full_name
 from keys import Permission
 
@@ -133,6 +133,7 @@ class Agent:
         idempotent: bool = False,
         balance: str = "",
         weight: int = 1,
+        approval: str | Sequence[str] | None = None,
     ) -> Callable[[F], F]:
         """Offer a function as a capability, for calls and tasks.
 
@@ -146,6 +147,8 @@ class Agent:
             balance: how callers choose among those who offer it, unless they say themselves; see
                 `agents.choosing.BALANCERS`. `consistent_hash` is for calls that give a key.
             weight: 1 to 1000; the share of calls that this one wants, for `weighted`.
+            approval: it does tasks only, and only those that this node has seen approved: by
+                `"any"` vote, by a majority of the `"voters"`, or by each of these members.
 
         Raises:
             BadAgent: the capability's name, its signature, a second function for it, or an option.
@@ -159,7 +162,7 @@ class Agent:
             raise BadAgent(f"{full}: weight {weight} is not between 1 and {MAX_WEIGHT}")
         if limit < 1:
             raise BadAgent(f"{full}: limit {limit} lets no call run; it is at least 1")
-        terms = Terms(balance, weight, idempotent)
+        terms = Terms(balance, weight, idempotent, demand_of(full, approval))
 
         def declare(function: F) -> F:
             self._handlers[full] = Handler(

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     PEER_REFUSED = "peer.refused"
     PEER_EXPELLED = "peer.expelled"
     PERMISSION_DENIED = "permission.denied"
+    TASK_REFUSED = "task.refused"
     # Papers.
     TICKET_MADE = "ticket.made"
     TICKET_REDEEMED = "ticket.redeemed"
@@ -55,6 +56,7 @@ REPEATED = frozenset(
         Kind.PEER_REFUSED,
         Kind.PEER_EXPELLED,
         Kind.PERMISSION_DENIED,
+        Kind.TASK_REFUSED,
         Kind.CERTIFICATE_RENEWED,
         Kind.UNLOCK_FAILED,
         Kind.CLUSTER_FORMED,

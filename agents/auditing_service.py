@@ -20,6 +20,7 @@ from agents.auditing_heads import Heads
 from agents.auditing_kinds import Kind
 from agents.auditing_reading import AuditReading
 from agents.electorate import Electorate
+from agents.errors import ApprovalRefused
 from keys import (
     AuditUnwritable,
     Keystore,
@@ -137,6 +138,18 @@ class Auditing:
     def renewal(self, who: PeerId, outcome: str, why: str) -> None:
         """A certificate was renewed, ours or one that we issue, or was not."""
         self.audit.note(Kind.CERTIFICATE_RENEWED, who, outcome=outcome, why=why)
+
+    def work_refused(self, leader: PeerId | None, error: ApprovalRefused) -> None:
+        """Work was not begun, for nobody approved it as far as this node can see."""
+        detail = {"capability": error.capability, "said": error.why}
+        self.audit.note(
+            Kind.TASK_REFUSED,
+            error.task_id,
+            by=leader or "",
+            outcome="refused",
+            why=type(error).__name__,
+            detail=detail,
+        )
 
     def _lists_changed(self) -> None:
         """Another revocation list is in force: whose, and how many entries it has."""

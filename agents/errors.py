@@ -10,6 +10,8 @@
     |   `-- ValueTooLarge         definite: the store takes no value of that size
     |-- NetworkError              the network cannot do it now
     |   |-- AgentClosed             definite: the agent has failed or stands by; another may do it
+    |   |-- ApprovalRefused         definite: work was not begun, for nobody approved it
+    |   |   `-- ApproverUnknown     definite: who approved it is not known here; another may know
     |   |-- AgentHopeless           definite: restarting it in place does not help
     |   |-- NodeNotUp             definite: no node runs here
     |   |-- NoProvider            definite: nobody offers the capability
@@ -44,6 +46,8 @@ Errors of calls to other agents are those of `p2p`: `HandlerFailed`, `DeadlineEx
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class AgentsError(Exception):
@@ -111,6 +115,24 @@ class AgentClosed(NetworkError):
         super().__init__(f"agent {agent} runs nothing now: {why}")
         self.agent = agent
         self.why = why
+
+
+class ApprovalRefused(NetworkError):
+    """A worker has looked at the vote on its work by itself, and does not do it."""
+
+    def __init__(self, capability: str, task_id: str, why: str) -> None:
+        super().__init__(f"{capability}: task {task_id[:12]} is not approved: {why}")
+        self.capability = capability
+        self.task_id = task_id
+        self.why = why
+
+
+class ApproverUnknown(ApprovalRefused):
+    """Those who approved it were never met here, so their right to is not known."""
+
+    def __init__(self, capability: str, task_id: str, who: Sequence[str]) -> None:
+        names = ", ".join(name[:8] for name in who)
+        super().__init__(capability, task_id, f"{names} approved it, and is not known here")
 
 
 class AgentHopeless(NetworkError):

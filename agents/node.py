@@ -47,9 +47,10 @@ from agents.probing import Probing
 from agents.quorum import Quorum
 from agents.renewing import Renewing
 from agents.sealing import SealedStreams, SealedTasks, SealedTopics, Sealing
+from agents.standing import Standing
 from agents.steering import Steering
 from agents.streaming import Opening, StreamServing
-from agents.tasking import Asking, Working
+from agents.tasking import Approvals, Asking, Working
 from agents.tokens import TokenService
 from agents.tokens_keeping import TokenKeeping
 from agents.trusting import Trusting
@@ -219,7 +220,9 @@ class Node:
             contexts.of_task,
             self.quorum.is_voter,
             self.sealed_tasks,
+            self._approvals(),
         )
+        self.working.on_unapproved = self.auditing.work_refused
         self.founding = FoundingService(
             self.peer, self.keystore, clock, self.quorum.begin, self._fatal
         )
@@ -299,6 +302,11 @@ class Node:
         self.operations: Operations = Operations(self)
         self.peer.report_status(self._status)
         self.peer.watch(self._on_presence)
+
+    def _approvals(self) -> Approvals:
+        """What looks at the votes on work that comes here."""
+        standing = Standing(self.peer, self.quorum.electorate, self.trusting.is_revoked)
+        return Approvals(self.peer.peer_id, self.peer.principal.network_id, standing)
 
     def _build_sealing(self) -> None:
         peer, clock = self.peer, self.world.clock

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from agents.errors import BadAgent, InvalidArguments
 from agents.hosting.channel import Channel
 from agents.hosting.context import Context
+from agents.hosting.demand import Demand
 from agents.hosting.values import explain
 from keys import Permission
 
@@ -60,11 +61,13 @@ class Terms(NamedTuple):
         balance: the balancer that callers should use, or empty for the default.
         weight: its share of calls against other providers', for `weighted`.
         is_idempotent: running it twice for one call does no harm.
+        demand: whose approval it asks for; it does tasks only then, and answers no calls.
     """
 
     balance: str = ""
     weight: int = 1
     is_idempotent: bool = False
+    demand: Demand | None = None
 
 
 class Handler:
@@ -101,6 +104,8 @@ class Handler:
         )
         self.kind = _kind_of(capability, function, self._channel_name)
         self.is_streamed = self.kind is not Kind.CALL
+        if self.is_streamed and self.terms.demand is not None:
+            raise BadAgent(f"{capability}: it answers with a stream, and only tasks are approved")
         self.summary = (inspect.getdoc(function) or "").partition("\n")[0]
         self.wants_context = self._context_name is not None
         self._validate = _validator_of(capability, self._signature)

@@ -20,6 +20,7 @@ from agents.health import Sample
 from agents.hosting.channel import Channel
 from agents.hosting.context import Context
 from agents.hosting.deadline import Leash, running_leash
+from agents.hosting.demand import Demand
 from agents.hosting.handler import Handler
 from agents.hosting.offer import Offer
 from agents.hosting.tally import Tally
@@ -31,6 +32,7 @@ MIN_THREADS = 4
 STUCK_AFTER_MS = 5_000  # past its deadline, a handler counts as stuck
 HIGH = 2  # of the priorities; what is no known one counts as normal
 _CALL = int(Permission.CALL)
+_TASKS_ONLY = "it is done as a task that was approved: net.submit(..., policy='vote')"
 
 MakeContext = Callable[[Incoming, str], Context]
 
@@ -176,6 +178,11 @@ class AgentHost:
         hosted = self._hosted.get(capability)
         return hosted.handler.permission if hosted is not None else Permission.CALL
 
+    def demand_of(self, capability: str) -> Demand | None:
+        """Whose approval its handler asks for."""
+        hosted = self._hosted.get(capability)
+        return hosted.handler.terms.demand if hosted is not None else None
+
     @property
     def running(self) -> int:
         return sum(hosted.running for hosted in self._hosted.values())
@@ -217,6 +224,9 @@ class AgentHost:
             self._check_permission(hosted, incoming)
         if hosted.handler.is_streamed is not is_streamed:
             raise self._other_kind(hosted)
+        if hosted.handler.terms.demand is not None:
+            hosted.tally.refused += 1
+            raise BadRequest(self._node_name, capability, _TASKS_ONLY)
         arguments = self._bind(hosted, args, kwargs)
         priority = incoming.priority
         places = hosted.places[priority if 0 <= priority <= HIGH else 1]

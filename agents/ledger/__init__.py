@@ -1,5 +1,6 @@
 """The task ledger: who does which task, decided by the log. See `agents/DESIGN.md`."""
 
+from agents.ledger.approval import fault_of_approval
 from agents.ledger.commands import (
     Kind,
     encode,
@@ -129,6 +130,7 @@ __all__ = [
     "encode_retried",
     "encode_submitted",
     "encode_submitted_for_vote",
+    "fault_of_approval",
     "is_task_question",
     "make_terms",
     "parse_completion",

@@ -36,7 +36,7 @@ from agents.ledger.snapshot import SnapshotReader, write
 from agents.ledger.state import LedgerState, check
 from agents.ledger.task import Task
 from agents.ledger.views import JobView, TaskView, Work, view_of, work_of
-from agents.ledger.voted import Approvals, approvers, decided_on, id_of, question_on
+from agents.ledger.voted import Approvals, approvers, decided_on, id_of, proof_of, question_on
 from consensus.ballots import Proposal, Status
 from keys import PeerId
 
@@ -283,7 +283,7 @@ class Ledger:
         task = self._state.tasks.get(ref.task_id)
         if task is None or task.lease is None or task.lease.token != ref.token:
             return None
-        return work_of(task, reading_ms)
+        return work_of(task, reading_ms, proof_of(task, self._approvals))
 
     def expiring(self, until_ms: int, limit: int) -> list[LeaseRef]:
         """Leases that are over once ledger time is `until_ms`, earliest first."""

@@ -75,9 +75,12 @@ class TaskView:
 
 
 class Work(NamedTuple):
-    """What an assignee is told about one lease; msgpack writes it as an array.
+    """What an assignee is told about one lease.
 
-    `lease_left_ms` is how much of the lease remained when the leader said this.
+    Attributes:
+        lease_left_ms: how much of the lease remained when the leader said this.
+        proof: the certificate of the vote on this assignment; None if nobody votes on the task, and
+            empty if the leader has it no more.
     """
 
     task_id: TaskId
@@ -92,13 +95,20 @@ class Work(NamedTuple):
     submitter: PeerId
     key: str | None
     job: str | None
+    proof: bytes | None = None
+
+    def to_wire(self) -> tuple[object, ...]:
+        """An array of the fields; the last one only if there is something in it, since a node of
+        an earlier version takes no work that has it."""
+        return self[:-1] if self.proof is None else self
 
     @classmethod
     def from_wire(cls, wire: Any) -> Work:
         """Raises: ValueError: not an array of these fields."""
-        if not isinstance(wire, list | tuple) or len(wire) != len(cls._fields):
+        most = len(cls._fields)
+        if not isinstance(wire, list | tuple) or len(wire) not in (most - 1, most):
             raise ValueError("not a work item: wrong shape")
-        work = cls._make(wire)
+        work = cls(*wire)
         strings = (work.task_id, work.agent, work.skill, work.submitter)
         numbers = (work.token, work.timeout_ms, work.lease_ms, work.lease_left_ms, work.attempt)
         optional = (work.key, work.job)
@@ -107,6 +117,7 @@ class Work(NamedTuple):
             and all(type(value) is int and value >= 0 for value in numbers)
             and all(value is None or type(value) is str for value in optional)
             and type(work.payload) is bytes
+            and (work.proof is None or type(work.proof) is bytes)
         ):
             raise ValueError("not a work item: wrong types")
         return work
@@ -164,7 +175,7 @@ def view_of(task: Task, *, with_result: bool = True) -> TaskView:
     )
 
 
-def work_of(task: Task, reading_ms: int) -> Work:
+def work_of(task: Task, reading_ms: int, proof: bytes | None) -> Work:
     """For a task that is leased; `reading_ms` is ledger time as the leader reads it now."""
     spec, lease = task.spec, task.lease
     assert lease is not None
@@ -181,6 +192,7 @@ def work_of(task: Task, reading_ms: int) -> Work:
         spec.submitter,
         spec.key,
         spec.job,
+        proof,
     )
 
 

@@ -136,9 +136,20 @@ def question_on(task: Task, worker: PeerId) -> Proposal:
 
 def id_of(task: Task, worker: PeerId) -> str:
     """The id of that question: cheaper than the question."""
-    row = ["conclave task question", task.spec.task_id, worker, task.token, task.votes]
+    return id_made_of(task.spec.task_id, worker, task.token, task.votes)
+
+
+def id_made_of(task_id: str, worker: PeerId, token: int, votes: int) -> str:
+    """The id of a question from what makes it another one than those before."""
+    row = ["conclave task question", task_id, worker, token, votes]
     digest = blake2b(_pack(row), digest_size=16 - len(_ID_PREFIX)).digest()
     return (_ID_PREFIX + digest).hex()
+
+
+def digest_of(task_id: str, skill: str, key: str | None, submitter: str, payload: bytes) -> bytes:
+    """What stands for a task, its payload included."""
+    row = [task_id, skill, key, submitter, payload]
+    return blake2b(_pack(row), digest_size=32).digest()
 
 
 def decided_on(task: Task, worker: PeerId, approvals: Approvals | None) -> Decision | None:
@@ -157,6 +168,15 @@ def is_approved(task: Task, worker: PeerId, approvals: Approvals | None) -> bool
         return True
     found = decided_on(task, worker, approvals)
     return found is not None and found.status is Status.APPROVED
+
+
+def proof_of(task: Task, approvals: Approvals | None) -> bytes | None:
+    """The certificate of the vote that gave the task to who has it; None without a vote, empty if
+    the register holds it no more."""
+    if task.terms is None:
+        return None
+    found = approvals.get(task.decision) if approvals and task.decision else None
+    return (found.certificate if found is not None else None) or b""
 
 
 def approvers(decision: Decision) -> list[str]:
@@ -183,8 +203,8 @@ def terms_view(task: Task) -> Mapping[str, Any] | None:
 def _subject(task: Task, worker: PeerId) -> bytes:
     spec = task.spec
     shown = spec.payload if len(spec.payload) <= MAX_SHOWN_PAYLOAD_BYTES else None
-    about = [spec.task_id, spec.skill, spec.key, spec.submitter]
-    digest = blake2b(_pack([*about, spec.payload]), digest_size=32).digest()
+    about = (spec.task_id, spec.skill, spec.key, spec.submitter)
+    digest = digest_of(*about, spec.payload)
     return _pack([MAGIC, VERSION, *about, digest, worker, task.token, task.votes, shown])
 
 

@@ -92,7 +92,7 @@ class Telling:
         part: list[Work] = []
         size = 0
         for work in works:
-            more = len(work.payload) + _WORK_OVERHEAD_BYTES
+            more = len(work.payload) + len(work.proof or b"") + _WORK_OVERHEAD_BYTES
             if part and size + more > self._max_bytes:
                 parts.append(tuple(part))
                 part, size = [], 0

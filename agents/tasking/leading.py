@@ -209,7 +209,7 @@ class Leading:
                 self._proposals.add(task)
                 task.add_done_callback(self._proposals.discard)
             case TellWork(peer, incarnation, work):
-                self._tell(peer, wire.WORK, [incarnation, list(work)])
+                self._tell(peer, wire.WORK, [incarnation, [each.to_wire() for each in work]])
             case TellRevoked(peer, leases):
                 self._tell(peer, wire.REVOKED, wire.lease_list(leases))
             case AnswerReports(peer, answers):

@@ -2,7 +2,8 @@
 
 A task is the submitter's: it runs if the submitter may still submit it and holds what the handler
 asks for. Of one that is not here now the leader's word must do, given when it was submitted; a
-handler that asks for more than `CALL` waits for it, as a failure that is tried again.
+handler that asks for more than `CALL` waits for it, as a failure that is tried again. Work that was
+voted on runs if this node finds it approved; the leader's word does not do there.
 
 What this module does not know: the log, the ledger, how work is chosen.
 """
@@ -15,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from agents.errors import GiveUp, NoSealingKey
+from agents.errors import ApprovalRefused, ApproverUnknown, GiveUp, NoSealingKey
 from agents.hosting import Context, TaskGrant
 from agents.hosting.host import AgentHost
 from agents.ledger import ErrorText, LeaseRef, TaskId, Token, Work
@@ -46,6 +47,7 @@ from agents.scheduling import (
 )
 from agents.sealing import SealedTasks, hidden
 from agents.tasking import wire
+from agents.tasking.approving import Approvals
 from keys import Action, PeerId, Permission, lacking
 from keys.sealing import SealedRefused, SealingKeyRefused
 from p2p import (
@@ -75,6 +77,10 @@ class Working:
     Args:
         is_voter: whether a peer may lead; only such a peer's work is taken.
         sealed: opens tasks that are meant for this node alone, and seals their results.
+        approvals: looks at the votes on work.
+
+    Attributes:
+        on_unapproved: hears of work that was not begun, for it was not approved, and who sent it.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Working:
         make_context: MakeContext,
         is_voter: Callable[[PeerId], bool],
         sealed: SealedTasks,
+        approvals: Approvals,
     ) -> None:
         self._peer = peer
         self._clock = world.clock
@@ -92,6 +99,8 @@ class Working:
         self._make_context = make_context
         self._is_voter = is_voter
         self._sealed = sealed
+        self._approvals = approvals
+        self.on_unapproved: Callable[[PeerId | None, ApprovalRefused], None] = lambda who, why: None
         self._core = WorkerCore(WorkerSettings(), peer.peer_id, peer.incarnation)
         self._leader: PeerId | None = None
         self._running: dict[LeaseRef, asyncio.Task[None]] = {}
@@ -181,6 +190,7 @@ class Working:
         ref = (work.task_id, work.token)
         is_sealed = peer_meant(work.skill)[1] is not None
         try:
+            await self._look_at_approval(work)
             opened = self._sealed.open_work(work)
             work = opened.work
             await self._check(work)
@@ -196,6 +206,10 @@ class Working:
             SealingKeyRefused,
         ) as error:
             self._failed(work, error, "", is_sealed=is_sealed, retryable=False)
+        except ApprovalRefused as error:
+            self.on_unapproved(self._leader, error)
+            may_help = isinstance(error, ApproverUnknown)
+            self._failed(work, error, "", is_sealed=False, retryable=may_help)
         except GiveUp as error:
             self._failed(work, error, "", is_sealed=is_sealed, retryable=False)
         except Exception as error:  # noqa: BLE001 - a handler is not ours: all it raises is reported
@@ -203,6 +217,18 @@ class Working:
             self._failed(work, error, told, is_sealed=is_sealed, retryable=True)
         else:
             self._step(ExecutionFinished(*ref, result))
+
+    async def _look_at_approval(self, work: Work) -> None:
+        """
+        Raises:
+            ApprovalRefused: it was to be voted on, and is not approved as far as this node can see.
+        """
+        demand = self._host.demand_of(peer_meant(work.skill)[0])
+        found = self._approvals.read(work, demand)
+        if found is None:
+            return
+        await asyncio.gather(*map(self._meet, self._approvals.strangers(found)))
+        self._approvals.check(found, work, demand)
 
     async def _check(self, work: Work) -> None:
         """
