@@ -11,6 +11,7 @@ from agents.chaos.errors import (
     NotSettled,
 )
 from agents.chaos.net import ChaosNet
+from agents.chaos.picture import picture_of
 from agents.chaos.running import Run, load_scenario, run_real_scenario, run_virtual_scenario
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Result",
     "Run",
     "load_scenario",
+    "picture_of",
     "run_real_scenario",
     "run_virtual_scenario",
 ]

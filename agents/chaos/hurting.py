@@ -88,7 +88,11 @@ class Hurting:
     async def _apply(self, words: str) -> None:
         links = tuple((a, b, link) for (a, b), link in self._links.items())
         await self._world.apply(Trouble(frozenset(self._cuts), links))
-        self.timeline.add(What.FAULT, "", words)
+        hurt = sorted(pair for pair, link in self._links.items() if link != LinkTrouble())
+        cuts = sorted(self._cuts)
+        self.timeline.add(
+            What.FAULT, "", words, cuts=list(map(list, cuts)), hurt=list(map(list, hurt))
+        )
 
     # -- machines ------------------------------------------------------------------------------
 

@@ -110,7 +110,7 @@ class ChaosNet(Hurting):
         else:
             for name in news:
                 await self._start(name)
-        self.timeline.add(What.NODE, "", f"{listed(news)} are up")
+        self.timeline.add(What.NODE, "", f"{listed(news)} are up", up=list(news))
         if settled:
             await self.settle()
         return news
@@ -229,7 +229,7 @@ class ChaosNet(Hurting):
         self._down.add(node)
         self._paused.discard(node)
         await self._world.crash(node)
-        self.timeline.add(What.FAULT, node, "is killed")
+        self.timeline.add(What.FAULT, node, "is killed", down=[node])
 
     async def stop(self, node: str) -> None:
         """As Ctrl-C does: it gives back its work, hands over leadership, says goodbye."""
@@ -237,7 +237,7 @@ class ChaosNet(Hurting):
         self._end_watch(node)
         self._down.add(node)
         await self._world.stop(node)
-        self.timeline.add(What.FAULT, node, "is stopped")
+        self.timeline.add(What.FAULT, node, "is stopped", down=[node])
 
     async def restart(self, node: str) -> None:
         """Start it on the files that it left; one that runs is killed before."""
@@ -245,14 +245,14 @@ class ChaosNet(Hurting):
         if node not in self._down:
             await self.crash(node)
         await self._start(node)
-        self.timeline.add(What.FAULT, node, "is started again")
+        self.timeline.add(What.FAULT, node, "is started again", up=[node])
 
     async def pause(self, node: str, seconds: float) -> None:
         """Let it stand still for so long, as SIGSTOP does; returns at once."""
         self._check(node)
         await self._world.pause(node)
         self._paused.add(node)
-        self.timeline.add(What.FAULT, node, f"stands still for {seconds:g} s")
+        self.timeline.add(What.FAULT, node, f"stands still for {seconds:g} s", paused=[node])
 
         async def resume() -> None:
             await asyncio.sleep(seconds)
@@ -264,7 +264,7 @@ class ChaosNet(Hurting):
         if node in self._paused:
             self._paused.discard(node)
             await self._world.resume(node)
-            self.timeline.add(What.FAULT, node, "goes on")
+            self.timeline.add(What.FAULT, node, "goes on", up=[node])
 
     # -- at the end ----------------------------------------------------------------------------
 
@@ -335,12 +335,14 @@ class ChaosNet(Hurting):
                 if event["event"] == "leader":
                     if who == name:
                         self.checks.leads(name, event["term"])
-                        self.timeline.add(What.LEADER, name, f"leads in term {event['term']}")
+                        words = f"leads in term {event['term']}"
+                        self.timeline.add(What.LEADER, name, words, leads=event["term"])
                     elif event["peer"] is None:
-                        self.timeline.add(What.LEADER, name, "knows of no leader")
+                        self.timeline.add(What.LEADER, name, "knows of no leader", leads=None)
                 elif event["event"] == "peer" and event["state"] in ("dead", "left"):
                     reason = f": {event['reason']}" if event["reason"] else ""
-                    self.timeline.add(What.PEER, name, f"declares {who} {event['state']}{reason}")
+                    words = f"declares {who} {event['state']}{reason}"
+                    self.timeline.add(What.PEER, name, words, **{event["state"]: who})
 
     def _end_watch(self, name: str) -> None:
         watching = self._watching.get(name)
@@ -351,7 +353,7 @@ class ChaosNet(Hurting):
         self._end_watch(name)
         self._down.add(name)
         self._paused.discard(name)
-        self.timeline.add(What.NODE, name, f"stopped by itself: {why}")
+        self.timeline.add(What.NODE, name, f"stopped by itself: {why}", down=[name])
 
 
 async def _answer(asking: Coroutine[Any, Any, Any], *, missing: Any = None) -> Any:

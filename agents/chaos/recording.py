@@ -82,7 +82,9 @@ class Recording:
         if news:
             names = _spans([self.tasks[task_id].number for task_id in news])
             skill = self.tasks[news[0]].skill
-            self.timeline.add(What.TASK, node, f"was promised {names} ({skill})")
+            self.timeline.add(
+                What.TASK, node, f"was promised {names} ({skill})", promised=len(news)
+            )
 
     def seen(self, node: str, views: Iterable[tuple[str, Mapping[str, Any] | None]]) -> None:
         """Somebody was told how tasks stand."""
@@ -97,7 +99,9 @@ class Recording:
                 done.setdefault(view["executions"], []).append(task.number)
         for times, numbers in sorted(done.items()):
             again = f", executed {times} times" if times != 1 else ""
-            self.timeline.add(What.TASK, node, f"has the results of {_spans(numbers)}{again}")
+            self.timeline.add(
+                What.TASK, node, f"has the results of {_spans(numbers)}{again}", done=len(numbers)
+            )
 
     # -- locks ---------------------------------------------------------------------------------
 

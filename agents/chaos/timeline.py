@@ -7,8 +7,8 @@ What this module does not know: how things happen, how they are printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
 from typing import Any
@@ -35,12 +35,15 @@ class Event:
 
     Attributes:
         node: where it was seen or done; "" for the whole network.
+        facts: what the text says, for programs: which nodes are "up" or "down" from here on, which
+            "cuts" there are, and so on; see `story`, which reads them.
     """
 
     at_ms: int
     what: What
     node: str
     text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.at_ms / 1000:9.3f}  {self.what.value:<6}  {self.node:<4}  {self.text}"
@@ -51,6 +54,7 @@ class Event:
             "what": self.what.value,
             "node": self.node,
             "text": self.text,
+            "facts": dict(self.facts),
         }
 
 
@@ -76,10 +80,10 @@ class Timeline:
     def now_ms(self) -> int:
         return self._now_ms()
 
-    def add(self, what: What, node: str, text: str) -> None:
+    def add(self, what: What, node: str, text: str, **facts: Any) -> None:
         """Note something, now."""
         if not self.is_closed and len(self._events) < MAX_EVENTS:
-            self._events.append(Event(self._now_ms(), what, node, text))
+            self._events.append(Event(self._now_ms(), what, node, text, facts))
 
     def text(self) -> str:
         """All of it, a line each."""
@@ -87,4 +91,4 @@ class Timeline:
 
     def digest(self) -> str:
         """Equal for equal runs, and practically for no others."""
-        return blake2b(self.text().encode(), digest_size=8).hexdigest()
+        return blake2b(self.text().encode(errors="backslashreplace"), digest_size=8).hexdigest()

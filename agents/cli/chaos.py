@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.chaos import (
+    BadScenario,
     CannotHere,
     Run,
     load_scenario,
+    picture_of,
     run_real_scenario,
     run_virtual_scenario,
 )
@@ -42,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     path = Path(arguments.file)
     scenario = load_scenario(path)  # what is wrong with it is said at once
+    if arguments.picture is not None and arguments.seeds is not None:
+        raise BadScenario("--picture shows one run: give one --seed instead of --seeds")
     if arguments.real:
         if arguments.seeds is not None:
             raise CannotHere("--seeds", "real", "processes take their own time; give one --seed")
@@ -60,6 +64,8 @@ def _run_one(arguments: argparse.Namespace, path: Path) -> int:
 
 
 def _show(arguments: argparse.Namespace, path: Path, said: dict[str, Any]) -> int:
+    if arguments.picture is not None:
+        arguments.picture.write_text(picture_of(said, path.stem), encoding="utf-8")
     if arguments.json:
         print(json.dumps(said, sort_keys=True))
         return 0 if said["passed"] else EXIT_FAILED

@@ -6,6 +6,7 @@ What this module does not know: what they do.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from agents.cli.numbers import count
 from agents.cli.words import Parser, add_command, add_verb
@@ -36,6 +37,9 @@ def add_chaos(commands: argparse._SubParsersAction[Parser]) -> None:
         "--loopback",
         action="store_true",
         help="with --real: all on loopback, where only processes can be hurt",
+    )
+    run.add_argument(
+        "--picture", type=Path, metavar="FILE.svg", help="draw the timeline of one run there"
     )
     run.add_argument("--quiet", action="store_true", help="print the verdict, not the timeline")
 

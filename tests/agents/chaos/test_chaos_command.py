@@ -88,7 +88,7 @@ def test_json_says_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     said = json.loads(capsys.readouterr().out)
     assert said["passed"]
     assert said["world"] == "virtual"
-    assert {"at_ms", "what", "node", "text"} == set(said["events"][0])
+    assert {"at_ms", "what", "node", "text", "facts"} == set(said["events"][0])
 
 
 def test_traces_are_alike_under_other_hash_seeds() -> None:
