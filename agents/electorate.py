@@ -1,8 +1,8 @@
 """Who votes and who listens, as far as one node knows: a core without I/O.
 
 It begins with the signed roster; after that only decisions of the voters change it. Each is known
-by the log it is in and the index of its entry, and a later one replaces an earlier one, whoever
-says it: a member reads it off its own log, everybody else is told by one.
+by the log it is in and the index of its entry, and a later one replaces an earlier one: a member
+reads it off its own log, everybody else believes what voters have signed (`agents.vouching`).
 
 What this module does not know: where words come from, who leads.
 
@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from agents.cluster import ID_CHARS, MAX_GENERATION, Cluster
 from consensus import Membership, MembershipInvalid
 from keys import PeerId
+from keys.voters import VoterSet
 
 UNKNOWN = Cluster(-1, "")
 MAX_INDEX = 2**62  # what every log can hold
@@ -51,6 +52,13 @@ class Electorate:
     @property
     def place(self) -> tuple[int, int]:
         return self.place_of(self.cluster, self.index)
+
+    def known(self) -> VoterSet:
+        """As those who prove it to others have it."""
+        now = self.membership
+        groups = (now.voters, now.outgoing, now.learners, now.learners_next)
+        named = (tuple(PeerId(name) for name in group) for group in groups)
+        return VoterSet(self.cluster.generation, self.cluster.cluster_id, self.index, *named)
 
     @property
     def voters(self) -> tuple[PeerId, ...]:

@@ -20,6 +20,7 @@
     |   |-- CircuitOpen           definite: those who offer it failed lately, and are left alone
     |   |-- ChannelClosed         indefinite: one side has ended it
     |   |-- NotRevoked            definite: nobody is meant, or no issuer did it
+    |   |-- NotFollowed           definite: nobody follows another log for it
     |   |-- NotRenewed            definite: no issuer has renewed our certificate
     |   |-- NoQuorum              definite: not enough voters reach each other
     |   |-- TooFewMembers         definite: no cluster of that size can be formed
@@ -229,6 +230,10 @@ class NotRevoked(NetworkError):
         super().__init__(f"{whom[:80]!r} is not revoked: {said}")
         self.whom = whom
         self.refusals = refusals
+
+
+class NotFollowed(NetworkError):
+    """Who votes is not taken from that peer."""
 
 
 class NoQuorum(NetworkError):

@@ -49,6 +49,15 @@ class RaftNet:
         """Whether dead voters are replaced by spare nodes. Changes by hand switch it off."""
         await self._gate.request("raft.autopilot", {"on": on})
 
+    async def follow(self, peer: str) -> int:
+        """Say, as an administrator, that this peer's log is the one that was begun again; return
+        its generation.
+
+        Raises:
+            NotFollowed, PeerUnreachable.
+        """
+        return int(await self._gate.request("raft.follow", {"peer": peer}))
+
     async def snapshot(self) -> dict[str, Any]:
         """Write this member's state to a file; return its path and the index that it holds."""
         return dict(await self._gate.request("raft.snapshot", {}))

@@ -31,6 +31,7 @@ def raft_operations(node: NodeParts) -> Table:
             "raft.add": raft.add,
             "raft.autopilot": raft.autopilot,
             "raft.backup": raft.backup,
+            "raft.follow": raft.follow,
             "raft.remove": raft.remove,
             "raft.snapshot": raft.snapshot,
             "raft.status": raft.status,
@@ -76,6 +77,10 @@ class _Raft:
 
     async def autopilot(self, params: Mapping[str, Any]) -> None:
         await self._node.governing.autopilot(on=bool(params["on"]))
+
+    async def follow(self, params: Mapping[str, Any]) -> int:
+        await self._node.quorum.vouching.follow(self._named(params))
+        return self._node.quorum.electorate.cluster.generation
 
     async def snapshot(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Make one of this node's state, and return when it is durable."""

@@ -22,25 +22,17 @@ from agents.replica import MESSAGE, PART, Replica
 from agents.replicated import DECISIONS_TAG, KV_TAG, Machine, Replicated
 from agents.scheduling import WorkerView
 from agents.tasking import Leading, Polls
+from agents.vouching import Vouching
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
 from consensus.kv import KvStore, Reply
 from keys import PeerId, Permission, Roster
-from p2p import (
-    Incoming,
-    P2PError,
-    PayloadError,
-    Peer,
-    World,
-    decode_payload,
-    encode_payload,
-)
+from keys.voters import VotersBook
+from p2p import PayloadError, Peer, World, decode_payload, encode_payload
 
 log = logging.getLogger("conclave.agents.quorum")
 
 BEGUN = "voter"  # a file that says: this member's log was once on this disk
 LOG = "log.db"
-MEMBERS = "consensus.members"
-ASK_TIMEOUT_S = 3.0
 
 
 def machines_of(kv: KvStore, decisions: Decisions) -> dict[int, Machine]:
@@ -109,11 +101,17 @@ class Quorum:
         self._is_starting = False
         self._left: frozenset[Cluster] = frozenset()
         self._own_cluster: Cluster | None = None  # whose member our replica is
-        self._asked: set[PeerId] = set()  # who votes, at this moment
+        self.vouching = Vouching(
+            peer,
+            world.clock,
+            self.electorate,
+            VotersBook(home, peer.principal.network_id),
+            lambda: self._own_cluster,
+            self._on_believed,
+        )
         consensus = Permission.CONSENSUS
         peer.serve_notice(MESSAGE, self._on_message, permission=consensus)
         peer.serve_notice(PART, self._on_part, permission=consensus)
-        peer.serve(MEMBERS, self._on_members_asked, permission=Permission.MEMBERSHIP)
 
     def explain_missing(self, why: Callable[[], str]) -> None:
         """Say why there is no roster, when there is none."""
@@ -124,12 +122,14 @@ class Quorum:
 
         Raises:
             StorageError, LogMissing: our log cannot be trusted.
+            KeystoreError: nor what we knew of the voters.
         """
         self.roster = roster
         self.electorate.begin(Cluster.first(roster), roster.voters)
         later = Cluster.load(self._home)
         if later is not None:
             self.electorate.begin(later, ())
+        self.vouching.begin()
         self._left = Cluster.left(self._home)
         is_first_voter = later is None and not self._left and self._peer.peer_id in roster.voters
         if is_first_voter or (self._home / BEGUN).exists():
@@ -184,6 +184,7 @@ class Quorum:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.vouching.close()
         if self.leading is not None:
             await self.leading.close()
         if self.replica is not None:
@@ -192,16 +193,25 @@ class Quorum:
     # -- messages of the log -------------------------------------------------------------------
 
     def _on_message(self, peer_id: PeerId, payload: bytes) -> None:
+        if not self._may_feed(peer_id):
+            return
         if self.replica is not None:
             self.replica.receive(peer_id, payload)
         elif self.roster is not None and not self._is_starting and self._may_become_member():
-            # Somebody who may vote replicates to us: the leader has made us a member.
+            # A voter replicates to us: the leader has made us a member.
             self._is_starting = True
             self._begin(self._become_member(self.roster))
 
     def _on_part(self, peer_id: PeerId, payload: bytes) -> None:
-        if self.replica is not None:
+        if self.replica is not None and self._may_feed(peer_id):
             self.replica.receive_part(peer_id, payload)
+
+    def _may_feed(self, peer_id: PeerId) -> bool:
+        """A log that names its members judges by itself. Before it does, whoever writes it could
+        name whom it likes: so that is for the voters whom we know."""
+        if self.replica is not None and self.replica.status.membership.voters:
+            return True
+        return peer_id in self.electorate.membership.deciders
 
     def _may_become_member(self) -> bool:
         """Not of a log that was left: its votes are forgotten (R23)."""
@@ -278,10 +288,8 @@ class Quorum:
             return True
         if not (isinstance(fields, list) and len(fields) >= 3 and type(fields[1]) is int):
             return True
-        is_news = len(fields) >= 4 and _is_later(fields[3], self.electorate.place)
-        if is_news and peer_id not in self._asked and self._is_believed(peer_id):
-            self._asked.add(peer_id)
-            self._begin(self._ask_members(peer_id))
+        if len(fields) >= 4 and self.roster is not None and (place := _place(fields[3])):
+            self.vouching.on_heartbeat(peer_id, place)
         if self.is_voter(peer_id) and self.own_replica() is None:
             who = fields[2] if isinstance(fields[2], str) else None
             self._heard[peer_id] = (fields[1], PeerId(who) if who else None)
@@ -289,30 +297,8 @@ class Quorum:
             self._note_leader()
         return bool(fields[0])
 
-    def _is_believed(self, peer_id: PeerId) -> bool:
-        """On who votes: only those who may vote themselves, and none but the voters and listeners
-        that we know while one of those is here. A higher generation stops a voter."""
-        session = self._peer.session_of(peer_id)
-        if session is None or not session.principal.permissions & Permission.CONSENSUS:
-            return False
-        now = self.electorate.membership
-        known = {*now.voters, *now.learners, *now.outgoing}
-        return peer_id in known or known.isdisjoint(self._peer.presence.present())
-
-    async def _ask_members(self, peer_id: PeerId) -> None:
-        """Somebody knows of a later decision on who votes."""
-        try:
-            if self.roster is None:
-                return
-            said = await self._peer.request(peer_id, MEMBERS, b"", timeout_s=ASK_TIMEOUT_S)
-            news = self.electorate.learn_from_wire(decode_payload(said), self._own_cluster)
-        except (P2PError, PayloadError) as error:
-            log.debug("not told who votes: %s", error)  # its next heartbeat says it again
-            return
-        finally:
-            self._asked.discard(peer_id)
-        if not news:
-            return
+    def _on_believed(self, peer_id: PeerId) -> None:
+        """Others vote than we knew; a higher generation stops a member of a lower one."""
         self.on_members()
         self._heard = {who: word for who, word in self._heard.items() if self.is_voter(who)}
         own, now = self._own_cluster, self.electorate.cluster
@@ -321,11 +307,9 @@ class Quorum:
             self._on_fatal(ClusterReplaced(own.generation, now.generation, who))
         self._note_leader()
 
-    async def _on_members_asked(self, incoming: Incoming, payload: bytes) -> bytes:
-        return encode_payload(self.electorate.to_wire())
-
     def peer_died(self, peer_id: PeerId, incarnation: int) -> None:
         self._heard.pop(peer_id, None)
+        self.vouching.peer_died(peer_id)
         if self.leading is not None:
             self.leading.peer_died(peer_id, incarnation)
         if self.replica is not None:
@@ -346,6 +330,7 @@ class Quorum:
         self.term = status.term
         assert self._own_cluster is not None
         if self.electorate.learn(self._own_cluster, status.membership_index, status.membership):
+            self.vouching.decided()
             self.on_members()
         if self.leading is not None:
             self.leading.on_status(status)
@@ -396,8 +381,8 @@ class Quorum:
         }
 
 
-def _is_later(word: Any, known: tuple[int, int]) -> bool:
-    """Whether a heartbeat speaks of a later decision on who votes than we know."""
+def _place(word: Any) -> tuple[int, int] | None:
+    """How far a peer knows who votes, as its heartbeat says it."""
     if not (isinstance(word, list) and len(word) == 2 and all(type(n) is int for n in word)):
-        return False
-    return (word[0], word[1]) > known
+        return None
+    return (word[0], word[1])

@@ -300,6 +300,7 @@ def _raft(commands: argparse._SubParsersAction[Parser]) -> None:
     verb("transfer", "hand leadership over", peer="to this voter (default: the best)")
     verb("add-voter", "let a peer listen, and vote once it has caught up", peer="its name or id")
     verb("remove-voter", "let a peer vote and listen no more", peer="its name or id")
+    verb("follow", "say that a peer's log is the one that was begun again", peer="its name or id")
     auto = verb("autopilot", "whether dead voters are replaced by spare nodes")
     auto.add_argument("switch", choices=("on", "off"), help="changes by hand switch it off")
     verb("snapshot", "write this member's state to a file, and let the log begin behind it")

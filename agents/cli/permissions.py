@@ -54,6 +54,7 @@ NEEDED: Final[dict[str, str]] = {
     "raft add-voter": "RAFT_ADMIN",
     "raft remove-voter": "RAFT_ADMIN",
     "raft autopilot": "CONFIG_CHANGE",
+    "raft follow": "RAFT_ADMIN",
     "raft snapshot": LOCAL,
     "raft backup": LOCAL,
     "raft restore": LOCAL,

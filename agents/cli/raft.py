@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
         "add-voter": _add_voter,
         "remove-voter": _remove_voter,
         "autopilot": _autopilot,
+        "follow": _follow,
         "snapshot": _snapshot,
         "backup": _backup,
         "restore": _restore,
@@ -107,6 +108,17 @@ def _autopilot(arguments: argparse.Namespace) -> None:
     _say(arguments, {"autopilot": is_on}, f"the autopilot is {arguments.switch}")
 
 
+def _follow(arguments: argparse.Namespace) -> None:
+    async def ask(net: Net) -> int:
+        return await net.raft.follow(arguments.peer)
+
+    generation = ask_node(arguments, ask)
+    text = (
+        f"this node follows the log of {arguments.peer}, generation {generation}; others will too"
+    )
+    _say(arguments, {"generation": generation}, text)
+
+
 def _snapshot(arguments: argparse.Namespace) -> None:
     async def ask(net: Net) -> dict[str, Any]:
         return await net.raft.snapshot()
@@ -169,7 +181,10 @@ def _begin_again(arguments: argparse.Namespace, act: Callable[[Any], Any]) -> No
     if begun.put_aside is not None:
         lines.append(f"the old files are in {begun.put_aside}")
     lines.append("next: `conclave up` here; `conclave raft rejoin` on every other old voter, bring")
-    lines.append("them up, and `conclave raft add-voter NAME` for each")
+    lines.append(
+        "them up, and `conclave raft add-voter NAME` for each. Where this node neither voted"
+    )
+    lines.append("nor is an administrator's: `conclave raft follow THIS-NODE` on one that is, once")
     _say(arguments, said, "\n".join(lines))
 
 

@@ -176,6 +176,7 @@ def commands(directory: Path, ada: Node, bob: Node, token: str, assertion: str) 
         *(["clusters"], ["clusters", "--watch", "--count", "0"], ["cluster", "show", "none"]),
         *(["raft", "status"], ["raft", "snapshot"], ["raft", "backup", str(directory / "raft.b")]),
         *(["raft", "transfer"], ["raft", "autopilot", "on"], ["raft", "add-voter", "nobody"]),
+        ["raft", "follow", "nobody"],
         ["raft", "remove-voter", "nobody"],
         ["decide", "ok?", "--deadline", "0.5", "--save", str(directory / "decided")],
         *(

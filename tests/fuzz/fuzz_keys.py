@@ -39,7 +39,7 @@ from keys import (
     verify,
     verify_record,
 )
-from keys.identity import decode_id, encode_id
+from keys.identity import decode_id, encode_id, fingerprint
 from keys.issuing import issued_book, make_issuer, make_peer, make_root
 from keys.issuing.issued_book import Issued
 from keys.issuing.ticket_book import TicketBook, TicketNote, UsedMark
@@ -51,6 +51,8 @@ from keys.revocations import NOTHING_REVOKED
 from keys.safekeeping import backup, load_passphrase
 from keys.sealing import SealingSecret, Suite, hpke
 from keys.sealing.suites import seal_for
+from keys.voters import VoterSet, VotersStatement
+from keys.voters.book import parse_voters_book, voters_book_bytes
 
 NOW_MS = 1_700_000_000_000
 PORTS = {"door": 4747, "control": 4748, "data": 4749, "topics": 4750}
@@ -113,6 +115,21 @@ REVOKED = next_list(
     ],
     NOW_MS,
 )
+VOTERS = VotersStatement.make(
+    P.genesis.network_id,
+    VoterSet(1, "a1" * 16, 7, (P.peer.peer_id,), tuple(sorted(P.roster.voters[1:]))),
+).signed(P.peer, P.chain.encode())
+
+
+def _voters(data: bytes) -> None:
+    statement = VotersStatement.decode(data)
+    known = VoterSet(0, "a1" * 16, 0, P.roster.voters)
+    if statement.follows(known, P.trust, NOW_MS):
+        assert statement.body == VOTERS.body, "nobody has signed this"
+    if statement.body == VOTERS.body:
+        statement.joined(VOTERS, statement.claimed())
+
+
 REQUEST = make_join_request(P.ticket, P.peer, "alpha", bytes(32), NOW_MS, nonce=bytes(16))
 SEALED = [
     sealed.seal("identity", bytes(32), None),
@@ -261,6 +278,21 @@ HARNESSES = [
         [pack_list(REVOKED)],
         (RevocationRefused,),
         ("keys.revoking:read_list", "keys.revoking:read_own_list"),
+    ),
+    Harness(
+        "voters-statement",
+        _voters,
+        [VOTERS.encode()],
+        (KeysError,),
+        ("keys.voters.statement:VotersStatement.decode",),
+    ),
+    Harness(
+        "voters-book",
+        parse_voters_book,
+        [voters_book_bytes([VOTERS])],
+        (KeysError,),
+        ("keys.voters.book:parse_voters_book",),
+        mend=lambda data: fingerprint(data[32:]) + data[32:],
     ),
     Harness("roster", Roster.decode, [P.roster.raw], (KeysError,), ("keys.roster:Roster.decode",)),
     Harness(

@@ -30,6 +30,7 @@ from keys.identity import fingerprint
 from keys.join import encode_grant, mac_key_of
 from keys.sealed import Cost, seal
 from keys.sealing import SealingSecret, SealingStatement, Stamp, Suite, direction_key, seal_message
+from keys.voters import VoterSet, VotersStatement
 
 TRANSCRIPT = bytes(range(32))
 SECRET = bytes(range(16))
@@ -49,6 +50,14 @@ def ticket() -> Ticket:
 def request_of_issuer() -> IssuerRequest:
     network = network_id_of(key(1).public_key)
     return IssuerRequest.make(key(2), network, "alpha-issuer", Role.SERVICE, ["shop"], 30, NOW_MS)
+
+
+def statement_of_voters() -> VotersStatement:
+    names = [key(seed).peer_id for seed in (3, 4, 5)]
+    network = network_id_of(key(1).public_key)
+    who = VoterSet(0, "a1" * 16, 7, tuple(sorted(names[:2])), tuple(sorted(names[1:])))
+    made = VotersStatement.make(network, who)
+    return made.signed(key(3)).signed(key(4), lab().chain.encode())
 
 
 def vectors() -> dict[str, str]:
@@ -106,6 +115,7 @@ def vectors() -> dict[str, str]:
         "transport record": made.record().raw.hex(),
         "genesis": genesis.raw.hex(),
         "roster": roster.raw.hex(),
+        "statement about the voters": statement_of_voters().encode().hex(),
         "ticket": ticket().export_secret(),
         "mac key of the ticket": mac_key_of(SECRET).hex(),
         "join request": request.hex(),

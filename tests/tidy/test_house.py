@@ -128,6 +128,7 @@ def test_other_packages_are_imported_from_their_root() -> None:
     allowed = {
         *("agents.observe.metrics", "consensus.kv", "consensus.ballots"),
         *("keys.auditing", "keys.issuing", "keys.policies", "keys.sealing", "keys.tokens"),
+        "keys.voters",
         *("keys.ceremonies", "keys.safekeeping"),  # commands load these, a node at rest does not
         *("consensus.sim", "p2p.memory"),  # worlds that a real node does not load
     }

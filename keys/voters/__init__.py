@@ -1,0 +1,13 @@
+"""Who votes after the first roster: statements that the voters before have signed."""
+
+from keys.voters.book import MAX_KEPT, VotersBook
+from keys.voters.statement import VoterSet, VotersRefused, VotersStatement, walk_voters
+
+__all__ = [
+    "MAX_KEPT",
+    "VoterSet",
+    "VotersBook",
+    "VotersRefused",
+    "VotersStatement",
+    "walk_voters",
+]
