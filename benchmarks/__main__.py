@@ -22,7 +22,7 @@ def main() -> int:
     known = registered()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(known)}")
-    parser.add_argument("--quick", action="store_true", help="shorter runs: seven minutes")
+    parser.add_argument("--quick", action="store_true", help="shorter runs: ten minutes")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where to write")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture, as .png or .svg")
     arguments = parser.parse_args()

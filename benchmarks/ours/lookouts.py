@@ -31,7 +31,7 @@ class Lookout:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self._last_s: dict[tuple[str, MemberState], float] = {}
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._met_s = 0.0
         self._changed = asyncio.Event()
         peer.watch(self._on_presence)
@@ -51,9 +51,9 @@ class Lookout:
         return {"at_s": self._last_s[key]}
 
     async def counts(self) -> Words:
-        """Return how often a peer became what, since this was asked for the last time."""
-        found, self._counts = dict(self._counts), Counter()
-        return found
+        """Return how often who became what, since this was asked for the last time."""
+        found, self._counts = self._counts, Counter()
+        return {"seen": [[peer, state, count] for (peer, state), count in found.items()]}
 
     def _alive(self) -> int:
         return sum(m.state is MemberState.ALIVE for m in self._peer.presence.members())
@@ -68,7 +68,7 @@ class Lookout:
         if isinstance(event, MemberChange):
             now_s = time.time()
             self._last_s[event.peer_id, event.after] = now_s
-            self._counts[event.after.value] += 1
+            self._counts[event.peer_id, event.after.value] += 1
             if event.after is MemberState.ALIVE:
                 self._met_s = now_s
             self._changed.set()
