@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from cli_lab import eventually
-from lan_lab import Lan, LanNode, Work, dead_at, lan, measured, stop
+from lan_lab import PORT, Lan, LanNode, Work, dead_at, lan, measured, stop
 
 from agents.network_check_service import PAUSE_MS
+from benchmarks.starving import starved
 
 pytestmark = pytest.mark.e2e
 
@@ -60,6 +61,24 @@ def told(node: LanNode, topic: str) -> list[str]:
     time.sleep(PAUSE_MS / 1000)
     said = json.loads(node.run("doctor", "--network", "--json").out)
     return [f"{f['level']} {f['said']} {f['advice']}" for f in said if f["topic"] == topic]
+
+
+def test_a_node_is_where_it_says_whatever_family(tmp_path: Path) -> None:
+    """By default nobody listens on IPv6, and nobody is told of it; with `--host ::`, both."""
+    with lan(tmp_path) as here:
+        ada, bob, cyd = here.members("ada", "bob", "cyd")
+        for number, node in enumerate((ada, bob, cyd), start=1):
+            node.host.ip("addr", "add", f"fd00:c0::{number}/64", "dev", "eth0", "nodad")
+        ada.up(mdns=False)
+        ada.until_up()
+        bob.up("--host", "::", "--seed", f"{ada.host.address}:{PORT}", mdns=False)
+        bob.until_up()
+        cyd.up("--host", "::", "--seed", f"[fd00:c0::2]:{PORT}", mdns=False)
+        cyd.until_up()
+        here.until_agreed([ada, bob, cyd])
+        told = [node.status()["door_hosts"] for node in (ada, bob)]
+        assert told[0] == [ada.host.address]
+        assert set(told[1]) == {bob.host.address, "fd00:c0::2"}
 
 
 def test_the_doctor_names_the_firewall(tmp_path: Path) -> None:
@@ -128,24 +147,53 @@ def narrow(work: Work, here: Lan, nodes: list[LanNode]) -> None:
     measured("5 Mbit/s", refused=refused, acknowledged=len(work.tasks), wrongly_dead=len(dead))
 
 
-def flapping(work: Work, here: Lan, nodes: list[LanNode]) -> None:
-    """The cable of one comes and goes, a second each, for half a minute."""
+def flaps(
+    work: Work, here: Lan, nodes: list[LanNode], down_s: float, up_s: float, times: int
+) -> None:
+    """The cable of one comes and goes."""
     one, others = nodes[0], nodes[1:]
     refused = 0
     dead: set[tuple[str, str]] = set()
-    for _ in range(15):
+    for _ in range(times):
         one.host.link("down")
-        time.sleep(1.0)
+        time.sleep(down_s)
         one.host.link("up")
         refused += not work.do(others[0])
         dead |= dead_at(others)
-        time.sleep(1.0)
+        time.sleep(up_s)
     assert not {pair for pair in dead if one.name not in pair}
     took_s = here.until_agreed(nodes)
     whole(work, nodes)
     measured(
-        "a flapping cable, 15 times",
-        refused_at_the_others=f"{refused} of 15",
+        f"a flapping cable, {down_s:g} s down and {up_s:g} s up, {times} times",
+        refused_at_the_others=f"{refused} of {times}",
+        wrongly_dead=len(dead),
+        agreed_after_healing=f"{took_s:.1f} s",
+    )
+
+
+def flapping(work: Work, here: Lan, nodes: list[LanNode]) -> None:
+    flaps(work, here, nodes, 1.0, 1.0, 15)
+
+
+def flickering(work: Work, here: Lan, nodes: list[LanNode]) -> None:
+    """Shorter than anybody looks at addresses."""
+    flaps(work, here, nodes, 0.3, 0.4, 30)
+
+
+def starving(work: Work, here: Lan, nodes: list[LanNode]) -> None:
+    """One gets a tenth of a processor, and shares that."""
+    one = nodes[0]
+    assert one.process is not None
+    with starved(one.process.pid) as means:
+        refused, dead = busy(work, nodes[1:], 30.0)
+    took_s = here.until_agreed(nodes)
+    assert not {pair for pair in dead if one.name not in pair}
+    whole(work, nodes)
+    measured(
+        f"30 s in which one {means}",
+        refused_at_the_others=f"{refused} of {len(work.tasks) + refused}",
+        wrongly_dead=len(dead),
         agreed_after_healing=f"{took_s:.1f} s",
     )
 
@@ -166,6 +214,8 @@ def long_nap(work: Work, here: Lan, nodes: list[LanNode]) -> None:
         pytest.param(loss, marks=pytest.mark.slow),
         pytest.param(narrow, marks=pytest.mark.slow),
         pytest.param(flapping, marks=pytest.mark.slow),
+        pytest.param(flickering, marks=pytest.mark.slow),
+        pytest.param(starving, marks=pytest.mark.slow),
     ],
 )
 def test_three_nodes_and(
