@@ -73,9 +73,7 @@ def _print_news(row: dict[str, Any], *, as_json: bool) -> None:
     elif "dissolved" in row:
         print(one_line(f"{row['name']}: dissolved"), flush=True)
     else:
-        leader = (
-            f"led by {row['leader'][1]}, token {row['fence']}" if row["leader"] else "no leader"
-        )
+        leader = f"{row['leader'][1]} leads, token {row['fence']}" if row["leader"] else "no leader"
         text = f"{row['name']}: {_members(row)}; {_size(row)}; {leader}; {row['why']}"
         print(one_line(text), flush=True)
 
@@ -101,7 +99,7 @@ def _show(arguments: argparse.Namespace) -> int:
         ("formed", day_of(found["formed_ms"])),
         ("changed", f"{day_of(found['changed_ms'])}, version {found['version']}: {found['why']}"),
     ):
-        print(one_line(f"{name:<8} {value}"))
+        print(printable(f"{name:<8} {value}"))
     if not found["is_sure"]:
         print("unsure   this node hears of nobody who leads the log; all this may be old")
     print_table(

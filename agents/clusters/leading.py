@@ -77,6 +77,7 @@ log = logging.getLogger("conclave.agents.clusters")
 
 TICK_S: Final = 0.25
 IDLE_S: Final = 1.0
+LOOK_MS: Final = 2_000  # so seldom what has not changed is judged anew: time alone can be a reason
 SHOWN: Final = 32  # of each kind, of those who fit and do not
 
 
@@ -102,6 +103,8 @@ class ClusterLeading:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._leads_since_ms: int | None = None
         self._woken = asyncio.Event()
+        self._seen = 0  # how often somebody came, went, or changed
+        self._quiet: dict[str, tuple[object, int]] = {}  # what nothing was due for, and when
         self._looking: asyncio.Task[None] | None = None
         peer.serve(HOLD, self._on_hold, permission=Permission.STORE_WRITE)
         peer.serve(RELEASE, self._on_release, permission=Permission.STORE_WRITE)
@@ -118,6 +121,7 @@ class ClusterLeading:
 
     def wake(self) -> None:
         """Somebody came, went, or offers something else."""
+        self._seen += 1
         self._woken.set()
 
     def may_lead(self, who: Principal, lock: str, is_wanted: bool) -> None:
@@ -213,6 +217,7 @@ class ClusterLeading:
         while True:
             names = self._names() if self._leads() else ()
             self._core.forget(names)
+            self._quiet = {name: each for name, each in self._quiet.items() if name in names}
             self._woken.clear()
             for name in names:
                 await self._looked_at(name)
@@ -241,9 +246,12 @@ class ClusterLeading:
         """Every cluster that is or is wanted."""
         kv = self._quorum.kv
         rosters = kv.list(ROSTER, limit=2 * MAX_CLUSTERS)
+        leads = kv.list(LEADER, limit=2 * MAX_CLUSTERS)
         leases = map(lease_of, (each.key for each in kv.list(LEASE, limit=100_000)))
         wanted = {lease.cluster for lease in leases if lease is not None}
-        return tuple(sorted({each.key.removeprefix(ROSTER) for each in rosters} | wanted))
+        wanted |= {each.key.removeprefix(ROSTER) for each in rosters}
+        wanted |= {each.key.removeprefix(LEADER) for each in leads}
+        return tuple(sorted(wanted))
 
     async def _step(self, name: str, *, by: str = "") -> int | None:
         """Have decided what is due for one cluster, under its lock; return the entry, if any."""
@@ -252,25 +260,35 @@ class ClusterLeading:
         roster, version = self._roster(name)
         if roster is None and version is not None:
             return None  # a newer program wrote it: not ours to touch
-        leases = self._leases(name)
-        need = merged(leases, roster.capability if roster is not None else None)
-        capability = need.capability if need is not None else ""
-        candidates = self._candidates(name, capability, roster) if need is not None else {}
-        lead = self._granted(name, roster)
-        change = self._core.step(
-            name,
-            leases,
-            roster,
-            lead.peer,
-            candidates,
-            self._clock.now_ms(),
-            self._clock.wall_ms(),
-        )
+        leases, lead = self._leases(name), self._granted(name, roster)
+        change = self._due(name, leases, roster, version, lead)
         if change is not None:
             return await self._decide(name, roster, version, change, by)
         if roster is not None and self._told(name) != lead:
             await self._kept.decide(encode(put(LEADER + name, encode_lead(lead))))
+        elif roster is None and self._quorum.kv.get(LEADER + name) is not None:
+            await self._kept.decide(encode(delete(LEADER + name)))  # one that came late
         return None
+
+    def _due(
+        self, name: str, leases: list[Need], roster: Roster | None, version: int | None, lead: Lead
+    ) -> Change | None:
+        """What the core says. Where nothing is another than at the last look, it is not asked for
+        a while: to judge everybody who offers something costs more than all the rest."""
+        now_ms, seen = self._clock.now_ms(), (self._seen, version, tuple(leases), lead.peer)
+        before, looked_ms = self._quiet.get(name, (None, 0))
+        if before == seen and now_ms - looked_ms < LOOK_MS:
+            return None
+        need = merged(leases, roster.capability if roster is not None else None)
+        capability = need.capability if need is not None else ""
+        candidates = self._candidates(name, capability, roster) if need is not None else {}
+        wall_ms = self._clock.wall_ms()
+        change = self._core.step(name, leases, roster, lead.peer, candidates, now_ms, wall_ms)
+        if change is None:
+            self._quiet[name] = (seen, now_ms)
+        else:
+            self._quiet.pop(name, None)
+        return change
 
     async def _decide(
         self, name: str, before: Roster | None, version: int | None, change: Change, by: str

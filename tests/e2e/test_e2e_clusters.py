@@ -1,0 +1,80 @@
+"""A cluster in real processes, as docs/clusters.md shows it: used, its leader killed, let go."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_lab import DEADLINE_S, ROOT, Node, environment, eventually, lab
+
+pytestmark = pytest.mark.e2e
+EXAMPLE = str(ROOT / "examples" / "clusters.py")
+
+
+@contextmanager
+def running(file: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose words go to a file; it ends with the block."""
+    with file.open("wb") as out:
+        process = subprocess.Popen([sys.executable, *words], stdout=out, env=environment())
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(DEADLINE_S)
+
+
+def clusters(asked: Node) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = asked.run("clusters", "--json").json
+    return found
+
+
+def test_a_cluster_outlives_its_leader_and_goes_with_its_user(tmp_path: Path) -> None:
+    used, watched = tmp_path / "used", tmp_path / "watched"
+    with lab(tmp_path / "net") as here:
+        here.directory.mkdir()
+        nodes = here.network("ada", "bob", "cyd", "dan", "eve")
+        ada = nodes[0]
+        for node in nodes:
+            seeds = tuple(n for n in nodes if n is not node)
+            node.up(*([] if node is ada else [EXAMPLE]), seeds=seeds)
+        for node in nodes:
+            node.until_up()
+        watching = ("-m", "agents.cli", "clusters", "--watch", "--home", str(ada.home))
+        home = environment(CONCLAVE_HOME=str(ada.home))
+        with running(watched, *watching), used.open("wb") as out:
+            user = subprocess.Popen([sys.executable, EXAMPLE], stdout=out, env=home)
+            try:
+                (first,) = eventually(lambda: [c for c in clusters(ada) if c["leader"]], "a leader")
+                assert len(first["members"]) == 3
+                eventually(lambda: "by one with the lead" in used.read_text(), "its answer")
+                print(ada.run("clusters").out, ada.run("cluster", "show", "eyes").out, sep="\n")
+                led = next(n for n in nodes if n.name == first["leader"][1].split()[0])
+                led.kill()
+                (then,) = eventually(
+                    lambda: [
+                        c
+                        for c in clusters(ada)
+                        if led.name not in str(c["members"]) and not c["is_short"] and c["leader"]
+                    ],
+                    "another one in its place",
+                )
+                assert then["version"] > first["version"]
+                assert then["fence"] > first["fence"]
+                shown = ada.run("cluster", "show", "eyes").out
+                print(shown)
+                assert "it has failed" in shown
+                user.send_signal(signal.SIGINT)
+                user.wait(DEADLINE_S)
+            finally:
+                user.kill()
+                user.wait(DEADLINE_S)
+            eventually(lambda: not clusters(ada), "that nobody uses it any more")
+            eventually(lambda: "eyes: dissolved" in watched.read_text(), "word of its end")
+        print(used.read_text(), watched.read_text(), sep="\n")
+        assert ada.run("cluster", "show", "eyes").status == 1
