@@ -1,7 +1,7 @@
 """Networks of real `conclave` processes on the loopback address, and no process left behind.
 
 Members are made through the library (a ticket, a request, a grant), because a join by the command
-has tests of its own; whatever a test is about is run as `python -m agents.cli`.
+has tests of its own; whatever a test is about is run as a process of its own (`warm.py`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
+
+from warm import Warm
 
 from agents.connecting import attached
 from agents.errors import NodeNotUp
@@ -58,16 +61,29 @@ def conclave(
 ) -> Said:
     """Run one command to its end."""
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "agents.cli", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=environment(**env),
-        cwd=cwd,
-    )
-    return Said(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+    with TemporaryFile() as into, TemporaryFile() as out, TemporaryFile() as err:
+        into.write(stdin.encode())
+        into.seek(0)
+        files = {"stdin": into.fileno(), "stdout": out.fileno(), "stderr": err.fileno()}
+        process = begin(words, cwd=cwd or Path.cwd(), env=environment(**env), **files)
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        took_s = time.monotonic() - began
+        said = [(file.seek(0), file.read().decode())[1] for file in (out, err)]
+    return Said(status, *said, took_s)
+
+
+def begin(
+    words: Sequence[str], *, env: Mapping[str, str], cwd: Path = ROOT, **files: int
+) -> Warm | subprocess.Popen[bytes]:
+    """Begin a command; with a Python of its own if it is to see other modules than we do."""
+    if env["PYTHONPATH"] == str(ROOT):
+        return Warm(words, env=env, cwd=cwd, **files)
+    line = [sys.executable, "-m", "agents.cli", *words]
+    return subprocess.Popen(line, env=env, cwd=cwd, **files)
 
 
 def refused(said: Said, *words: str) -> str:
@@ -115,7 +131,7 @@ class Node:
 
     home: Path
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: Warm | subprocess.Popen[bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -135,14 +151,10 @@ class Node:
         if not mdns:
             knock.append("--no-mdns")
         place = ["--home", str(self.home), "--host", LOOPBACK, "--port", str(self.port)]
-        with self.home.with_suffix(".log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "agents.cli", "up", *words, *place, *knock],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(**env),
-            )
+        with self.home.with_suffix(".log").open("ab") as log, Path(os.devnull).open() as nothing:
+            files = {"stdin": nothing.fileno(), "stdout": log.fileno(), "stderr": log.fileno()}
+            line = ("up", *words, *place, *knock)
+            self.process = begin(line, env=environment(**env), **files)
         return self
 
     def until_up(self) -> Node:

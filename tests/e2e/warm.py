@@ -1,0 +1,106 @@
+"""The asking side of `warm_server.py`: processes that cost a fork and no imports.
+
+`Warm` is to a test what `subprocess.Popen` is: a pid, an end, signals. Where the start of the
+interpreter or what it imports is what a test is about, that test starts `python -m agents.cli`.
+
+What this module does not know: what the processes do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def _server() -> socket.socket:
+    """One for each process of pytest; it ends with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CONCLAVE_")}
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("warm_server.py"))],
+        stdin=theirs,
+        env={**env, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+    )
+    theirs.close()
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+class Warm:
+    """A running `conclave`; see `subprocess.Popen`, whose names these are."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        env: Mapping[str, str],
+        cwd: Path = ROOT,
+    ) -> None:
+        told, tells = os.pipe()
+        asked = {"words": list(words), "env": dict(env), "cwd": str(cwd)}
+        socket.send_fds(_server(), [json.dumps(asked).encode()], [stdin, stdout, stderr, tells])
+        os.close(tells)
+        self._told, self._said = told, b""
+        self.returncode: int | None = None
+        while b"\n" not in self._said:
+            self._listen(None)
+        self.pid = int(self._said.split(b"\n")[0])
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            while self._listen(0):
+                pass
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        until = None if timeout is None else time.monotonic() + timeout
+        while self.returncode is None:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                raise subprocess.TimeoutExpired("conclave", timeout or 0)
+            self._listen(left)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _listen(self, seconds: float | None) -> bool:
+        """Take what the server tells; whether there was something, and may be more."""
+        if self.returncode is not None or not select.select([self._told], [], [], seconds)[0]:
+            return False
+        data = os.read(self._told, 64)
+        self._said += data
+        lines = self._said.split(b"\n")
+        if len(lines) > 2:
+            self.returncode = os.waitstatus_to_exitcode(int(lines[1]))
+        assert data or self.returncode is not None, "the server of warm processes has ended"
+        if self.returncode is not None:
+            os.close(self._told)
+            return False
+        return True
