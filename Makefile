@@ -6,6 +6,7 @@ ARGS ?=
 SEEDS ?= 1000
 N ?= 1000000
 START ?= 0
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-lan check format bench sim mutants fuzz clean
@@ -16,8 +17,8 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## run the main job: five agent processes, two of them killed (ARGS=--path DIR)
 	$(BIN)/conclave demo $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run all tests (ARGS=-k word)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev  ## run all tests, some files at a time (WORKERS=3 ARGS='-k word')
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-lan: $(VENV)/.installed-dev  ## nodes on hosts of their own, and all that breaks in a LAN; Linux, as root
 	$(BIN)/python -m pytest -q -s -o addopts="--strict-markers" tests/lan $(ARGS)
@@ -26,7 +27,7 @@ check: $(VENV)/.installed-dev  ## format, lint, types, house rules, unit tests: 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not e2e and not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not e2e and not slow" $(ARGS)
 
 format: $(VENV)/.installed-dev  ## let ruff format and fix the code
 	$(BIN)/ruff format .

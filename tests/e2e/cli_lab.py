@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
+from free_ports import LOOPBACK, free_port
 from warm import Warm
 
 from agents.connecting import attached
@@ -31,9 +30,9 @@ from keys import Identity, Keystore, accept_grant, make_join_request
 
 ROOT = Path(__file__).parents[2]
 AGENT = Path(__file__).with_name("lab_agent.py")
-LOOPBACK = "127.0.0.1"
 DEADLINE_S = 20.0
 PAUSE_S = 0.02
+COLD = bool(os.environ.get("COLD"))  # every process with an interpreter of its own: slow
 
 
 class Said(NamedTuple):
@@ -57,15 +56,22 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def conclave(
-    *words: str, stdin: str = "", timeout_s: float = DEADLINE_S, cwd: Path | None = None, **env: str
+    *words: str,
+    stdin: str = "",
+    timeout_s: float = DEADLINE_S,
+    cwd: Path | None = None,
+    script: Path | None = None,
+    **env: str,
 ) -> Said:
-    """Run one command to its end."""
+    """Run one command to its end, or a script."""
     began = time.monotonic()
     with TemporaryFile() as into, TemporaryFile() as out, TemporaryFile() as err:
         into.write(stdin.encode())
         into.seek(0)
         files = {"stdin": into.fileno(), "stdout": out.fileno(), "stderr": err.fileno()}
-        process = begin(words, cwd=cwd or Path.cwd(), env=environment(**env), **files)
+        process = begin(
+            words, cwd=cwd or Path.cwd(), script=script, env=environment(**env), **files
+        )
         try:
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -77,12 +83,17 @@ def conclave(
 
 
 def begin(
-    words: Sequence[str], *, env: Mapping[str, str], cwd: Path = ROOT, **files: int
+    words: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path = ROOT,
+    script: Path | None = None,
+    **files: int,
 ) -> Warm | subprocess.Popen[bytes]:
     """Begin a command; with a Python of its own if it is to see other modules than we do."""
-    if env["PYTHONPATH"] == str(ROOT):
-        return Warm(words, env=env, cwd=cwd, **files)
-    line = [sys.executable, "-m", "agents.cli", *words]
+    if env["PYTHONPATH"] == str(ROOT) and not COLD:
+        return Warm(words, env=env, cwd=cwd, script=script, **files)
+    line = [sys.executable, *(("-m", "agents.cli") if script is None else (str(script),)), *words]
     return subprocess.Popen(line, env=env, cwd=cwd, **files)
 
 
@@ -108,23 +119,6 @@ def eventually(
     return value
 
 
-def free_port() -> int:
-    """A door's port that is free now, and so are the eight after it.
-
-    Below those that the kernel hands out by itself, which another test's connection could take
-    between this look and the node's start.
-    """
-    while True:
-        port = 10_000 + random.SystemRandom().randrange(2_000) * 10
-        with ExitStack() as stack:
-            try:
-                for further in range(9):
-                    stack.enter_context(socket.socket()).bind((LOOPBACK, port + further))
-            except OSError:
-                continue
-            return port
-
-
 @dataclass
 class Node:
     """A directory, and the process that runs it, if any."""
@@ -145,7 +139,14 @@ class Node:
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def up(self, *words: str, seeds: tuple[Node, ...] = (), mdns: bool = False, **env: str) -> Node:
+    def up(
+        self,
+        *words: str,
+        seeds: tuple[Node, ...] = (),
+        mdns: bool = False,
+        script: Path | None = None,
+        **env: str,
+    ) -> Node:
         """Start it; see `until_up`."""
         knock = [w for seed in seeds for w in ("--seed", f"{LOOPBACK}:{seed.port}")]
         if not mdns:
@@ -154,7 +155,7 @@ class Node:
         with self.home.with_suffix(".log").open("ab") as log, Path(os.devnull).open() as nothing:
             files = {"stdin": nothing.fileno(), "stdout": log.fileno(), "stderr": log.fileno()}
             line = ("up", *words, *place, *knock)
-            self.process = begin(line, env=environment(**env), **files)
+            self.process = begin(line, script=script, env=environment(**env), **files)
         return self
 
     def until_up(self) -> Node:

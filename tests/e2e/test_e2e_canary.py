@@ -9,15 +9,26 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
-from cli_lab import AGENT, LOOPBACK, Node, agreed, environment, eventually, free_port, lab
+from cli_lab import (
+    AGENT,
+    LOOPBACK,
+    Node,
+    agreed,
+    begin,
+    conclave,
+    environment,
+    eventually,
+    free_port,
+    lab,
+)
 from zmq.utils import z85
 
 from agents.cli.permissions import NEEDED
@@ -90,11 +101,11 @@ def test_no_secret_gets_out(tmp_path: Path) -> None:
         eventually(lambda: agreed([ada, bob, cyd]), "a leader")
         secrets = {bytes.fromhex(ticket_line) for ticket_line in book.read_text().split()}
         token, assertion = given(ada)
-        tail = listening("tail", "news/a", "--count", "1", "--home", str(bob.home), **canary)
-        watch = listening("kv", "watch", "a", "--count", "1", *place, **sealed)
+        tail = Listening("tail", "news/a", "--count", "1", "--home", str(bob.home), **canary)
+        watch = Listening("kv", "watch", "a", "--count", "1", *place, **sealed)
         outputs += batch(tmp_path, commands(tmp_path, ada, bob, token, assertion), sealed)
-        outputs.append(("tail", tail.communicate(timeout=30)[0]))
-        outputs.append(("kv watch", watch.communicate(timeout=30)[0]))
+        outputs.append(("tail", tail.ended(30)[1]))
+        outputs.append(("kv watch", watch.ended(30)[1]))
         url = f"http://{LOOPBACK}:{metrics}/metrics"
         outputs.append(("metrics", urllib.request.urlopen(url, timeout=5).read().decode()))
         for node in (ada, bob, cyd):
@@ -240,54 +251,44 @@ def offline(directory: Path, ada: Node, cyd: Node) -> list[list[str]]:
 
 def start(node: Node, *more: str, seeds: tuple[Node, ...] = (), **env: str) -> None:
     """Bring a node up that tells of its secrets, and says all that it can."""
-    knock = [word for seed in seeds for word in ("--seed", f"{LOOPBACK}:{seed.port}")]
-    place = ["--home", str(node.home), "--host", LOOPBACK, "--port", str(node.port), "--no-mdns"]
-    level = ["--log-level", "debug", "--log-style", "json" if seeds else "text"]
-    with node.home.with_suffix(".log").open("ab") as log:
-        node.process = subprocess.Popen(
-            [sys.executable, str(CANARY), "up", str(AGENT), *place, *knock, *level, *more],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment(**env),
-        )
-    node.until_up()
+    level = ("--log-level", "debug", "--log-style", "json" if seeds else "text")
+    node.up(str(AGENT), *level, *more, seeds=seeds, script=CANARY, **env).until_up()
 
 
 def run(*words: str, stdin: str = "", **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(CANARY), *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(**env),
-    )
-    return done.stdout + done.stderr
+    said = conclave(*words, stdin=stdin, timeout_s=60, script=CANARY, **env)
+    return said.out + said.err
 
 
-def listening(*words: str, **env: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(CANARY), *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(**env),
-    )
+class Listening:
+    """A command that goes on, and what it says."""
+
+    def __init__(self, *words: str, **env: str) -> None:
+        self._file = TemporaryFile()  # noqa: SIM115 - until the end
+        with Path(os.devnull).open() as nothing:
+            files = {"stdout": self._file.fileno(), "stderr": self._file.fileno()}
+            place = environment(**env)
+            self._process = begin(words, stdin=nothing.fileno(), script=CANARY, env=place, **files)
+
+    def ended(self, timeout_s: float) -> tuple[int, str]:
+        """Its status and all that it said; it is not left behind."""
+        try:
+            status = self._process.wait(timeout_s)
+        finally:
+            self._process.kill()
+            self._file.seek(0)
+            said = self._file.read().decode()
+            self._file.close()
+            print(said[-2000:])
+        return status, said
 
 
 def batch(directory: Path, lines: list[list[str]], env: dict[str, str]) -> list[tuple[str, str]]:
     """Run them one after another in one process; what each said, by its name."""
     file = directory / "commands"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    process = listening("--batch", str(file), **env)
-    try:
-        out, _ = process.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise AssertionError(process.communicate()[0][-2000:]) from None
-    assert process.returncode == 0, out[-2000:]
+    status, out = Listening("--batch", str(file), **env).ended(120)
+    assert status == 0
     said: list[tuple[str, str]] = []
     for piece in out.split(MARK)[1:]:
         line, _, rest = piece.partition("\n")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cli_lab import conclave, environment, eventually, lab, refused
+from cli_lab import conclave, environment, eventually, free_port, lab, refused
+from warm import program
 
 from keys import Keystore, Role
 
@@ -24,12 +24,9 @@ def blocks() -> list[str]:
 
 
 def test_the_page_works_as_pasted(tmp_path: Path) -> None:
-    script = "set -e\n" + "\n".join(blocks())
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    program = programs / "conclave"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m agents.cli "$@"\n')
-    program.chmod(0o755)
+    port = free_port()
+    script = "set -e\n" + "\n".join(blocks()).replace("4747", str(port))
+    programs = program(tmp_path / "bin").parent
     place = tmp_path / "page"
     place.mkdir()
     said = subprocess.run(

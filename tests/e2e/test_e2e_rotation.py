@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_lab import LOOPBACK, Node, eventually, lab, refused
+from cli_lab import Node, eventually, lab, refused
 
 pytestmark = pytest.mark.e2e
-
-
-def block_of_free_ports(count: int, nth: int) -> int:
-    """Below those that the system gives away by itself: some of them are bound only later."""
-    found = []
-    for first in range(21_000 + os.getpid() % 1000 * 10, 32_000, count):
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind((LOOPBACK, port))
-            except OSError:
-                continue
-            found.append(first)
-        if len(found) > nth:
-            return found[nth]
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
     with lab(tmp_path_factory.mktemp("rotation")) as here:
         made = here.network("ada", "bob", voters=1)
-        for number, node in enumerate(made):
-            node.port = block_of_free_ports(9, number)
         settings = made[1].home / "conclave.toml"
         settings.write_text("key_rotation_hours = 0.0006\n", encoding="utf-8")
         here.up(made)

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -25,28 +26,47 @@ ROOT = Path(__file__).parents[2]
 
 
 @cache
-def _server() -> socket.socket:
-    """One for each process of pytest; it ends with it."""
+def _server() -> tuple[socket.socket, Path]:
+    """One for each process of pytest, and where scripts find it; it ends with it."""
+    place = tempfile.TemporaryDirectory(prefix="warm-")
+    door = Path(place.name) / "door"
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(str(door))
+    listening.listen(64)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     env = {k: v for k, v in os.environ.items() if not k.startswith("CONCLAVE_")}
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("warm_server.py"))],
+        [sys.executable, str(Path(__file__).with_name("warm_server.py")), str(listening.fileno())],
         stdin=theirs,
         env={**env, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
+        pass_fds=[listening.fileno()],
     )
     theirs.close()
+    listening.close()
 
     def end() -> None:
         ours.close()
         process.wait()
+        place.cleanup()
 
     atexit.register(end)
-    return ours
+    return ours, door
+
+
+def program(directory: Path) -> Path:
+    """Make a program `conclave` there, for scripts that have it on their PATH."""
+    _, door = _server()
+    directory.mkdir()
+    file = directory / "conclave"
+    client = Path(__file__).with_name("warm_client.py")
+    file.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {client} {door} "$@"\n')
+    file.chmod(0o755)
+    return file
 
 
 class Warm:
-    """A running `conclave`; see `subprocess.Popen`, whose names these are."""
+    """A running `conclave`, or a script in its place; the names are those of `subprocess.Popen`."""
 
     def __init__(
         self,
@@ -57,10 +77,12 @@ class Warm:
         stderr: int,
         env: Mapping[str, str],
         cwd: Path = ROOT,
+        script: Path | None = None,
     ) -> None:
         told, tells = os.pipe()
         asked = {"words": list(words), "env": dict(env), "cwd": str(cwd)}
-        socket.send_fds(_server(), [json.dumps(asked).encode()], [stdin, stdout, stderr, tells])
+        asked |= {} if script is None else {"script": str(script)}
+        socket.send_fds(_server()[0], [json.dumps(asked).encode()], [stdin, stdout, stderr, tells])
         os.close(tells)
         self._told, self._said = told, b""
         self.returncode: int | None = None

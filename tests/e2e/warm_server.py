@@ -2,11 +2,14 @@
 
 A command imports some hundreds of modules, which costs more than most commands do. This process
 imports them once and forks: each child is a process of its own, with a pid, signals, descriptors,
-an environment and an end of its own, and runs `agents.cli.main` as `python -m agents.cli` does.
+an environment and an end of its own, and runs `agents.cli.main` as `python -m agents.cli` does, or
+a script as `python SCRIPT` does.
 
-Asked over the socket that is descriptor 0, one JSON object a datagram, with four descriptors: the
+Asked over the socket that is descriptor 0, or by `warm_client.py` over one that listens as the
+descriptor in the only argument: one JSON object a datagram, with four descriptors, which are the
 child's standard input, output and error, and a pipe. On the pipe stand a line with the child's pid
-and a line with its wait status, once it has ended. When the socket ends, so do all children.
+and a line with its wait status, once it has ended. When the first socket ends, so do this and all
+children.
 
 What this module does not know: what the commands do; who asks.
 """
@@ -14,11 +17,13 @@ What this module does not know: what the commands do; who asks.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import runpy
 import select
 import signal
 import socket
@@ -26,6 +31,8 @@ import sys
 import threading
 import traceback
 from typing import Any, NoReturn
+
+from agents.cli.main import main
 
 LARGEST = 1 << 20
 
@@ -48,7 +55,7 @@ def preload() -> None:
     gc.freeze()  # nothing of this is looked at again, so it stays shared
 
 
-def serve(asking: socket.socket) -> None:
+def serve(asking: socket.socket, door: socket.socket) -> None:
     """Fork for whoever asks, until nobody can any more; a child leaves by `Became`."""
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
@@ -59,29 +66,44 @@ def serve(asking: socket.socket) -> None:
     pipes: dict[int, int] = {}
     try:
         while True:
-            ready, _, _ = select.select([asking, woken], [], [])
+            ready, _, _ = select.select([asking, door, woken], [], [])
             if woken in ready:
                 os.read(woken, 4096)
                 reap(pipes)
-            if asking in ready:
-                data, given, _, _ = socket.recv_fds(asking, LARGEST, 4)
-                if not data:
-                    return
-                pid = os.fork()
-                if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    for each in (woken, wakes, given[3], *pipes.values()):
-                        os.close(each)
-                    pipes.clear()
-                    become(given[:3])
-                    raise Became(json.loads(data))
-                for each in given[:3]:
-                    os.close(each)
-                pipes[pid] = given[3]
-                os.write(given[3], b"%d\n" % pid)
+            if door in ready:
+                knocking, _ = door.accept()
+                with knocking:
+                    began(knocking, pipes, (woken, wakes))
+            if asking in ready and not began(asking, pipes, (woken, wakes)):
+                return
     finally:
         for pid in pipes:
             os.kill(pid, signal.SIGKILL)
+
+
+def began(asking: socket.socket, pipes: dict[int, int], own: tuple[int, int]) -> bool:
+    """Fork for one who asks; whether somebody did."""
+    data, given, _, _ = socket.recv_fds(asking, LARGEST, 4)
+    if not data:
+        return False
+    pid = os.fork()
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        for each in (*own, given[3], *pipes.values()):
+            os.close(each)
+        pipes.clear()
+        become(given[:3])
+        raise Became(json.loads(data))
+    for each in given[:3]:
+        os.close(each)
+    pipes[pid] = given[3]
+    tell(given[3], pid)
+    return True
+
+
+def tell(pipe: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # who asked may have been killed
+        os.write(pipe, b"%d\n" % number)
 
 
 def reap(pipes: dict[int, int]) -> None:
@@ -91,7 +113,7 @@ def reap(pipes: dict[int, int]) -> None:
         if pid == 0:
             return
         pipe = pipes.pop(pid)
-        os.write(pipe, b"%d\n" % status)
+        tell(pipe, status)
         os.close(pipe)
 
 
@@ -110,14 +132,17 @@ def become(standard: list[int]) -> None:
 
 
 def run(asked: dict[str, Any]) -> int:
-    """What `python -m agents.cli` does, and its exit status."""
+    """What the interpreter would do, and its exit status."""
     os.environ.clear()
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
-    sys.argv = ["conclave", *asked["words"]]
-    from agents.cli.main import main
-
+    script = asked.get("script")
+    sys.argv = [script or "conclave", *asked["words"]]
     try:
+        if script is not None:
+            sys.path.insert(0, os.path.dirname(script))
+            runpy.run_path(script, run_name="__main__")
+            return 0
         sys.exit(main())
     except SystemExit as end:
         if not isinstance(end.code, int | None):
@@ -140,13 +165,15 @@ def leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.path[0] = os.environ["PYTHONPATH"]  # and not the tests' own directory
+    del sys.path[0]  # the tests' own directory
     channel = socket.socket(fileno=os.dup(0))
+    knocked = socket.socket(fileno=int(sys.argv[1]))
     preload()
     try:
-        serve(channel)
+        serve(channel, knocked)
     except Became as child:
         channel.close()
+        knocked.close()
         wanted = child.asked
     else:
         sys.exit()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-from contextlib import ExitStack
 
 import pytest
 import zmq
+from free_ports import free_port
 from rotating_lab import (
     PATIENT,
     Load,
@@ -146,23 +145,9 @@ def test_a_rotation_whose_ports_are_taken_fails_and_changes_nothing() -> None:
     run(main)
 
 
-def block_of_free_ports(count: int) -> int:
-    """Below those that the system gives away by itself."""
-    for first in range(21_000 + os.getpid() % 1000 * 10, 32_000, count):
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    taken = stack.enter_context(socket.socket())
-                    taken.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("no free ports")
-
-
 def test_fixed_ports_alternate_between_two_blocks() -> None:
     async def main() -> None:
-        first = block_of_free_ports(8)
+        first = free_port()
         settings = slower(
             control_port=first, data_port=first + 1, topics_port=first + 2, bulk_port=first + 3
         )
