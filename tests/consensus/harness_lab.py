@@ -132,7 +132,7 @@ async def leader_of(harness: Harness) -> str:
 def free_ports(count: int) -> list[int]:
     """Ports below those that the kernel hands out by itself."""
     ports: list[int] = []
-    candidate = 20_000 + time.monotonic_ns() // 1_000 % 9_000
+    candidate = 30_000 + time.monotonic_ns() // 1_000 % 2_000  # and above the doors of nodes
     while len(ports) < count:
         candidate += 1
         with socket.socket() as probe:
