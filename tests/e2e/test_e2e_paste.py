@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm import program
 
 pytestmark = pytest.mark.e2e
 
@@ -27,10 +28,11 @@ def test_the_three_nodes_of_the_readme_come_up_and_work(tmp_path: Path) -> None:
     script = script.replace("/tmp/lab", str(tmp_path))
     (_, caller) = blocks("In Python", "python")
     (tmp_path / "caller.py").write_text(caller)
-    python = Path(sys.executable).parent
+    programs = program(tmp_path / "bin").parent
+    assert "$PWD/.venv/bin" in script
+    script = script.replace("$PWD/.venv/bin", str(programs))
     script = f"{script}\n{sys.executable} {tmp_path}/caller.py\nkill -INT %1 %2 %3; wait\n"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CONCLAVE_")}
-    environment["PATH"] = f"{python}:{environment['PATH']}"
     said = subprocess.run(
         ["bash", "-m", "-c", script],
         cwd=ROOT,
