@@ -69,7 +69,7 @@ from keys.renewal import accept_renewal, leave_root_at_ms, make_renewal_request,
 from keys.revocation import Entry, EntryKind
 from keys.revocation_refusals import RevocationConflict, RevocationOlder, RevocationRefused
 from keys.revocationbook import read_list_file, write_list_file
-from keys.revocations import Have, ListInForce, Revocations
+from keys.revocations import MAX_LISTS, Have, ListInForce, Revocations
 from keys.revoking import (
     MAX_PACKED_BYTES,
     entry_of_all,
@@ -107,6 +107,7 @@ from keys.trust import (
 __all__ = [
     "ALL_ROLES",
     "EVERYWHERE",
+    "MAX_LISTS",
     "MAX_PACKED_BYTES",
     "NEEDS",
     "NOTHING",

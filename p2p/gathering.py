@@ -46,6 +46,7 @@ from p2p.discovery import (
 from p2p.errors import IntroductionFailed
 from p2p.incidents import IntroductionRefused, OnIncident, PeerAdmitted
 from p2p.links import Transport
+from p2p.pacing import Pace
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor, World
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Gathering:
         self._alarm = Alarm(world.clock, lambda: self._step(Tick()))
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
+        self._pace = Pace()
         self._unproven: list[Session] = []  # whose key is let in, and who has proved nothing yet
         self.changes = 0  # of who is let in
         self._is_open = False
@@ -272,8 +274,11 @@ class Gathering:
             dial: the number of the table's wish; None when a known peer is knocked at, and then
                 nobody else will do.
         """
+        now_ms = self._world.clock.now_ms()
+        due = self._pace.due(addresses, now_ms)
+        self.counts["knocks_too_often"] += len(addresses) - len(due)
         race = _Race(self._introduce, self._say_failure, wanted if dial is None else None)
-        session = await race.run(addresses)
+        session = await race.run(due)
         if session is not None:
             self._step(Introduced(session.peer_id, race.winner, dial))
             return
@@ -281,7 +286,7 @@ class Gathering:
         if dial is not None:
             failures = tuple((address, error.detail) for address, error in race.failures)
             self._step(DialFailed(dial, failures, bool(reasons & _FINAL)))
-        if wanted is not None and reasons <= _ABSENT:
+        if wanted is not None and due and reasons <= _ABSENT:
             self._on_dial_failed(wanted)
 
     async def _introduce(self, address: Address, expected: PeerId | None) -> Session:
@@ -342,7 +347,8 @@ class Gathering:
         admission = self.sessions.admit(session)
         self.changes += 1
         self._transport.admit(session.contact())
-        if admission.before is not None and _has_left(admission.before, session):
+        has_left = admission.before is not None and _has_left(admission.before, session)
+        if has_left and self._pace.may_move(session.peer_id, self._world.clock.now_ms()):
             self._transport.redial(session.peer_id)
         self.counts["admitted"] += 1
         self._learn_roots(session)

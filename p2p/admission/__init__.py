@@ -20,6 +20,7 @@ from p2p.admission.handshake import (
 from p2p.admission.introduce import introduce
 from p2p.admission.joiner import JoinerHandshake
 from p2p.admission.joining import join
+from p2p.admission.limits import RateLimit, source_of
 from p2p.admission.messages import Hint
 from p2p.admission.refusals import Refusal, RefusalCode
 from p2p.admission.sessions import (
@@ -48,6 +49,7 @@ __all__ = [
     "Joined",
     "JoinerHandshake",
     "Learn",
+    "RateLimit",
     "Redeem",
     "Refusal",
     "RefusalCode",
@@ -60,4 +62,5 @@ __all__ = [
     "failure_of",
     "introduce",
     "join",
+    "source_of",
 ]

@@ -17,6 +17,7 @@ from keys import Permission, Principal, Revocations
 
 SENSITIVE = (
     Permission.CERT_ISSUE
+    | Permission.TOKEN_ISSUE
     | Permission.CERT_REVOKE
     | Permission.RAFT_ADMIN
     | Permission.CONFIG_CHANGE

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from keys import (
+    MAX_LISTS,
+    MAX_PACKED_BYTES,
     CertificateRevoked,
     Have,
     KeysError,
@@ -71,6 +73,9 @@ MAX_HELD = 2_048  # messages of one unsettled peer
 MAX_HELD_BYTES = 4 * 1024 * 1024
 PER_SECOND = 16  # lists and questions of one peer, in the long run
 BURST = 160
+# Bytes of lists that one peer is told: every list there can be at once, then so many a second.
+TOLD_BURST_BYTES = MAX_LISTS * MAX_PACKED_BYTES
+TOLD_BYTES_PER_S = 256 * 1024
 _NOTIFY = int(Kind.NOTIFY)
 
 OnCut = Callable[[PeerId, CertificateRevoked], None]
@@ -148,6 +153,7 @@ class Trusting:
         self._starts: dict[PeerId, int] = {}  # the incarnation of each session
         self._held: dict[PeerId, _Held] = {}
         self._allowance: dict[PeerId, tuple[float, int]] = {}
+        self._told_bytes: dict[PeerId, tuple[float, int]] = {}
         self._revoked: set[PeerId] = set()
         self.on_conflict: Callable[[ListInForce], None] = lambda _: None
         self.conflict: str | None = None
@@ -255,6 +261,9 @@ class Trusting:
         self._core.ended(peer_id)
         self._starts.pop(peer_id, None)
         self._held.pop(peer_id, None)
+        # What it was told counts on: a session may be ended and begun to be told it all again.
+        for each in [p for p, (_, at_ms) in self._told_bytes.items() if self._is_long_ago(at_ms)]:
+            del self._told_bytes[each]
         self._allowance.pop(peer_id, None)
 
     def away(self, peer_id: PeerId) -> None:
@@ -328,10 +337,27 @@ class Trusting:
             known = theirs.get(listed.key_id)
             ours = listed.list.sequence
             if known is None or known.sequence < ours or _differs(known, listed):
-                self._send(peer_id, LIST, list_message(pack_list(listed)))
+                packed = list_message(pack_list(listed))
+                if not self._may_tell(peer_id, len(packed)):
+                    break  # it asks again for what it still lacks
+                self._send(peer_id, LIST, packed)
         self._do([SayHead(peer_id)])
         if any(self._is_later(each) for each in theirs.values()):
             self._do([AskLists(peer_id)])
+
+    def _may_tell(self, peer_id: PeerId, size_bytes: int) -> bool:
+        """A question of some bytes is answered by megabytes, so those are counted too."""
+        now_ms = self._clock.now_ms()
+        left, then_ms = self._told_bytes.get(peer_id, (float(TOLD_BURST_BYTES), now_ms))
+        left = min(float(TOLD_BURST_BYTES), left + (now_ms - then_ms) * TOLD_BYTES_PER_S / 1000)
+        if left < size_bytes:
+            self.counts["told_too_much"] += 1
+            return False
+        self._told_bytes[peer_id] = (left - size_bytes, now_ms)
+        return True
+
+    def _is_long_ago(self, at_ms: int) -> bool:
+        return (self._clock.now_ms() - at_ms) * TOLD_BYTES_PER_S / 1000 >= TOLD_BURST_BYTES
 
     def _is_later(self, have: Have) -> bool:
         ours = self.revocations.of(have.key_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from peer_lab import WALL_MS, Authority, Lab, in_lab, until
@@ -11,6 +12,7 @@ from peer_lab import WALL_MS, Authority, Lab, in_lab, until
 from keys import (
     Action,
     KeystoreError,
+    PeerId,
     Permission,
     Principal,
     Revocations,
@@ -24,6 +26,7 @@ from keys.refusals import CertificateRevoked
 from p2p import ConnectionLost, Incoming, MemberState, Peer, PermissionDenied
 from p2p.links import Lane
 from p2p.trusting import HEAD, LIST, Freshness, Strictness
+from p2p.trusting.trusting import TOLD_BURST_BYTES, TOLD_BYTES_PER_S
 from p2p.wire import Kind, encode_payload
 
 
@@ -295,6 +298,39 @@ def test_garbage_and_forged_lists_change_nothing() -> None:
         assert a.peer_id in b.presence.present()
         assert b.counters()["trusting_lists_refused"] == 1
         assert b.counters()["trusting_malformed"] > 0
+
+    in_lab(scenario)
+
+
+def test_a_small_question_is_not_answered_by_megabytes_without_end() -> None:
+    async def scenario(lab: Lab) -> None:
+        a, b = await lab.up("a", "b")
+        many = [
+            entry_of_key(bytes([n % 256, n // 256]) * 16, lab.authority.middle, WALL_MS)
+            for n in range(1000)
+        ]
+        listed = lab.authority.revoke(Revocations(), *many)
+        a.trusting.take(listed)
+        await until(lambda: knows(b, lab))
+        size = len(pack_list(listed))
+        sent: list[int] = []
+        notify = a._exchange.notify
+
+        def counted(to: PeerId, method: str, payload: bytes, **how: Any) -> None:
+            sent.append(len(payload) if method == LIST else 0)
+            notify(to, method, payload, **how)
+
+        a._exchange.notify = counted  # type: ignore[method-assign]
+        for _ in range(60):
+            for _ in range(16):
+                b.notify(a.peer_id, "trust.want", b"\x90", lane=Lane.CONTROL)
+            await asyncio.sleep(1)
+        assert sum(sent) <= TOLD_BURST_BYTES + 61 * TOLD_BYTES_PER_S + size
+        assert sum(sent) < 0.6 * 60 * 16 * size, "it would have been all of that"
+        assert a.counters()["trusting_told_too_much"] > 0
+        del a._exchange.notify
+        await asyncio.sleep(2)
+        assert b.trusting.heads == a.trusting.heads
 
     in_lab(scenario)
 
