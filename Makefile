@@ -9,7 +9,7 @@ START ?= 0
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lan check format bench sim mutants fuzz clean
+.PHONY: help demo test test-lan check format bench sim mutants fuzz soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -44,6 +44,9 @@ mutants: $(VENV)/.installed-dev  ## break each rule of Raft in turn and see that
 
 fuzz: $(VENV)/.installed-dev  ## feed every decoder N=1000000 mutated inputs (ARGS="--only frame --guided 100000")
 	nice -n 19 $(BIN)/python tests/fuzz --inputs $(N) --workers 2 $(ARGS)
+
+soak: $(VENV)/.installed-dev  ## ten minutes of garbage against a node (ARGS=--minutes 60)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean:  ## remove the environment, caches and results
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/results.json
