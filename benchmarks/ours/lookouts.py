@@ -39,9 +39,9 @@ class Lookout:
     def orders(self) -> dict[str, Order]:
         return {"meet": self.meet, "gone": self.gone, "counts": self.counts}
 
-    async def meet(self, count: int) -> Words:
+    async def meet(self, count: int, limit_s: float = LIMIT_S) -> Words:
         """Return when so many others are alive, and since when they are."""
-        await self._until(lambda: self._alive() >= count)
+        await self._until(lambda: self._alive() >= count, limit_s)
         return {"at_s": self._met_s, "rss": psutil.Process().memory_info().rss}
 
     async def gone(self, peer: str, since_s: float) -> Words:
@@ -58,8 +58,8 @@ class Lookout:
     def _alive(self) -> int:
         return sum(m.state is MemberState.ALIVE for m in self._peer.presence.members())
 
-    async def _until(self, condition: Any) -> None:
-        async with asyncio.timeout(LIMIT_S):
+    async def _until(self, condition: Any, limit_s: float = LIMIT_S) -> None:
+        async with asyncio.timeout(limit_s):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
