@@ -18,6 +18,12 @@ async def nothing(number: int) -> int:
     return number
 
 
+@agent.serve("bench.pid")
+async def pid() -> int:
+    """Return which process this is."""
+    return os.getpid()
+
+
 @agent.serve("bench.hold")
 async def hold(file: str, key: str, seconds: float = 60.0) -> None:
     """Write down who began which task and when, then wait."""

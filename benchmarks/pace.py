@@ -24,6 +24,7 @@ class Pace:
         starts: of one process.
         watch_s: how long idle nodes are looked at.
         crashes: how often a peer of ten is killed.
+        takeovers: how often an agent that others stand by for leaves, and dies.
         quiet_s: how long nobody should be called dead.
     """
 
@@ -36,6 +37,7 @@ class Pace:
     starts: int = 5
     watch_s: float = 10.0
     crashes: int = 50
+    takeovers: int = 10
     quiet_s: float = 600.0
 
 
@@ -49,6 +51,7 @@ QUICK = Pace(
     starts=3,
     watch_s=4.0,
     crashes=10,
+    takeovers=3,
     quiet_s=60.0,
 )
 
