@@ -1,6 +1,7 @@
 """The chaos kit: a script hurts a network, and checks say whether what is promised still holds."""
 
 from agents.chaos.checks import CheckResult, Result
+from agents.chaos.driving import RealNetwork
 from agents.chaos.errors import (
     BadScenario,
     CannotHere,
@@ -24,6 +25,7 @@ __all__ = [
     "NoSuchNode",
     "NotPermitted",
     "NotSettled",
+    "RealNetwork",
     "Result",
     "Run",
     "load_scenario",

@@ -87,6 +87,11 @@ class Checks:
     def failures(self) -> tuple[CheckResult, ...]:
         return tuple(r for r in self.results if r.result is Result.FAILED)
 
+    @property
+    def has_two_leaders(self) -> bool:
+        """Whether two nodes were seen to lead in one term."""
+        return any(failure.name == LEADER for failure in self.failures)
+
     def note(self, name: str, result: Result, seen: str) -> None:
         """Keep a verdict, unless this check has failed before."""
         before = self._results.get(name)
@@ -173,8 +178,20 @@ class Checks:
         Args:
             views: of every acknowledged task, who was asked last, and the answer.
         """
+        lost = self.lost_tasks(views)
+        if lost:
+            self.note(TASKS, Result.FAILED, "; ".join(lost[:5]))
+        elif self._recording.tasks:
+            self.note(TASKS, Result.HOLDS, f"{len(self._recording.tasks)} tasks have ended")
+
+    def lost_tasks(
+        self, views: Mapping[str, tuple[str, Mapping[str, Any] | None]]
+    ) -> tuple[str, ...]:
+        """In words, those that nobody knows first, and then those that have not ended."""
         lost, open_ones = [], []
         for task_id, task in self._recording.tasks.items():
+            if task_id not in views:
+                continue  # acknowledged since they were asked for
             node, view = views[task_id]
             words = f"{task.alias} ({task.skill}), acknowledged at {task.node} at "
             words += f"{task.at_ms / 1000:.3f} s"
@@ -182,10 +199,7 @@ class Checks:
                 lost.append(f"{words}: {node} does not know it")
             elif view["finished_ms"] is None and view["state"] != "parked":
                 open_ones.append(f"{words}: still {view['state']}")
-        if lost or open_ones:
-            self.note(TASKS, Result.FAILED, "; ".join((lost + open_ones)[:5]))
-        elif self._recording.tasks:
-            self.note(TASKS, Result.HOLDS, f"{len(self._recording.tasks)} tasks have ended")
+        return (*lost, *open_ones)
 
 
 def _first_line(text: str) -> str:

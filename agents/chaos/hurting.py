@@ -23,6 +23,7 @@ class Hurting:
         self._full: set[str] = set()
         self._cuts: set[tuple[str, str]] = set()
         self._links: dict[tuple[str, str], LinkTrouble] = {}
+        self._applied = Trouble()
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -87,7 +88,14 @@ class Hurting:
 
     async def _apply(self, words: str) -> None:
         links = tuple((a, b, link) for (a, b), link in self._links.items())
-        await self._world.apply(Trouble(frozenset(self._cuts), links))
+        wanted = Trouble(frozenset(self._cuts), links)
+        try:
+            await self._world.apply(wanted)
+        except ChaosError:  # it is as it was before, for whoever goes on
+            self._cuts = set(self._applied.cuts)
+            self._links = {(a, b): link for a, b, link in self._applied.links}
+            raise
+        self._applied = wanted
         hurt = sorted(pair for pair, link in self._links.items() if link != LinkTrouble())
         cuts = sorted(self._cuts)
         self.timeline.add(

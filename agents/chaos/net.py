@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import random
 import string
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from agents.chaos.checks import Checks
@@ -74,6 +74,16 @@ class ChaosNet(Hurting):
     def world(self) -> str:
         """Which one it is: "virtual" or "real"."""
         return self._world.name
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """Those that were killed or stopped, or stopped by themselves."""
+        return tuple(n for n in self._names if n in self._down)
+
+    @property
+    def paused(self) -> tuple[str, ...]:
+        """Those that stand still."""
+        return tuple(n for n in self._names if n in self._paused)
 
     def can(self, what: str) -> bool:
         """Whether this world can do that: "partition", "cut", "loss", "delay", "slow_link",
@@ -181,13 +191,21 @@ class ChaosNet(Hurting):
         """
         await self._until(self._unrest, within)
 
+    async def seen_alive(self) -> dict[str, frozenset[str]]:
+        """Whom each living node sees alive, itself included; nobody, if it does not answer."""
+        answers = await self._ask_all("peers")
+        return {name: self._alive_in(rows or ()) for name, rows in answers.items()}
+
+    def _alive_in(self, rows: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+        return frozenset(self._labels.get(r["peer"], "?") for r in rows if r["state"] == "alive")
+
     async def _unrest(self) -> str:
         alive = set(self.living)
         leaders: set[str | None] = set()
         for name, rows in (await self._ask_all("peers")).items():
             if rows is None:
                 return f"{name} does not answer"
-            seen = {self._labels.get(r["peer"], "?") for r in rows if r["state"] == "alive"}
+            seen = self._alive_in(rows)
             if seen != alive:
                 return f"{name} sees {listed(seen)} alive, and {listed(alive)} are"
             leads = [self._labels.get(r["peer"], "?") for r in rows if r["is_leader"]]
@@ -247,20 +265,25 @@ class ChaosNet(Hurting):
         await self._start(node)
         self.timeline.add(What.FAULT, node, "is started again", up=[node])
 
-    async def pause(self, node: str, seconds: float) -> None:
-        """Let it stand still for so long, as SIGSTOP does; returns at once."""
+    async def pause(self, node: str, seconds: float | None = None) -> None:
+        """Let it stand still for so long, or until `resume`, as SIGSTOP does; returns at once."""
         self._check(node)
         await self._world.pause(node)
         self._paused.add(node)
-        self.timeline.add(What.FAULT, node, f"stands still for {seconds:g} s", paused=[node])
+        words = "stands still" + (f" for {seconds:g} s" if seconds is not None else "")
+        self.timeline.add(What.FAULT, node, words, paused=[node])
+        if seconds is None:
+            return
 
         async def resume() -> None:
             await asyncio.sleep(seconds)
-            await self._resume(node)
+            await self.resume(node)
 
         self.spawn(resume())
 
-    async def _resume(self, node: str) -> None:
+    async def resume(self, node: str) -> None:
+        """Let it go on, as SIGCONT does, if it stands still."""
+        self._check(node)
         if node in self._paused:
             self._paused.discard(node)
             await self._world.resume(node)
@@ -278,7 +301,7 @@ class ChaosNet(Hurting):
         for node in list(self._full):
             await self.disk_full(node, False)
         for node in list(self._names):
-            await self._resume(node)
+            await self.resume(node)
         await self.heal()
         for node in sorted(self._down):
             await self.restart(node)

@@ -26,6 +26,7 @@ from agents.chaos.entropy import seeded
 from agents.chaos.errors import BadScenario, CheckFailed
 from agents.chaos.net import ChaosNet
 from agents.chaos.processes import ProcessWorld, SpaceWorld
+from agents.chaos.spaces import PREFIX
 from agents.chaos.timeline import Event
 from agents.chaos.virtual import VirtualWorld
 from p2p.memory import LifeLoop
@@ -153,7 +154,7 @@ def run_real_scenario(scenario: Scenario, seed: int, *, loopback: bool = False) 
     began_s = time.perf_counter()
 
     async def main(directory: Path) -> tuple[ChaosNet, str]:
-        world = ProcessWorld(directory) if loopback else SpaceWorld(directory)
+        world = real_world(directory, loopback=loopback)
         net = ChaosNet(world, seed)
         try:
             error = await play(net, scenario)
@@ -162,10 +163,19 @@ def run_real_scenario(scenario: Scenario, seed: int, *, loopback: bool = False) 
             await world.close()
         return net, error
 
-    with tempfile.TemporaryDirectory(prefix="conclave-chaos-") as directory:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
         net, error = asyncio.run(main(Path(directory)))
     took_s = time.perf_counter() - began_s
     return run_of(net, error, took_s, took_s)
+
+
+def real_world(directory: Path, *, loopback: bool) -> ProcessWorld:
+    """A world of processes.
+
+    Raises:
+        NotPermitted: network namespaces cannot be made here.
+    """
+    return ProcessWorld(directory) if loopback else SpaceWorld(directory)
 
 
 async def play(net: ChaosNet, scenario: Scenario) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agents import Agent
-from agents.chaos import ChaosNet, NotPermitted, Run, load_scenario, run_real_scenario
+from agents.chaos import CannotHere, ChaosNet, NotPermitted, Run, load_scenario, run_real_scenario
 from agents.chaos.spaces import OWNERS, PREFIX, Spaces
 from agents.chaos.world import LinkTrouble, Trouble
 
@@ -237,6 +237,9 @@ def test_processes_in_namespaces_are_cut_off_slowed_and_come_together_again() ->
         await net.heal()
         assert await task.result(timeout=30) == 3
         await net.settle()
+        with pytest.raises(CannotHere):
+            await net.delay("a", "b", 5)
+        await net.loss("a", "b", 0.01)  # what was refused is forgotten
 
     run = run_real_scenario(scenario, 1)
     assert run.passed, shown(run)
