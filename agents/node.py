@@ -63,11 +63,13 @@ from p2p import (
     HeartbeatSeen,
     LinkBroken,
     MemberChange,
+    MembershipSettings,
     MemberState,
     Papers,
     Peer,
     PresenceEvent,
     Strictness,
+    SwimSettings,
     World,
 )
 
@@ -85,6 +87,7 @@ class Node:
         local_door: whether programs of this machine may attach.
         sealing: the suite of this node's sealing keys.
         freshness: what is refused while a revocation list is stale.
+        membership: how it is told who is alive; all nodes of a network alike.
         supervised: somebody brings this node up again when it ends, so it ends when an agent
             cannot be restarted in place.
 
@@ -103,8 +106,10 @@ class Node:
         sealing: Suite = Suite.X25519,
         key_rotation_hours: float = 12,
         freshness: Strictness = Strictness.ADMIN,
+        membership: MembershipSettings | SwimSettings | None = None,
         supervised: bool = False,
     ) -> None:
+        self._membership = membership
         self.keystore = keystore
         self.world = world
         self.home: Path = keystore.home
@@ -188,7 +193,7 @@ class Node:
             self.keystore.issuer,
             self.keystore.put_in_force,
         )
-        self.peer = Peer(papers, self.world)
+        self.peer = Peer(papers, self.world, self._membership)
         self.peer.trusting.freshness.strictness = self._freshness
         self.trusting = Trusting(self.peer, self.keystore, self.world)
         self.auditing = Auditing(self.keystore, self.peer, clock, self._audit_settings)

@@ -47,6 +47,7 @@ from p2p.errors import IntroductionFailed
 from p2p.incidents import IntroductionRefused, OnIncident, PeerAdmitted
 from p2p.links import Transport
 from p2p.pacing import Pace
+from p2p.race import Race
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor, World
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ _FINAL = frozenset(
 _ABSENT = frozenset({RefusalCode.UNREACHABLE, RefusalCode.DEADLINE})
 _QUIET = frozenset({RefusalCode.OURSELVES, RefusalCode.UNREACHABLE, RefusalCode.STALE_RECORD})
 
-STAGGER_S = 0.25
 LAST_WORDS_S = 0.2  # in which one that is cut for good is told why
 
 OnAdmitted = Callable[[Session, Admitted], None]
@@ -116,6 +116,8 @@ class Gathering:
         self._pace = Pace()
         self._unproven: list[Session] = []  # whose key is let in, and who has proved nothing yet
         self.changes = 0  # of who is let in
+        self.parting: set[PeerId] = set()  # whose links end because neither side needs them
+        self.wants: Callable[[PeerId], bool] = lambda peer_id: True  # worth a dial just now
         self._is_open = False
 
     async def open_door(self) -> int:
@@ -160,11 +162,29 @@ class Gathering:
         session = self.sessions.get(peer_id)
         if session is None:
             self._step(PeerGone(peer_id))
-        elif peer_id not in self._knocking and self._is_open:
+        elif peer_id not in self._knocking | self.parting and self._is_open:
             hosts, port = session.hosts, session.ports["door"]
             addresses = tuple(Address(host, port) for host in hosts)
             self._knocking.add(peer_id)
             self._start(self._knock(addresses, peer_id))
+
+    async def call_on(self, peer_id: PeerId, hosts: Sequence[str], port: int) -> bool:
+        """Knock at the door of a member that we know of; whether there is a session with it."""
+        if peer_id not in self.sessions and self._is_open:
+            await self._visit([Address(host, port) for host in hosts], peer_id, None)
+        return peer_id in self.sessions
+
+    def part(self, peer_id: PeerId) -> None:
+        """End a session that neither side needs; its peer is not looked for."""
+        self.parting.discard(peer_id)
+        self.sessions.remove(peer_id)
+        self.changes += 1
+        self._transport.expel(peer_id)
+
+    @property
+    def dialling(self) -> int:
+        """How many dials are under way."""
+        return len(self._dials)
 
     def _try(self, address: Address) -> bool:
         """Knock at an address of a seed's name, unless a peer is known to live there."""
@@ -244,15 +264,24 @@ class Gathering:
     def _step(self, event: CandidateEvent) -> None:
         if not self._is_open:
             return
-        self._perform(self._table.step(event, now_ms=self._world.clock.now_ms()))
+        now_ms = self._world.clock.now_ms()
+        waiting = self._perform(self._table.step(event, now_ms=now_ms))
+        for dial in waiting:  # later, when it is wanted
+            self._perform(self._table.step(DialFailed(dial, (), False), now_ms=now_ms))
         self._alarm.set(self._table.deadline_ms)
 
-    def _perform(self, effects: Sequence[CandidateEffect]) -> None:
+    def _perform(self, effects: Sequence[CandidateEffect]) -> list[int]:
+        """Do so, and return the numbers of the dials that are not wanted."""
+        unwanted: list[int] = []
         for effect in effects:
             if isinstance(effect, Dial):
+                if effect.peer_id is not None and not self.wants(effect.peer_id):
+                    unwanted.append(effect.number)
+                    continue
                 self._start(self._visit(effect.addresses, effect.peer_id, effect.number))
             else:
                 self.counts[f"hint_{effect.reason.name.lower()}"] += 1
+        return unwanted
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -277,7 +306,7 @@ class Gathering:
         now_ms = self._world.clock.now_ms()
         due = self._pace.due(addresses, now_ms)
         self.counts["knocks_too_often"] += len(addresses) - len(due)
-        race = _Race(self._introduce, self._say_failure, wanted if dial is None else None)
+        race = Race(self._introduce, self._say_failure, wanted if dial is None else None)
         session = await race.run(due)
         if session is not None:
             self._step(Introduced(session.peer_id, race.winner, dial))
@@ -395,53 +424,3 @@ class Gathering:
 def _has_left(before: Session, now: Session) -> bool:
     """Whether its record names an address no more, and whatever came from there is dead."""
     return not set(before.record.hosts) <= set(now.record.hosts)
-
-
-class _Race:
-    """Introductions at several addresses of one peer, begun a moment apart; the first one wins.
-
-    A dead address in front costs a quarter of a second and not a timeout (the idea of RFC 8305).
-    """
-
-    def __init__(
-        self,
-        introduce: Callable[[Address, PeerId | None], Coroutine[Any, Any, Session]],
-        say_failure: Callable[[Address, IntroductionFailed], None],
-        expected: PeerId | None,
-    ) -> None:
-        self._introduce = introduce
-        self._say_failure = say_failure
-        self._expected = expected
-        self.failures: list[tuple[Address, IntroductionFailed]] = []
-        self.winner: Address | None = None
-
-    async def run(self, addresses: Sequence[Address]) -> Session | None:
-        """Return the session of the first that lets us in, or None when none does."""
-        waiting = list(addresses)
-        running: dict[asyncio.Task[Session], Address] = {}
-        try:
-            while waiting or running:
-                if waiting:
-                    address = waiting.pop(0)
-                    work = self._introduce(address, self._expected)
-                    running[asyncio.get_running_loop().create_task(work)] = address
-                done, _ = await asyncio.wait(
-                    running,
-                    timeout=STAGGER_S if waiting else None,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                for task in done:
-                    address = running.pop(task)
-                    try:
-                        session = task.result()
-                    except IntroductionFailed as error:
-                        self.failures.append((address, error))
-                        self._say_failure(address, error)
-                    else:
-                        self.winner = address
-                        return session
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-        return None

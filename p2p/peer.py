@@ -16,26 +16,27 @@ from typing import Self
 
 from keys import Action, CertificateRevoked, Chain, Guard, PeerId, Permission, Principal, Trust
 from p2p.admission import Admitted, Session
-from p2p.beating import Beating
+from p2p.ageing import Ageing
+from p2p.company import Company
+from p2p.company import Settings as CompanySettings
 from p2p.errors import PermissionDenied
 from p2p.gathering import Gathering
 from p2p.incidents import Incident, OnIncident, PeerExpelled, TransportKeyChanged
 from p2p.intake import Intake
 from p2p.links import Lane, LinkChanged, LinkState
-from p2p.membership import Membership, MembershipSettings, MemberState
+from p2p.membership import MembershipSettings, MemberState
 from p2p.own_papers import OwnPapers, Papers
 from p2p.presence import HeartbeatSeen, MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Audience, Topics
 from p2p.roaming import Roaming
 from p2p.rotation import Rotation
 from p2p.rpc import Exchange, NoticeHandler, RequestHandler
-from p2p.streams import Stream, StreamHandler, Streams
+from p2p.streams import StreamHandler, Streams
 from p2p.trusting import Trusting
 from p2p.world import World
 
 log = logging.getLogger("conclave.p2p")
 
-CHECK_PAPERS_EVERY_S = 30.0
 MAX_SHOWN_CHARS = 128
 
 
@@ -43,14 +44,14 @@ class Peer:
     """One member. Say what you serve, then enter it.
 
     Args:
-        settings: paces of membership.
+        settings: of membership; their kind says how it is told who is alive.
 
     Attributes:
         guard: judges whoever asks; without policies by roles and namespaces alone.
     """
 
     def __init__(
-        self, papers: Papers, world: World, settings: MembershipSettings | None = None
+        self, papers: Papers, world: World, settings: CompanySettings | None = None
     ) -> None:
         self._world = world
         self._clock = world.clock
@@ -108,14 +109,21 @@ class Peer:
         self.topic_figures = self._topics.figures
         self.links = self._transport.links
         self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
-        self._presence: Presence = Beating(
-            Membership(self.peer_id, settings or MembershipSettings(), world.rng),
-            self.incarnation,
-            world.clock,
+        self._company = Company(
+            settings or MembershipSettings(),
+            world,
+            self._own,
+            self._transport,
             self._exchange,
+            self._streams,
+            self._gathering,
             lambda: self._status(),
-            self._gathering.knock,
+            self.label,
+            self._part,
         )
+        self.open_stream = self._company.open_stream
+        self.keep_links = self._company.keep_links
+        self._presence = self._company.presence
         self._presence.listen(self._on_presence)
         self._rotation = Rotation(
             world, self._own, self._transport, self._gathering, self._presence.present
@@ -141,6 +149,15 @@ class Peer:
             known=sum(good.peer_id != self.peer_id for good in world.last_good()),
         )
         self._presence.heads = lambda: self.trusting.heads
+        self.trusting.listen(self._company.look)
+        self._ageing = Ageing(
+            self._own,
+            self._gathering,
+            world.clock,
+            self._roaming.show_papers,
+            lambda peer_id: self._expel(peer_id, "its papers have expired"),
+            self._look,
+        )
         self._gathering.on_told = self.trusting.told
         self._intake = Intake(
             self._exchange,
@@ -154,7 +171,6 @@ class Peer:
             self._intake.on_frame, self._on_link, self._intake.on_publication, self._on_fatal
         )
         self.failed: asyncio.Future[Exception] | None = None
-        self._papers_check: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Bind, open the door, announce.
@@ -167,10 +183,11 @@ class Peer:
         try:
             ports["door"] = await self._gathering.open_door()
             self._own.make_record(ports=ports)
-            self._check_papers()
+            self._ageing.look()
             log.info("this node listens", extra={f"{k}_port": v for k, v in ports.items()})
             await self._gathering.open_lan()
             self._roaming.start()
+            self._company.start()
         except BaseException:
             await self._close()
             raise
@@ -181,13 +198,12 @@ class Peer:
         await self._close()
 
     async def _close(self) -> None:
-        if self._papers_check is not None:
-            self._papers_check.cancel()
+        self._ageing.close()
         self._roaming.close()
         await self._rotation.close()
         self.trusting.close()
         await self._topics.close()
-        await self._presence.close()
+        await self._company.close()
         await self._streams.close()
         await self._exchange.close()
         await self._gathering.close()
@@ -229,28 +245,6 @@ class Peer:
         """
         self._streams.serve(method, handler, permission, limit)
 
-    async def open_stream(
-        self,
-        to: PeerId,
-        method: str,
-        payload: bytes = b"",
-        *,
-        timeout_s: float = 10.0,
-        deadline_s: float | None = None,
-        window_bytes: int | None = None,
-        what: str = "",
-    ) -> Stream:
-        """Open a stream to a peer; see `Streams.open`."""
-        return await self._streams.open(
-            to,
-            method,
-            payload,
-            timeout_s=timeout_s,
-            deadline_s=deadline_s,
-            window_bytes=window_bytes,
-            what=what,
-        )
-
     # -- who is there --------------------------------------------------------------------------
 
     @property
@@ -281,14 +275,15 @@ class Peer:
         if peer_id == self.peer_id:
             return f"{self.name} ({peer_id[:8]})"
         session = self.session_of(peer_id)
-        return f"{session.principal.name} ({peer_id[:8]})" if session else f"peer {peer_id[:8]}"
+        who = session.principal if session else self._company.principal_of(peer_id)
+        return f"{who.name} ({peer_id[:8]})" if who else f"peer {peer_id[:8]}"
 
     def counters(self) -> Mapping[str, int]:
         """Return plain counters of all parts, by name."""
         return {
             **{f"transport_{k}": v for k, v in self._transport.counters().items()},
             **{f"admission_{k}": v for k, v in self._gathering.counters().items()},
-            **{f"membership_{k}": v for k, v in self._presence.counters().items()},
+            **{f"membership_{k}": v for k, v in self._company.counters().items()},
             **{f"rpc_{k}": v for k, v in self._exchange.counts.items()},
             **{f"topics_{k}": v for k, v in self._topics.counters().items()},
             **{f"peer_{k}": v for k, v in self.counts.items()},
@@ -338,27 +333,9 @@ class Peer:
         self._topics.become(principal)
         self.guard.rights_changed()  # the last, for it has its listeners ask again
 
-    def _check_papers(self) -> None:
-        """Renew our own record in time; end the sessions whose papers are over."""
-        if self._own.is_record_old:
-            self._own.make_record()
-            self._roaming.show_papers()
-        self._gathering.save_good()
-        for peer_id in self._gathering.expired():
-            self._expel(peer_id, "its papers have expired")
+    def _look(self) -> None:
         self.trusting.look()
-        self._check_papers_soon()
-
-    def _check_papers_soon(self) -> None:
-        """At the moment when the next session ends; and now and then, since wall clocks jump."""
-        end_ms = self._gathering.sessions.next_end_ms()
-        delay_s = CHECK_PAPERS_EVERY_S
-        if end_ms is not None:
-            delay_s = min(delay_s, max(0, end_ms - self._clock.wall_ms()) / 1000)
-        if self._papers_check is not None:
-            self._papers_check.cancel()
-        loop = asyncio.get_running_loop()
-        self._papers_check = loop.call_later(delay_s, self._check_papers)
+        self._company.look()
 
     def _expel(self, peer_id: PeerId, reason: str) -> None:
         """Cut a peer off; it may introduce itself again."""
@@ -377,11 +354,19 @@ class Peer:
     def _end(self, peer_id: PeerId, reason: str) -> str:
         log.warning("%s is cut off: %s", self.label(peer_id), reason)
         session = self.session_of(peer_id)
+        self._forget(peer_id, reason)
+        return session.principal.name if session is not None else ""
+
+    def _forget(self, peer_id: PeerId, reason: str) -> None:
         self._intake.forget(peer_id)
         self.trusting.ended(peer_id)
         self._exchange.lose(peer_id, reason)
         self._streams.lose(peer_id, reason)
-        return session.principal.name if session is not None else ""
+
+    def _part(self, peer_id: PeerId) -> None:
+        """Neither side needs this link; it is made anew when one does."""
+        self._forget(peer_id, "neither side needed the link")
+        self._gathering.part(peer_id)
 
     def _on_incident(self, incident: Incident) -> None:
         for listener in self._incident_listeners:
@@ -401,8 +386,8 @@ class Peer:
         if outcome is Admitted.REPLACED:
             self._exchange.lose(session.peer_id, "it was started again")
             self._streams.lose(session.peer_id, "it was started again")
-        if self._papers_check is not None:
-            self._check_papers_soon()
+        self._ageing.sessions_changed()
+        self._company.noted(session)
         self.trusting.began(session.peer_id, session.incarnation)
         if session.peer_id in self._gathering.sessions:  # and was not revoked meanwhile
             self._presence.admitted(session.peer_id, session.incarnation)
@@ -431,7 +416,8 @@ class Peer:
                     self._streams.lose(event.peer_id, event.reason)
                 else:
                     self._streams.doubt(event.peer_id)  # the dead may come back
-                self._gathering.gone(event.peer_id)
+                if self._company.is_mesh:  # else those that are dead are knocked at together
+                    self._gathering.gone(event.peer_id)
                 self._intake.forget(event.peer_id)
 
     def _on_link(self, change: LinkChanged) -> None:

@@ -251,6 +251,10 @@ class Dispatcher:
             self.counts["request_cancelled"] += 1
             self._stop(job)
 
+    def runs_for(self, peer: str) -> bool:
+        """Whether a request of this peer runs."""
+        return any(key[0] == peer for key in self._running)
+
     def forget(self, peer: str) -> None:
         """Cancel what runs for a peer that is gone."""
         for key in [k for k in self._running if k[0] == peer]:

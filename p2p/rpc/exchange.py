@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from keys import Guard, PeerId, Permission, Principal
 from p2p.alarm import Alarm
@@ -52,6 +53,14 @@ _NORMAL = int(Priority.NORMAL)
 ABOUT_MS = 50
 
 
+class Reaching(Protocol):
+    """Makes links to members that have none."""
+
+    async def reach(self, peer_id: PeerId, timeout_s: float) -> None: ...
+
+    def later(self, peer_id: PeerId, size_bytes: int, resend: Callable[[], None]) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExchangeSettings:
     max_pending: int = 65_536
@@ -81,6 +90,7 @@ class Exchange:
         guard: Guard | None = None,
     ) -> None:
         self._guard = guard
+        self.reaching: Reaching | None = None  # makes links to those who have none
         self._own = own
         self._own_id = own.peer_id
         self._own_mask = int(own.permissions)
@@ -138,12 +148,14 @@ class Exchange:
         lane: Lane = Lane.DATA,
         what: str = "",
         priority: int = _NORMAL,
+        is_again: bool = False,
     ) -> bytes:
         """Ask a peer and return its answer.
 
         Args:
             what: how errors call this request; the method's name unless said.
             priority: a `Priority`; decides what leaves first and what is refused last.
+            is_again: it was asked before, and not sent for want of a link.
 
         Raises:
             PeerUnreachable, QueueFull, PayloadTooLarge, Overloaded: definitely not done.
@@ -173,9 +185,25 @@ class Exchange:
                 self._transport.send(to, lane, encode_envelope(asked), priority)
             return await future
         except BaseException as error:
+            is_unsent = isinstance(error, PeerUnreachable) and not future.done()
             if table.abandon(request_id) and isinstance(error, asyncio.CancelledError):
                 self._send_cancel(to, lane, request_id, priority)
-            raise
+            if not is_unsent or is_again or self.reaching is None:
+                raise
+        await self.reaching.reach(to, limit_s)
+        left_s = limit_s - (self._now_ms() - now_ms) / 1000
+        if left_s <= 0:
+            raise PeerUnreachable(self._label(to), "the introduction took all the time there was")
+        return await self.request(
+            to,
+            method,
+            payload,
+            timeout_s=left_s,
+            lane=lane,
+            what=what,
+            priority=priority,
+            is_again=True,
+        )
 
     def notify(
         self,
@@ -197,7 +225,20 @@ class Exchange:
             self._dispatcher.notice(to, self._own_mask, method, payload)
             return
         fields = Envelope(_NOTIFY, 0, 0, method, 0, priority, running_trace.get(), payload)
-        self._transport.send(to, lane, encode_envelope(fields), priority)
+        data = encode_envelope(fields)
+        try:
+            self._transport.send(to, lane, data, priority)
+        except PeerUnreachable:
+            again = partial(self._send_late, to, lane, data, priority)
+            if self.reaching is None or not self.reaching.later(to, len(data), again):
+                raise
+
+    def _send_late(self, to: PeerId, lane: Lane, data: bytes, priority: int) -> None:
+        """What has waited for an introduction."""
+        try:
+            self._transport.send(to, lane, data, priority)
+        except P2PError:
+            self.counts["late_unsent"] += 1
 
     def on_envelopes(self, peer: PeerId, lane: Lane, envelopes: Sequence[Envelope]) -> None:
         """Take what an admitted peer sent in one frame."""
@@ -249,6 +290,11 @@ class Exchange:
             for pending in table.lose(peer):
                 self._fail(pending.token, ConnectionLost(self._label(peer), pending.what, reason))
         self._dispatcher.forget(peer)
+
+    def is_busy_with(self, peer: PeerId) -> bool:
+        """Whether a request of either side is under way."""
+        waits = any(table.waits_for(peer) for table in self._tables.values())
+        return waits or self._dispatcher.runs_for(peer)
 
     async def close(self) -> None:
         """End all requests in both directions."""

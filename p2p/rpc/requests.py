@@ -98,6 +98,10 @@ class RequestTable(Generic[T]):
         """Take all requests that wait for this peer."""
         return self._take([n for n, pending in self._pending.items() if pending[1] == peer])
 
+    def waits_for(self, peer: str) -> bool:
+        """Whether any request waits for this peer."""
+        return any(pending[1] == peer for pending in self._pending.values())
+
     def take_all(self) -> list[Pending[T]]:
         """Take everything: nobody waits any more."""
         return self._take(list(self._pending))

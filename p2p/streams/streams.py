@@ -86,6 +86,7 @@ class Streams:
         self._settings = settings or StreamSettings()
         self._desk = Desk(clock, own.name, self._handled, guard)
         self._table = Table(own.name)
+        self.is_busy_with = self._table.has_any
         self._ticking: asyncio.TimerHandle | None = None
         self.counts: Counter[str] = Counter()
         self._carrier = Carrier(own.peer_id, transport, clock, self.on_envelopes, self.counts)

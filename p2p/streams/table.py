@@ -48,6 +48,10 @@ class Table:
             found = self._peers[peer] = WithPeer(self._own_name)
         return found
 
+    def has_any(self, peer: PeerId) -> bool:
+        """Whether any stream with this peer is not over."""
+        return peer in self._peers and bool(self._peers[peer].streams)
+
     def add(self, stream: Stream) -> None:
         self.of(stream.peer_id).streams[stream.ident ^ 1] = stream
 

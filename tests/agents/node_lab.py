@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from random import Random
@@ -11,9 +12,12 @@ from typing import Any
 from agents.agent import Agent
 from agents.node import Node
 from keys import DoorAddress, JoinedNetwork, Keystore, Role, accept_grant, make_join_request
+from p2p import MembershipSettings, SwimSettings
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
 WALL_MS = 1_700_000_000_000
+# `LAB_MEMBERSHIP=swim pytest ...` runs the same tests the other way.
+MEMBERSHIP = SwimSettings() if os.environ.get("LAB_MEMBERSHIP") == "swim" else None
 TRANSCRIPT = b"a conversation with a door"
 
 
@@ -25,6 +29,7 @@ class NodeLab:
         self._directory = directory
         self._voters = voters
         self._seed = seed
+        self.membership: MembershipSettings | SwimSettings | None = MEMBERSHIP
         self.nodes: dict[str, Node] = {}
         self.worlds: dict[str, MemoryWorld] = {}
 
@@ -58,7 +63,8 @@ class NodeLab:
         """Bring up a node, with these files in its directory beforehand."""
         self._seed += 1
         world = MemoryWorld(self.network, self._seed)
-        node = Node(self._keystore(name, namespaces, roles), world, agents, local_door=False)
+        keystore = self._keystore(name, namespaces, roles)
+        node = Node(keystore, world, agents, local_door=False, membership=self.membership)
         self.nodes[name], self.worlds[name] = node, world
         for file, text in (files or {}).items():
             (node.home / file).write_text(text)

@@ -25,6 +25,7 @@ def test_a_member_that_does_not_vote_stops_nobody_by_what_it_says(tmp_path: Path
         liar = await lab.up("d")
         await until(lambda: len(liar.peer.presence.present()) == 3)
         await until(lambda: len(liar.quorum.electorate.voters) == 3)
+        await until(lambda: liar.quorum.leader() is not None)
         before = {node.peer.name: node.quorum.electorate.place for node in voters}
         now = liar.quorum.electorate.cluster
         other = Cluster(now.generation + 1, "x" * ID_CHARS) if lie == "another log" else now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterable
 from random import Random
 from typing import Any
@@ -21,9 +22,11 @@ from keys import (
 )
 from keys.identity import decode_id
 from keys.issuing import make_issuer, make_peer, make_root
-from p2p import MembershipSettings, Papers, Peer
+from p2p import MembershipSettings, Papers, Peer, SwimSettings
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
+# `LAB_MEMBERSHIP=swim pytest ...` runs the same tests the other way.
+MEMBERSHIP = SwimSettings() if os.environ.get("LAB_MEMBERSHIP") == "swim" else None
 WALL_MS = 1_700_000_000_000
 
 
@@ -101,11 +104,11 @@ class Lab:
         name: str,
         *,
         papers: Papers | None = None,
-        settings: MembershipSettings | None = None,
+        settings: MembershipSettings | SwimSettings | None = None,
         **options: Any,
     ) -> Peer:
         world = self.world(**options)
-        peer = Peer(papers or self.authority.papers(name), world, settings)
+        peer = Peer(papers or self.authority.papers(name), world, settings or MEMBERSHIP)
         self.worlds[name], self.peers[name] = world, peer
         return peer
 

@@ -217,7 +217,7 @@ def test_a_partition_heals() -> None:
         a, b, c = await lab.up("a", "b", "c")
         hosts = {name: world.host for name, world in lab.worlds.items()}
         lab.network.partition([hosts["a"]], [hosts["b"], hosts["c"]])
-        await until(lambda: not a.presence.present(), 5)
+        await until(lambda: not a.presence.present(), 15)  # it doubts itself first
         assert set(b.presence.present()) == {c.peer_id}
         lab.network.heal()
         await until(lambda: all(len(p.presence.present()) == 2 for p in (a, b, c)), 60)

@@ -195,7 +195,7 @@ class Swim(Speaking):
     def _leave(self) -> None:
         left = self._say(Say.LEFT)
         self._picture.table.merge(left)
-        for peer_id in self._watch.neighbours:
+        for peer_id in dict.fromkeys((*self._watch.neighbours, *self.audience)):
             self._send(peer_id, News(), (left,))
         self._has_left = True
 

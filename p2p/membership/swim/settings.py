@@ -19,6 +19,7 @@ class SwimSettings:
     enough_accusers: int = 3  # distinct keys that make a suspicion the shortest
     mesh: int = 8  # up to so many others, all are neighbours
     rings: int = 4  # above, two neighbours on each ring
+    links: int = 48  # up to so many others, everybody has a link to everybody
     flush_ms: int = 50  # news waits so long for more news
     packet_bytes: int = 4_096  # of statements, to one peer
     flush_bytes: int = 8_192  # and to all of them, in one flush

@@ -50,6 +50,15 @@ class Speaking:
         """What we say of ourselves now."""
         return self._picture.word()
 
+    def word_of(self, peer_id: PeerId) -> Statement | None:
+        """The last that somebody has said of itself, as far as we know."""
+        record = self._picture.table.get(peer_id)
+        return record.word if record is not None else None
+
+    def known(self) -> tuple[PeerId, ...]:
+        """Everybody that was heard of, by peer id, without ourselves; the gone too, for a day."""
+        return tuple(sorted(peer for peer in self._picture.table if peer != self._own))
+
     def _say(self, say: Say) -> Statement:
         return signed(say, self._own, self.incarnation, self._own, self._mark, self._sign)
 

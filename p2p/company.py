@@ -1,0 +1,172 @@
+"""The company that a peer is in: who is alive, by which way of telling, and links to them.
+
+`MembershipSettings` mean heartbeats of everybody to everybody, right for tens. `SwimSettings` mean
+SWIM, papers of those whom we have not met, and links when they are needed, for hundreds. All
+members of a network use the same.
+
+What this module does not know: what is said over links, who may be a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from keys import PeerId, Principal
+from p2p.admission import Session
+from p2p.beating import Beating
+from p2p.gathering import Gathering
+from p2p.links import Transport
+from p2p.members import PaperBook, Reaching
+from p2p.membership import Membership, MembershipSettings
+from p2p.membership.swim import SwimSettings
+from p2p.own_papers import OwnPapers
+from p2p.presence import Presence
+from p2p.rpc import Exchange
+from p2p.streams import Stream, Streams
+from p2p.swimming import Swimming
+from p2p.world import World
+
+Settings = MembershipSettings | SwimSettings
+Status = Callable[[], tuple[int, bytes]]
+
+
+class Company:
+    """Of one peer.
+
+    Args:
+        part: end the session with this peer, and everything with it.
+
+    Attributes:
+        presence: who is alive.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        world: World,
+        own: OwnPapers,
+        transport: Transport,
+        exchange: Exchange,
+        streams: Streams,
+        gathering: Gathering,
+        status: Status,
+        label: Callable[[PeerId], str],
+        part: Callable[[PeerId], None],
+    ) -> None:
+        self._exchange = exchange
+        self._streams = streams
+        self._gathering = gathering
+        self._book = PaperBook(lambda: own.trust, world.clock.wall_ms)
+        self._swimming: Swimming | None = None
+        self._reaching: Reaching | None = None
+        self.presence: Presence
+        clock, knock = world.clock, gathering.knock
+        if isinstance(settings, MembershipSettings):
+            core = Membership(own.peer_id, settings, world.rng)
+            self.presence = Beating(core, own.incarnation, clock, exchange, status, knock)
+            return
+        swimming = self.presence = self._swimming = Swimming(
+            own, settings, self._book, clock, world.rng, exchange, status, knock, self._start_met
+        )
+        reaching = self._reaching = Reaching(
+            own.peer_id,
+            self._book,
+            swimming,
+            gathering,
+            exchange,
+            clock,
+            world.rng,
+            settings.links,
+            sessions=self._sessions,
+            has_session=gathering.sessions.__contains__,
+            links=transport.links,
+            is_busy=self._is_busy,
+            part=part,
+            label=label,
+        )
+        exchange.reaching = reaching
+        gathering.wants = reaching.wants
+        swimming.audience = reaching.audience
+        swimming.is_mesh = lambda: reaching.is_mesh
+
+    @property
+    def is_mesh(self) -> bool:
+        """Whether everybody has a link to everybody."""
+        return self._reaching is None or self._reaching.is_mesh
+
+    def start(self) -> None:
+        """Begin to look after links."""
+        if self._reaching is not None:
+            self._reaching.start()
+
+    async def close(self) -> None:
+        if self._reaching is not None:
+            await self._reaching.close()
+        await self.presence.close()
+
+    def noted(self, session: Session) -> None:
+        """An introduction has ended well."""
+        if self._swimming is not None:
+            self._book.note(session)
+
+    def look(self) -> None:
+        """Other lists are in force than before, or time has passed."""
+        if self._swimming is not None:
+            self._swimming.look()
+
+    def keep_links(self, peers: Iterable[PeerId], why: str) -> None:
+        """See `Reaching.keep`; while everybody has a link to everybody there is nothing to do."""
+        if self._reaching is not None:
+            self._reaching.keep(peers, why)
+
+    async def reach(self, peer_id: PeerId, timeout_s: float) -> None:
+        """Return once there is a session; at once where the transport will say that there is none.
+
+        Raises:
+            PeerUnreachable: it could not be introduced.
+        """
+        if self._reaching is not None and peer_id in self.presence.present():
+            await self._reaching.reach(peer_id, timeout_s)
+
+    async def open_stream(
+        self,
+        to: PeerId,
+        method: str,
+        payload: bytes = b"",
+        *,
+        timeout_s: float = 10.0,
+        deadline_s: float | None = None,
+        window_bytes: int | None = None,
+        what: str = "",
+    ) -> Stream:
+        """Open a stream to a peer; see `Streams.open`."""
+        if to not in self._gathering.sessions:
+            await self.reach(to, timeout_s)
+        return await self._streams.open(
+            to,
+            method,
+            payload,
+            timeout_s=timeout_s,
+            deadline_s=deadline_s,
+            window_bytes=window_bytes,
+            what=what,
+        )
+
+    def principal_of(self, peer_id: PeerId) -> Principal | None:
+        """Who a member is that we may never have met, as its papers say."""
+        papers = self._book.get(peer_id)
+        return papers.principal if papers is not None else None
+
+    def counters(self) -> Mapping[str, int]:
+        links = self._reaching.counts if self._reaching is not None else {}
+        return {**self.presence.counters(), **{f"links_{k}": v for k, v in links.items()}}
+
+    def _is_busy(self, peer_id: PeerId) -> bool:
+        return self._exchange.is_busy_with(peer_id) or self._streams.is_busy_with(peer_id)
+
+    def _start_met(self, peer_id: PeerId) -> int | None:
+        session = self._gathering.sessions.get(peer_id)
+        return session.incarnation if session is not None else None
+
+    def _sessions(self) -> Sequence[PeerId]:
+        return [session.peer_id for session in self._gathering.sessions]

@@ -1,0 +1,345 @@
+"""Links when they are needed: an introduction on demand, those that are kept, those that may go.
+
+While there are few members, everybody has a link to everybody. Above that (`full_mesh`) a member
+has links to its neighbours, to those that somebody here has asked to keep, and to those that it
+speaks with just now. Whoever speaks to a member without a link waits for the introduction; notices
+wait here, within bounds. A link that neither side needs is ended by both, so that neither takes it
+for a broken one.
+
+What this module does not know: who is alive, and why; what is said.
+
+Invariants: one dial to a peer at a time; what is held for a peer leaves in order, or is dropped and
+counted; a link that is kept, or that something waits for, is not ended from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from keys import PeerId, Permission
+from p2p.clock import Clock
+from p2p.errors import P2PError, PeerUnreachable
+from p2p.links import Lane, LinkFigures
+from p2p.members.messages import PART
+from p2p.members.papers import PaperBook
+from p2p.rpc import Exchange, Incoming
+
+LOOK_EVERY_S = 1.0
+FIRST_DIALS = 16  # before the picture is there
+UNKNOWN_EVERY_MS = 1_000  # then one of those that nobody has told of, in so long
+MAX_DIALS = 64
+WANTED_AT_ONCE = 8
+AGAIN_MS = 1_000  # after a dial in vain
+OTHER_SIDE_MS = 1_500  # of two that need a link, the one with the greater id waits so long
+MAX_HELD = 64  # notices to one peer
+MAX_HELD_BYTES = 256 * 1024
+IDLE_MS = 60_000
+PART_AFTER_S = 0.2  # the other side hears the answer first
+PART_TIMEOUT_S = 3.0
+YES, NO = b"\xc3", b"\xc2"  # msgpack
+
+Resend = Callable[[], None]
+
+
+class Doors(Protocol):
+    """Where introductions are made."""
+
+    parting: set[PeerId]  # these are not knocked at when their links break
+
+    async def call_on(self, peer_id: PeerId, hosts: Sequence[str], port: int) -> bool: ...
+
+    @property
+    def dialling(self) -> int: ...
+
+
+class Crowd(Protocol):
+    """Who is there."""
+
+    def everybody(self) -> tuple[PeerId, ...]: ...
+
+    def neighbours(self) -> tuple[PeerId, ...]: ...
+
+    def is_moved(self, peer_id: PeerId, mark: bytes) -> bool:
+        """Whether its last word names another record than this."""
+
+    async def fetch(self, peer_id: PeerId, origins: Iterable[PeerId]) -> bool:
+        """Ask these for its papers."""
+
+
+@dataclass(slots=True)
+class _Dial:
+    task: asyncio.Task[bool]
+    held: list[Resend] = field(default_factory=list)
+    held_bytes: int = 0
+
+
+class Reaching:
+    """See the module.
+
+    Args:
+        sessions: with whom there are sessions.
+        links: the figures of each of them.
+        is_busy: whether something waits for this peer, or runs for it.
+        part: end the session with this peer, and everything with it.
+    """
+
+    def __init__(
+        self,
+        own: PeerId,
+        book: PaperBook,
+        crowd: Crowd,
+        doors: Doors,
+        exchange: Exchange,
+        clock: Clock,
+        rng: random.Random,
+        full_mesh: int,
+        *,
+        sessions: Callable[[], Sequence[PeerId]],
+        has_session: Callable[[PeerId], bool],
+        links: Callable[[], Mapping[PeerId, LinkFigures]],
+        is_busy: Callable[[PeerId], bool],
+        part: Callable[[PeerId], None],
+        label: Callable[[PeerId], str],
+    ) -> None:
+        self._own = own
+        self._book = book
+        self._crowd = crowd
+        self._doors = doors
+        self._exchange = exchange
+        self._clock = clock
+        self._rng = rng
+        self._full_mesh = full_mesh
+        self._sessions = sessions
+        self._has_session = has_session
+        self._links = links
+        self._is_busy = is_busy
+        self._part = part
+        self._label = label
+        self._kept: dict[str, frozenset[PeerId]] = {}  # by why
+        self._dials: dict[PeerId, _Dial] = {}
+        self._failed_ms: dict[PeerId, int] = {}
+        self._needed_ms: dict[PeerId, int] = {}  # since when, without a link
+        self._quiet: dict[PeerId, tuple[int, int]] = {}  # traffic, and since when it is that
+        self._unknown_ms = -UNKNOWN_EVERY_MS
+        self._timer: asyncio.TimerHandle | None = None
+        self._parting: set[asyncio.Task[None]] = set()
+        self._is_open = True
+        self.counts: Counter[str] = Counter()
+        exchange.serve(PART, self._on_part, Permission.MEMBERSHIP, 64)
+
+    # -- what is needed ------------------------------------------------------------------------
+
+    @property
+    def is_mesh(self) -> bool:
+        """Whether everybody has a link to everybody."""
+        return len(self._crowd.everybody()) <= self._full_mesh
+
+    def keep(self, peers: Iterable[PeerId], why: str) -> None:
+        """Keep links to exactly these, for this reason, from now on."""
+        self._kept[why] = frozenset(peers) - {self._own}
+
+    def kept(self) -> frozenset[PeerId]:
+        return frozenset().union(*self._kept.values())
+
+    def needed(self) -> tuple[PeerId, ...]:
+        """Those present to whom there is to be a link."""
+        present = self._crowd.everybody()
+        if self.is_mesh:
+            return present
+        wanted = self.kept() | set(self._crowd.neighbours())
+        return tuple(peer_id for peer_id in present if peer_id in wanted)
+
+    def audience(self) -> tuple[PeerId, ...]:
+        """Who gets our heartbeats besides our neighbours."""
+        return tuple(peer_id for peer_id in self.needed() if self._has_session(peer_id))
+
+    def wants(self, peer_id: PeerId) -> bool:
+        """Whether a hint of this peer is worth a dial just now. Of those that are known, those that
+        are needed; of the others a few, and then one now and then: they may be a network of their
+        own that never heard of us."""
+        if peer_id in self._crowd.everybody():
+            return peer_id in self.needed()
+        if len(self._sessions()) + self._doors.dialling < FIRST_DIALS:
+            return True
+        now_ms = self._clock.now_ms()
+        if now_ms - self._unknown_ms < UNKNOWN_EVERY_MS:
+            return False
+        self._unknown_ms = now_ms
+        return True
+
+    # -- reaching ------------------------------------------------------------------------------
+
+    async def reach(self, peer_id: PeerId, timeout_s: float) -> None:
+        """Return once there is a session with this peer.
+
+        Raises:
+            PeerUnreachable: there is none, definitely.
+        """
+        if self._has_session(peer_id):
+            return
+        dial = self._dial(peer_id) if peer_id in self._crowd.everybody() else None
+        if dial is None:
+            raise self._unreachable(peer_id, "it is not admitted: introduce it first")
+        try:
+            async with asyncio.timeout(timeout_s):
+                is_there = await asyncio.shield(dial.task)
+        except TimeoutError:
+            raise self._unreachable(peer_id, f"no introduction within {timeout_s:g} s") from None
+        if not is_there:
+            raise self._unreachable(peer_id, "nobody at its addresses lets us in")
+
+    def later(self, peer_id: PeerId, size_bytes: int, resend: Resend) -> bool:
+        """Do this once there is a session; False where there will be none."""
+        dial = self._dial(peer_id)
+        if dial is None:
+            return False
+        if len(dial.held) >= MAX_HELD or dial.held_bytes + size_bytes > MAX_HELD_BYTES:
+            self.counts["held_full"] += 1
+            return False
+        dial.held.append(resend)
+        dial.held_bytes += size_bytes
+        return True
+
+    def start(self) -> None:
+        self._look_soon()
+
+    async def close(self) -> None:
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [*self._parting]
+        tasks += [dial.task for dial in self._dials.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _unreachable(self, peer_id: PeerId, reason: str) -> PeerUnreachable:
+        return PeerUnreachable(self._label(peer_id), reason)
+
+    def _dial(self, peer_id: PeerId) -> _Dial | None:
+        """The dial to this peer, begun now unless it is under way; None: it is in vain."""
+        running = self._dials.get(peer_id)
+        if running is not None:
+            return running
+        now_ms = self._clock.now_ms()
+        is_early = now_ms - self._failed_ms.get(peer_id, -AGAIN_MS) < AGAIN_MS
+        if not self._is_open or is_early or peer_id not in self._book:
+            return None
+        if len(self._dials) >= MAX_DIALS:
+            self.counts["dials_full"] += 1
+            return None
+        self.counts["dials"] += 1
+        task = asyncio.get_running_loop().create_task(self._call_on(peer_id))
+        dial = self._dials[peer_id] = _Dial(task)
+        task.add_done_callback(lambda done: self._dialled(peer_id, done))
+        return dial
+
+    async def _call_on(self, peer_id: PeerId) -> bool:
+        papers = self._book.get(peer_id)
+        if papers is not None and self._crowd.is_moved(peer_id, papers.mark):
+            known = [each for each in self._crowd.neighbours() if self._has_session(each)]
+            await self._crowd.fetch(peer_id, known[:3])
+            papers = self._book.get(peer_id)
+        if papers is None or self._has_session(peer_id):
+            return self._has_session(peer_id)
+        record = papers.record
+        return await self._doors.call_on(peer_id, record.hosts, record.ports.get("door", 0))
+
+    def _dialled(self, peer_id: PeerId, task: asyncio.Task[bool]) -> None:
+        dial = self._dials.pop(peer_id)
+        if not task.cancelled() and task.exception() is None and task.result():
+            self._failed_ms.pop(peer_id, None)
+            for resend in dial.held:
+                resend()
+        else:
+            self._failed_ms[peer_id] = self._clock.now_ms()
+            self.counts["dials_failed"] += 1
+            self.counts["held_dropped"] += len(dial.held)
+
+    # -- now and then --------------------------------------------------------------------------
+
+    def _look_soon(self) -> None:
+        pause_s = LOOK_EVERY_S * (1 - 0.2 * self._rng.random())
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._look)
+
+    def _look(self) -> None:
+        self._look_soon()
+        now_ms = self._clock.now_ms()
+        missing = [peer_id for peer_id in self.needed() if not self._has_session(peer_id)]
+        before = self._needed_ms
+        self._needed_ms = {peer_id: before.get(peer_id, now_ms) for peer_id in missing}
+        free = WANTED_AT_ONCE - len(self._dials)
+        due = [p for p in missing if p not in self._dials and self._is_ours(p, now_ms)]
+        for peer_id in self._rng.sample(due, max(0, min(free, len(due)))):
+            self._dial(peer_id)
+        old_ms = now_ms - 60 * AGAIN_MS
+        self._failed_ms = {p: at_ms for p, at_ms in self._failed_ms.items() if at_ms > old_ms}
+        if self.is_mesh:
+            self._quiet.clear()
+        else:
+            self._end_idle(now_ms)
+
+    def _is_ours(self, peer_id: PeerId, now_ms: int) -> bool:
+        """Both sides need the link: one dials first."""
+        return self._own < peer_id or now_ms - self._needed_ms[peer_id] >= OTHER_SIDE_MS
+
+    def _end_idle(self, now_ms: int) -> None:
+        links, kept = self._links(), {*self.kept(), *self._crowd.neighbours()}
+        quiet: dict[PeerId, tuple[int, int]] = {}
+        for peer_id in self._sessions():
+            if peer_id in kept or peer_id not in links or self._is_busy(peer_id):
+                continue
+            traffic, before = _traffic_of(links[peer_id]), self._quiet.get(peer_id)
+            is_same = before is not None and before[0] == traffic
+            quiet[peer_id] = before if before is not None and is_same else (traffic, now_ms)
+        self._quiet = quiet
+        idle = [p for p, (_, since_ms) in quiet.items() if now_ms - since_ms >= IDLE_MS]
+        for peer_id in idle[:WANTED_AT_ONCE]:
+            self._quiet[peer_id] = (-1, now_ms)  # asking is traffic, and it is asked once
+            self._start(self._ask_to_part(peer_id))
+
+    def _may_part(self, peer_id: PeerId) -> bool:
+        is_needed = peer_id in self.needed() or self._is_busy(peer_id)
+        return not is_needed and peer_id not in self._dials
+
+    async def _ask_to_part(self, peer_id: PeerId) -> None:
+        try:
+            answer = await self._exchange.request(
+                peer_id, PART, b"", timeout_s=PART_TIMEOUT_S, lane=Lane.CONTROL
+            )
+        except P2PError:
+            return
+        if answer == YES and self._may_part(peer_id) and self._has_session(peer_id):
+            self.counts["parted"] += 1
+            self._part(peer_id)
+
+    async def _on_part(self, incoming: Incoming, payload: bytes) -> bytes:
+        peer_id = incoming.caller.peer_id
+        if self.is_mesh or peer_id in {*self.kept(), *self._crowd.neighbours()}:
+            return NO
+        self._doors.parting.add(peer_id)
+        self._start(self._part_later(peer_id))
+        return YES
+
+    async def _part_later(self, peer_id: PeerId) -> None:
+        await asyncio.sleep(PART_AFTER_S)
+        self._doors.parting.discard(peer_id)
+        if self._may_part(peer_id) and self._has_session(peer_id):
+            self.counts["parted"] += 1
+            self._part(peer_id)
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        assert isinstance(task, asyncio.Task)
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
+
+
+def _traffic_of(figures: LinkFigures) -> int:
+    lanes = figures.lanes.values()
+    return figures.publications_in + sum(lane.frames_in + lane.frames_out for lane in lanes)

@@ -1,0 +1,392 @@
+"""Liveness for hundreds: the shell around SWIM. `p2p/membership/DESIGN.md` says what it does.
+
+Its messages travel on the control lane as notices, over sessions; whoever has none is introduced
+first, by whoever carries notices. A beat's status is the heartbeat that others send to everybody;
+here it reaches the neighbours, and the audience: everybody, while there is a link to everybody.
+
+Our number is the incarnation of this start, which the keystore has made durable before this process
+had it, and how often we have spoken anew; so no number that is sent here can be used again by a
+later start, and nothing has to be written down when we refute.
+
+A statement counts if its signer's papers are in the book. Where they are not, it waits with the
+strangers. Whoever is cut off for what it does is not listened to for a while, though others tell
+of it.
+
+What this module does not know: introductions, what a status means, whom links are needed for.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from keys import PeerId, Permission, verify_signature
+from p2p.alarm import Alarm
+from p2p.clock import Clock
+from p2p.members import PaperBook, Strangers, mark_of, sign_as
+from p2p.members.papers import DOMAIN, signed_bytes
+from p2p.membership import Heartbeat, Member, MemberState
+from p2p.membership.swim import (
+    Beat,
+    Changed,
+    Conflict,
+    Expelled,
+    Ignored,
+    Leave,
+    LinkLost,
+    Message,
+    Met,
+    Received,
+    Renewed,
+    Say,
+    Send,
+    Statement,
+    Swim,
+    SwimEffect,
+    SwimEvent,
+    SwimSettings,
+    Tick,
+    Unknown,
+    Why,
+    decode_message,
+    encode_message,
+    start_of,
+)
+from p2p.membership.swim.messages import News
+from p2p.own_papers import OwnPapers
+from p2p.presence import LinkBroken, MemberChange, Presence
+from p2p.rpc import Exchange
+from p2p.wire import PayloadError, decode_payload, encode_payload
+
+log = logging.getLogger("conclave.p2p.swimming")
+
+MESSAGE = "members.message"
+SHUNNED_MS = 10_000
+KNOCK_AGAIN_MS = 1_000
+_OFFSET_SAMPLES = 9
+_PRESENT = (MemberState.ALIVE, MemberState.SUSPECT)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What we have of one peer besides its state."""
+
+    changed_ms: int
+    heard_ms: int
+    beat: Heartbeat | None = None
+    offsets_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_OFFSET_SAMPLES))
+
+    def offset_ms(self) -> int | None:
+        ordered = sorted(self.offsets_ms)
+        return ordered[len(ordered) // 2] if ordered else None
+
+
+class Swimming(Presence):
+    """A `Presence` for hundreds.
+
+    Args:
+        book: whose papers are known.
+        reintroduce: knock at this peer's door again: there is a session with it.
+        start_met: which start of a peer there is a session with.
+
+    Attributes:
+        audience: says who gets our heartbeats besides our neighbours.
+        is_mesh: whether everybody has a link to everybody; then who has none is not told of yet.
+    """
+
+    def __init__(
+        self,
+        own: OwnPapers,
+        settings: SwimSettings,
+        book: PaperBook,
+        clock: Clock,
+        rng: random.Random,
+        exchange: Exchange,
+        status: Callable[[], tuple[int, bytes]],
+        reintroduce: Callable[[PeerId], None],
+        start_met: Callable[[PeerId], int | None],
+    ) -> None:
+        super().__init__(own.incarnation, clock, exchange, status, reintroduce)
+        self._own = own
+        self._book = book
+        self._start_met = start_met
+        network = own.trust.network_id
+        self._swim = Swim(
+            own.peer_id,
+            own.incarnation,
+            b"",
+            settings,
+            random.Random(rng.getrandbits(64)),
+            lambda body: sign_as(own.credentials.identity, network, body),
+            self._verify,
+        )
+        self._strangers = Strangers(book, self._own_pair, exchange, clock, self._known_now)
+        self._mark = b""
+        self._sequence = 0
+        self._seen: dict[PeerId, _Seen] = {}
+        self._shunned: dict[PeerId, int] = {}  # until
+        self._knocked: dict[PeerId, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._told: dict[PeerId, MemberState] = {}  # what those above were told last
+        self._untold: set[PeerId] = set()  # who are here, and have no link yet
+        self.audience: Callable[[], Sequence[PeerId]] = tuple
+        self.is_mesh: Callable[[], bool] = lambda: True
+        self._alarm = Alarm(clock, self._tick)
+        exchange.serve_notice(MESSAGE, self._on_message, Permission.MEMBERSHIP)
+
+    # -- what it knows -------------------------------------------------------------------------
+
+    def members(self) -> tuple[Member, ...]:
+        now_ms = self._clock.now_ms()
+        told = (peer_id for peer_id in self._swim.known() if peer_id in self._told)
+        return tuple(self._view(peer_id, now_ms) for peer_id in told)
+
+    def present(self) -> tuple[PeerId, ...]:
+        return tuple(sorted(peer for peer, state in self._told.items() if state in _PRESENT))
+
+    def everybody(self) -> tuple[PeerId, ...]:
+        """Those alive or suspected, also those to whom we have no link and should have one."""
+        return self._swim.present()
+
+    def neighbours(self) -> tuple[PeerId, ...]:
+        return self._swim.neighbours()
+
+    def state_of(self, peer_id: PeerId) -> MemberState | None:
+        return self._told.get(peer_id)
+
+    def is_moved(self, peer_id: PeerId, mark: bytes) -> bool:
+        word = self._swim.word_of(peer_id)
+        return word is not None and word.mark != mark
+
+    async def fetch(self, peer_id: PeerId, origins: Iterable[PeerId]) -> bool:
+        return await self._strangers.fetch(peer_id, origins)
+
+    def counters(self) -> Mapping[str, int]:
+        waiting = {f"strangers_{k}": v for k, v in self._strangers.counts.items()}
+        book = {f"papers_{k}": v for k, v in self._book.counts.items()}
+        adverts = {f"adverts_{k}": v for k, v in self.adverts.counters().items()}
+        sums = {**self._swim.counters(), **self._counts, **waiting, **book, **adverts}
+        return {**sums, "papers": len(self._book)}
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def admitted(self, peer_id: PeerId, incarnation: int) -> None:
+        self._shunned.pop(peer_id, None)
+        self.step(Met(peer_id))
+        self._tell_late(peer_id)
+        self.adverts.admitted(peer_id)
+        beat = Beat(0, self._swim.digest, self._status_now())
+        self._send(peer_id, MESSAGE, encode_message(Message(beat)))
+
+    def door_failed(self, peer_id: PeerId) -> None:
+        """Its door is one opinion: others are asked, and it itself."""
+        if peer_id in self._swim.neighbours():
+            self.step(LinkLost(peer_id))
+
+    def link_lost(self, peer_id: PeerId) -> None:
+        self._tell(LinkBroken(peer_id))
+        self.step(LinkLost(peer_id))
+        self._knock(peer_id)
+
+    def expelled(self, peer_id: PeerId) -> None:
+        self._shunned[peer_id] = self._clock.now_ms() + SHUNNED_MS
+        self._strangers.forget(peer_id)
+        self.step(Expelled(peer_id))
+
+    def look(self) -> None:
+        """Whoever is revoked by now, or whose certificates are over, is no member."""
+        for peer_id in (*self._book.judge(), *self._book.ended()):
+            self.step(Expelled(peer_id))
+
+    def say_goodbye(self) -> None:
+        self.step(Leave())
+        self._is_open = False
+
+    async def close(self) -> None:
+        self._alarm.off()
+        self._is_open = False
+        await self._strangers.close()
+        await super().close()
+
+    def step(self, event: SwimEvent) -> None:
+        """Give the core an event and do what it asks."""
+        if not self._is_open:
+            return
+        self._renew()
+        self._perform(self._swim.step(event, now_ms=self._clock.now_ms()))
+        self._alarm.set(self._swim.deadline_ms)
+
+    def _tick(self) -> None:
+        self._swim.status = self._status_now()
+        self._swim.audience = tuple(self.audience())
+        self.step(Tick())
+        if self._untold and not self.is_mesh():
+            for peer_id in sorted(self._untold):
+                self._tell_late(peer_id)
+
+    def _status_now(self) -> bytes:
+        self._sequence += 1
+        return encode_payload(self._heartbeat(self._sequence).to_wire())
+
+    def _renew(self) -> None:
+        """Where we are is part of our word."""
+        mark = mark_of(self._own.record())
+        if mark != self._mark:
+            self._mark = mark
+            self._perform(self._swim.step(Renewed(mark), now_ms=self._clock.now_ms()))
+
+    def _perform(self, effects: Sequence[SwimEffect]) -> None:
+        packed: tuple[Message | None, bytes] = (None, b"")  # beats to many are all alike
+        for effect in effects:
+            match effect:
+                case Send(to, message):
+                    if message != packed[0]:
+                        packed = (message, encode_message(message))
+                    self._send(to, MESSAGE, packed[1])
+                case Changed():
+                    self._changed(effect)
+                case Unknown(origin, statement):
+                    self._strangers.wait(origin, statement)
+                case Conflict(peer_id):
+                    self._counts["conflicts"] += 1
+                    log.error("two processes speak as %s: was its directory copied?", peer_id)
+                case Ignored(peer_id):
+                    self._counts["ignored accusers"] += 1
+                    log.warning("%s accuses those who are there; it is not believed", peer_id)
+                case _:
+                    pass
+
+    def _changed(self, change: Changed) -> None:
+        peer_id, now_ms = change.peer_id, self._clock.now_ms()
+        seen = self._seen.setdefault(peer_id, _Seen(now_ms, now_ms))
+        seen.changed_ms = now_ms
+        if change.after is MemberState.SUSPECT:
+            self._knock(peer_id)
+        elif change.after not in _PRESENT:
+            self._gone(peer_id)
+            seen.beat = None
+            if self._swim.word_of(peer_id) is None:
+                del self._seen[peer_id]
+        self._tell_change(peer_id, start_of(change.incarnation), change.after, change.why.value)
+        if self._swim.word_of(peer_id) is None:
+            self._told.pop(peer_id, None)
+
+    def _tell_change(self, peer_id: PeerId, start: int, after: MemberState, why: str) -> None:
+        """Those above count on a link to whoever is here, while everybody is to have one."""
+        before = self._told.get(peer_id)
+        self._untold.discard(peer_id)
+        if after not in _PRESENT:
+            if before is None or before is after:
+                return
+        elif before not in _PRESENT and not self._is_linked(peer_id, start):
+            self._untold.add(peer_id)
+            if self._start_met(peer_id) is not None:
+                self._knock(peer_id)  # there is a link to an earlier start of it
+            return
+        if before is not after:
+            self._told[peer_id] = after
+            self._tell(MemberChange(peer_id, start, before, after, why))
+
+    def _tell_late(self, peer_id: PeerId) -> None:
+        word, state = self._swim.word_of(peer_id), self._swim.state_of(peer_id)
+        if peer_id in self._untold and word is not None and state is not None:
+            why = Why.RETURNED if peer_id in self._told else Why.JOINED
+            self._tell_change(peer_id, start_of(word.incarnation), state, why.value)
+
+    def _is_linked(self, peer_id: PeerId, start: int) -> bool:
+        met = self._start_met(peer_id)
+        return not self.is_mesh() or (met is not None and met >= start)
+
+    def _knock(self, peer_id: PeerId) -> None:
+        """It may have been started again, under another key."""
+        now_ms = self._clock.now_ms()
+        is_here = self._swim.state_of(peer_id) in _PRESENT and self._start_met(peer_id) is not None
+        if is_here and now_ms - self._knocked.get(peer_id, -KNOCK_AGAIN_MS) >= KNOCK_AGAIN_MS:
+            self._knocked[peer_id] = now_ms
+            self._reintroduce(peer_id)
+
+    # -- what arrives --------------------------------------------------------------------------
+
+    def _on_message(self, peer_id: PeerId, payload: bytes) -> None:
+        message = decode_message(payload)
+        self.step(Received(peer_id, message))
+        if message is None:
+            return
+        seen = self._seen.get(peer_id)
+        if seen is not None:
+            seen.heard_ms = self._clock.now_ms()
+        self._refresh(peer_id, message.statements)
+        if isinstance(message.body, Beat):
+            self._on_status(peer_id, message.body.status)
+
+    def _on_status(self, peer_id: PeerId, status: bytes) -> None:
+        try:
+            beat = Heartbeat.from_wire(decode_payload(status)) if status else None
+        except PayloadError:
+            beat = None
+        word, seen = self._swim.word_of(peer_id), self._seen.get(peer_id)
+        if beat is None or word is None or seen is None:
+            return
+        if beat.incarnation != start_of(word.incarnation):
+            return
+        last = seen.beat
+        if last is not None and last.incarnation == beat.incarnation:
+            if beat.sequence <= last.sequence:
+                return
+        else:
+            seen.offsets_ms.clear()
+        seen.beat = beat
+        seen.offsets_ms.append(beat.wall_ms - self._clock.wall_ms())
+        if self.state_of(peer_id) is MemberState.ALIVE:
+            self._heard(peer_id, beat)
+
+    def _refresh(self, origin: PeerId, statements: Sequence[Statement]) -> None:
+        """Who is elsewhere now has another record; whoever told us has it."""
+        for said in statements:
+            papers = self._book.get(said.subject)
+            is_news = said.say is Say.ALIVE and papers is not None and papers.mark != said.mark
+            if is_news and self._swim.word_of(said.subject) == said:
+                self._strangers.refresh(origin, said.subject)
+
+    def _known_now(self, origin: PeerId, statements: tuple[Statement, ...]) -> None:
+        self.step(Received(origin, Message(News(), statements)))
+
+    def _verify(self, signer: PeerId, body: bytes, signature: bytes) -> bool | None:
+        if self._shunned.get(signer, 0) > self._clock.now_ms():
+            return False
+        if signer == self._own.peer_id:
+            said = signed_bytes(self._own.trust.network_id, body)
+            return verify_signature(self._own.principal.public_key, DOMAIN, said, signature)
+        return self._book.has_signed(signer, body, signature)
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _own_pair(self) -> tuple[PeerId, tuple[bytes, bytes]]:
+        return self._own.peer_id, (self._own.chain.encode(), self._own.record().raw)
+
+    def _linked(self) -> Sequence[PeerId]:
+        return [peer_id for peer_id in self.present() if self._start_met(peer_id) is not None]
+
+    def _clock_offset_ms(self) -> int | None:
+        here = (self._seen.get(peer_id) for peer_id in self.present())
+        offsets = (seen.offset_ms() for seen in here if seen is not None)
+        known = sorted(offset for offset in offsets if offset is not None)
+        return known[len(known) // 2] if known else None
+
+    def _view(self, peer_id: PeerId, now_ms: int) -> Member:
+        word, state = self._swim.word_of(peer_id), self._swim.state_of(peer_id)
+        seen = self._seen.get(peer_id) or _Seen(now_ms, now_ms)
+        assert word is not None
+        assert state is not None
+        return Member(
+            peer_id,
+            state,
+            start_of(word.incarnation),
+            now_ms - max(seen.heard_ms, seen.changed_ms),
+            now_ms - seen.changed_ms,
+            seen.beat,
+            seen.offset_ms(),
+        )
