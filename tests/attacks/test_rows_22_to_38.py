@@ -197,7 +197,7 @@ def test_row_31_chains_of_other_roots_are_refused() -> None:
         with pytest.raises(CertificateRefused):
             verify(chain, P.trust, NOW_MS)
     borrowed(
-        "p2p/admission/test_admission_handshake.py",
+        "p2p/admission/test_admission_papers.py",
         "test_a_self_made_root_that_claims_our_network_is_refused",
     )
 
@@ -248,7 +248,7 @@ def test_row_34_no_flipped_bit_of_a_chain_or_record_is_believed() -> None:
 
 def test_row_35_a_record_with_anothers_curve_key_is_refused_without_its_secret() -> None:
     borrowed(
-        "p2p/admission/test_admission_handshake.py",
+        "p2p/admission/test_admission_papers.py",
         "test_the_transport_key_of_another_is_refused_without_its_secret",
     )
 

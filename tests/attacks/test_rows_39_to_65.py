@@ -177,7 +177,7 @@ def test_row_55_two_nodes_of_one_name_are_announced_apart() -> None:
 def test_row_56_wrong_seeds_are_named_and_other_services_are_not_taken_for_peers() -> None:
     path = "p2p/discovery/test_discovery_seeds.py"
     borrowed(path, "test_one_bad_seed_among_good_ones_is_not_skipped")
-    path = "p2p/transport/test_transport_links.py"
+    path = "p2p/transport/test_transport_dialling.py"
     borrowed(path, "test_somebody_else_at_the_address_is_not_taken_for_the_peer")
 
 
