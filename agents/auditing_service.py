@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agents.auditing import DEFAULT, Audit, AuditSettings, Detail
 from agents.auditing_events import in_words, on_denied, on_incident
@@ -32,8 +33,10 @@ from keys import (
     read_file,
     write_atomic,
 )
-from keys.issuing import TicketNote, UsedMark
 from p2p import Clock, Peer
+
+if TYPE_CHECKING:
+    from keys.issuing import TicketNote, UsedMark
 
 log = logging.getLogger("conclave.agents.auditing")
 

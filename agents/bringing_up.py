@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import asdict
+
 from agents.auditing import AuditSettings
 from agents.auditing_offline import open_noted
 from agents.doors import remembered_doors
@@ -38,7 +40,7 @@ def world_of(home: Path, settings: NodeSettings) -> LanWorld:
 
 
 def _in_words(settings: NodeSettings) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.model_dump().items()}
+    return {name: str(value) for name, value in asdict(settings).items()}
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.addressing import MIN_START_CHARS, peer_named
-from agents.disaster import back_up
 from agents.errors import InvalidArguments
 from agents.local import Table
 from keys import PeerId
@@ -117,6 +116,8 @@ class _Raft:
             await replica.read_index(SNAPSHOT_S)
         made = await self.snapshot(params)
         cluster = node.quorum.electorate.cluster
+        from agents.disaster import back_up  # with zipfile: once in a while, and 0.3 MB
+
         try:
             size_bytes = await asyncio.to_thread(
                 back_up, node.keystore, cluster, Path(str(made["path"])), target

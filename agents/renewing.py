@@ -8,7 +8,7 @@
 A member that is no issuer does not serve the method, and says so at once: that is how issuers are
 found. An issuer whose clock is far from everybody else's issues nothing.
 
-What this module does not know: what makes a request good (`keys.Issuer`), revocation, printing.
+What this module does not know: what makes a request good (`keys.issuing`), revocation, printing.
 
 Invariant: what is shown to others is on the disk already, so that a crash between the two loses
 nothing; what an issuer gives is in its book already.
@@ -20,7 +20,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agents.errors import NotRenewed
 from keys import (
@@ -36,7 +36,6 @@ from keys import (
     make_renewal_request,
     renew_at_ms,
 )
-from keys.issuing import Issuer
 from p2p import (
     Incoming,
     NoSuchMethod,
@@ -47,6 +46,9 @@ from p2p import (
     decode_payload,
     encode_payload,
 )
+
+if TYPE_CHECKING:
+    from keys.issuing import Issuer
 
 log = logging.getLogger("conclave.agents.renewing")
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from agents.cluster import ID_CHARS, LEFT, Cluster, left_text
 from keys import Roster, RosterRefused
-from keys.safekeeping import BackupMalformed, Opened, restore
+from keys.backups import BackupMalformed, Opened, restore
 
 NO_LOG: Final = Cluster(0, "0" * ID_CHARS)  # has left something: enough not to be a first voter
 

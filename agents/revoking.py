@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agents.errors import NotRevoked
 from keys import (
@@ -28,7 +28,9 @@ from keys import (
     entry_of_serial,
     peer_id_of,
 )
-from keys.issuing import Issued
+
+if TYPE_CHECKING:
+    from keys.issuing import Issued
 
 MIN_START_CHARS: Final = 6  # a shorter start may be a name
 _SERIAL = re.compile(r"[0-9a-f]{32}")

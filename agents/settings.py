@@ -3,7 +3,7 @@
 The file lies in the node's directory; the environment's names are `CONCLAVE_` and the setting in
 capitals. A key that does not exist, or a value that does not fit, is refused by name.
 
-pydantic validates; the merging is our own, because pydantic-settings costs every node 9 MB.
+msgspec checks, which every node has loaded for its envelopes; pydantic would be 10 MB more.
 
 What this module does not know: what the settings do.
 """
@@ -15,9 +15,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from msgspec import Meta, Struct, ValidationError, convert
 
 from agents.errors import BadSettings
 
@@ -26,9 +26,13 @@ FILE_NAME = "conclave.toml"
 DEFAULT_PORT = 4747
 _ELSEWHERE = frozenset({"CONCLAVE_HOME", "CONCLAVE_PASSPHRASE_FILE", "CONCLAVE_SUPERVISOR"})
 _LISTS = frozenset({"interfaces", "seeds"})
+_YES_NO: Final = {
+    **dict.fromkeys(("yes", "on", "y", "t"), True),
+    **dict.fromkeys(("no", "off", "n", "f"), False),
+}
 
 
-class NodeSettings(BaseModel):
+class NodeSettings(Struct, frozen=True):
     """How a node listens, finds others and reports.
 
     Attributes:
@@ -54,24 +58,25 @@ class NodeSettings(BaseModel):
         log_level, log_style: what is logged and as what, see `agents.observe`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     host: str = "0.0.0.0"
-    port: int = Field(0, ge=0, le=65_527)
+    port: Annotated[int, Meta(ge=0, le=65_527)] = 0
     interfaces: tuple[str, ...] = ()
     seeds: tuple[str, ...] = ()
     mdns: bool = True
-    key_rotation_hours: float = Field(12, ge=0, le=24 * 365)
-    certificate_days: int = Field(90, ge=1, le=90)
+    key_rotation_hours: Annotated[float, Meta(ge=0, le=24 * 365)] = 12
+    certificate_days: Annotated[int, Meta(ge=1, le=90)] = 90
     revocation_freshness: Literal["off", "admin", "all"] = "admin"
     audit: Literal["best-effort", "required"] = "best-effort"
-    audit_mb: int = Field(64, ge=1, le=65_536)
-    metrics_port: int | None = Field(None, ge=0, le=65_535)
+    audit_mb: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
     metrics_host: str = "127.0.0.1"
     sealing: Literal["x25519", "hybrid"] = "x25519"
     membership: Literal["heartbeats", "swim"] = "heartbeats"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["text", "json"] = "text"
+
+
+_KINDS: Final[Mapping[str, Any]] = get_type_hints(NodeSettings, include_extras=True)
 
 
 def default_home() -> Path:
@@ -104,16 +109,32 @@ def load_settings(home: Path, arguments: Mapping[str, Any]) -> NodeSettings:
     ):
         for name, value in values.items():
             origin[name] = place + (name.upper() if place.endswith(PREFIX) else name)
-            if name not in NodeSettings.model_fields:
-                known = ", ".join(sorted(NodeSettings.model_fields))
+            if name not in _KINDS:
+                known = ", ".join(sorted(_KINDS))
                 raise BadSettings(f"{origin[name]}: there is no such setting; there are: {known}")
             merged[name] = value
+    fit = {name: _fitting(origin[name], value, _KINDS[name]) for name, value in merged.items()}
+    return NodeSettings(**fit)
+
+
+def _fitting(origin: str, value: Any, kind: Any) -> Any:
+    """Return a value as its setting has it; text from outside may be a number or a yes or no."""
+    given = _YES_NO.get(value.lower(), value) if kind is bool and isinstance(value, str) else value
     try:
-        return NodeSettings.model_validate(merged)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        raise BadSettings(f"{origin[name]}: {first['msg'].lower()}") from None
+        return convert(given, kind, strict=False)
+    except ValidationError:
+        raise BadSettings(f"{origin}: {repr(value)[:80]} is not {_wanted(kind)}") from None
+
+
+def _wanted(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(repr(word) for word in get_args(kind))
+    for each in (kind, *get_args(kind)):  # of `X | None` the X
+        if get_origin(each) is Annotated:
+            number, bounds = get_args(each)
+            noun = "an integer" if number is int else "a number"
+            return f"{noun} from {bounds.ge} to {bounds.le}"
+    return {str: "text", bool: "true or false"}.get(kind, "a list of texts")
 
 
 def _of_file(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.errors import NotRevoked
 from agents.revoking import Known, Wish, known_of, together
@@ -36,7 +36,6 @@ from keys import (
     read_list,
     verify_issuer,
 )
-from keys.issuing import Issuer
 from p2p import (
     Incoming,
     NoSuchMethod,
@@ -47,6 +46,9 @@ from p2p import (
     decode_payload,
     encode_payload,
 )
+
+if TYPE_CHECKING:
+    from keys.issuing import Issuer
 
 log = logging.getLogger("conclave.agents.trusting")
 

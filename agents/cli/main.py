@@ -363,20 +363,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"conclave {version('conclave-mesh')}")
         return 0
-    top = parser()
-    arguments, rest = top.parse_known_args(words)
+    arguments = _parsed(words)
     if arguments.version:
         return main(["--version"])
     if arguments.command is None:
-        top.print_help()
+        parser().print_help()
         return EXIT_USAGE
-    if rest and arguments.command != "run":
-        top.error(f"unrecognised arguments: {' '.join(rest)}")
-    arguments.rest, arguments.argv = rest, words
     try:
         return _guarded(arguments)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """What is to be done. The parser, which is half a MB, ends here: `up` goes on for long."""
+    top = parser()
+    arguments, rest = top.parse_known_args(words)
+    if rest and arguments.command not in (None, "run"):
+        top.error(f"unrecognised arguments: {' '.join(rest)}")
+    arguments.rest, arguments.argv = rest, words
+    return arguments
 
 
 def _open_standard_files() -> None:

@@ -20,14 +20,11 @@ from agents.cli.places import home_of
 from agents.cli.show import print_table
 from agents.passphrases import ask, new_passphrase, passphrase, passphrase_in
 from agents.restoring import restore_home
-from keys.safekeeping import (
+from keys.backups import (
     BackupHead,
     back_up,
     backup_in,
-    change_passphrase,
-    forbid_core_dumps,
     keep_backup,
-    key_notes,
     load_backup_key,
     make_backup_key,
     needs_passphrase,
@@ -36,6 +33,7 @@ from keys.safekeeping import (
     public_text,
     read_head,
 )
+from keys.safekeeping import change_passphrase, forbid_core_dumps, key_notes
 
 
 def show(arguments: argparse.Namespace) -> None:

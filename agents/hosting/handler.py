@@ -18,13 +18,12 @@ from concurrent.futures import Executor
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-
 from agents.errors import BadAgent, InvalidArguments
+from agents.hosting.arguments import Arguments
 from agents.hosting.channel import Channel
 from agents.hosting.context import Context
 from agents.hosting.demand import Demand
-from agents.hosting.values import explain
+from agents.hosting.values import explain, is_model
 from keys import Permission
 
 _UNNAMED = (
@@ -108,8 +107,7 @@ class Handler:
             raise BadAgent(f"{capability}: it answers with a stream, and only tasks are approved")
         self.summary = (inspect.getdoc(function) or "").partition("\n")[0]
         self.wants_context = self._context_name is not None
-        self._validate = _validator_of(capability, self._signature)
-        self._fields = tuple((name, f"p_{name}") for name in self._signature.parameters)
+        self._arguments = Arguments(capability, self._signature)
         self._names = tuple(self._signature.parameters)
         self._least = _least_positional(self._signature)
 
@@ -129,10 +127,9 @@ class Handler:
         """
         bound = self._arrange(args, kwargs)
         try:
-            found = self._validate(bound).__dict__
-        except ValidationError as error:
+            return self._arguments.fit(bound)
+        except ValueError as error:
             raise InvalidArguments(self.usage(), explain(error)) from None
-        return {name: found[field] for name, field in self._fields}
 
     async def run(
         self, arguments: dict[str, Any], context: Context | None, executor: Executor
@@ -205,7 +202,9 @@ class Handler:
             return True
         origin = typing.get_origin(wanted) or wanted
         return isinstance(origin, type) and (
-            issubclass(origin, (Mapping, BaseModel)) or hasattr(origin, "__dataclass_fields__")
+            issubclass(origin, Mapping)
+            or is_model(origin)
+            or hasattr(origin, "__dataclass_fields__")
         )
 
 
@@ -274,26 +273,3 @@ def _least_positional(signature: inspect.Signature) -> int:
     if any(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters):
         return len(parameters) + 1
     return sum(p.default is inspect.Parameter.empty for p in parameters)
-
-
-def _validator_of(
-    capability: str, signature: inspect.Signature
-) -> Callable[[dict[str, Any]], BaseModel]:
-    # Fields carry a prefix, because a parameter may be called `copy` or `json`, which are
-    # methods of every model; the alias is the parameter's own name, and so what errors show.
-    fields: dict[str, Any] = {}
-    for name, parameter in signature.parameters.items():
-        empty = parameter.annotation is inspect.Parameter.empty
-        annotation = Any if empty else parameter.annotation
-        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        fields[f"p_{name}"] = (annotation, Field(default, alias=name))
-    try:
-        model = create_model(
-            f"Arguments of {capability}",
-            __config__=ConfigDict(extra="forbid", protected_namespaces=()),
-            **fields,
-        )
-    except Exception as error:  # noqa: BLE001 - pydantic raises many kinds for a bad annotation
-        raise BadAgent(f"{capability}: an argument's type cannot be validated: {error}") from None
-    validate: Callable[[dict[str, Any]], BaseModel] = model.__pydantic_validator__.validate_python
-    return validate

@@ -3,16 +3,17 @@
 Models, dataclasses, enums, dates, UUIDs, paths and sets become plain data where they leave;
 where they arrive, the annotations of the one who wants them say what they become.
 
+pydantic is loaded by the first value that needs it, because a node may never see one and it is
+10 MB (`agents.hosting.arguments`).
+
 What this module does not know: who sends, the wire.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any, TypeVar
-
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from p2p import PayloadError, decode_payload, encode_payload
 
@@ -43,6 +44,8 @@ def as_type(value: object, wanted: type[T] | Any) -> T:
     Raises:
         PayloadError: it does not fit.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         adapted: T = TypeAdapter(wanted).validate_python(value)
     except ValidationError as error:
@@ -50,8 +53,12 @@ def as_type(value: object, wanted: type[T] | Any) -> T:
     return adapted
 
 
-def explain(error: ValidationError) -> str:
-    """Say in one line what does not fit and where."""
+def explain(error: ValueError) -> str:
+    """Say in one line what does not fit and where; anything but pydantic's error for itself."""
+    from pydantic_core import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
     parts = []
     for item in error.errors(include_url=False)[:5]:
         place = ".".join(str(p) for p in item["loc"]) or "value"
@@ -60,13 +67,22 @@ def explain(error: ValidationError) -> str:
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
+def is_model(kind: type) -> bool:
+    """Whether it is a class of pydantic's; where nobody has loaded pydantic there are none."""
+    loaded = sys.modules.get("pydantic.main")
+    base = getattr(loaded, "BaseModel", None)
+    return base is not None and issubclass(kind, base)
+
+
+def _plain(value: Any) -> object:
+    if is_model(type(value)):
         return value.model_dump()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=repr)
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
     try:
         return to_jsonable_python(value)
     except PydanticSerializationError:

@@ -17,7 +17,7 @@ from typing import Any
 
 from agents.cli.main import main
 from keys import Identity, Ticket, TransportKey
-from keys.safekeeping import backup
+from keys.backups import archive
 from keys.sealed import Cost, derive_key, seal
 from keys.sealing import SealingSecret
 
@@ -65,11 +65,11 @@ def deriving(*arguments: Any) -> bytes:
 
 
 # Nothing here is guessed, so that the work of guessing would be in vain.
-for sealing in (seal, backup.back_up):
+for sealing in (seal, archive.back_up):
     assert "cost" in (sealing.__kwdefaults__ or {})
     sealing.__kwdefaults__["cost"] = Cost(1, 1 << 20)
 
-for module in ("keys.sealed", "keys.safekeeping.backup"):
+for module in ("keys.sealed", "keys.backups.archive"):
     vars(importlib.import_module(module))["derive_key"] = deriving
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from keys import (
     verify,
     verify_record,
 )
+from keys.backups import archive
 from keys.identity import decode_id, encode_id, fingerprint
 from keys.issuing import issued_book, make_issuer, make_peer, make_root
 from keys.issuing.issued_book import Issued
@@ -48,7 +49,7 @@ from keys.policies.file import parse_policy
 from keys.renewal import RenewalRequest
 from keys.revocation import RevocationList
 from keys.revocations import NOTHING_REVOKED
-from keys.safekeeping import backup, load_passphrase
+from keys.safekeeping import load_passphrase
 from keys.sealing import SealingSecret, Suite, hpke
 from keys.sealing.suites import seal_for
 from keys.voters import VoterSet, VotersStatement
@@ -176,7 +177,7 @@ def _unseal(data: bytes) -> None:
         raise sealed.SecretUnreadable(path, str(error)) from error
 
 
-_BACKUP_HEAD = backup.BackupHead(
+_BACKUP_HEAD = archive.BackupHead(
     P.genesis.network_id,
     "lan",
     P.peer.peer_id,
@@ -187,17 +188,17 @@ _BACKUP_HEAD = backup.BackupHead(
     hpke.public_of(bytes(range(32))),
 )
 _HEADER = _BACKUP_HEAD.encode()
-_WRAPPED = seal_for(Suite.X25519, _BACKUP_HEAD.recipient, backup._INFO + _HEADER, bytes(32))
+_WRAPPED = seal_for(Suite.X25519, _BACKUP_HEAD.recipient, archive._INFO + _HEADER, bytes(32))
 _BOX = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
-    backup._pack({"chain": b"x"}), _HEADER + _WRAPPED, bytes(24), bytes(32)
+    archive._pack({"chain": b"x"}), _HEADER + _WRAPPED, bytes(24), bytes(32)
 )
 BACKUP = canonical.encode([_HEADER, _WRAPPED, _BOX])
 _RECIPIENT = SealingSecret(Suite.X25519, bytes(range(32)))
 
 
 def _backup(data: bytes) -> None:
-    backup.read_head(data)
-    backup.open_backup(data, key=_RECIPIENT)  # what a passphrase costs is bounded, and not fuzzed
+    archive.read_head(data)
+    archive.open_backup(data, key=_RECIPIENT)  # what a passphrase costs is bounded, and not fuzzed
 
 
 def _passphrase(data: bytes) -> None:
@@ -340,22 +341,22 @@ HARNESSES = [
         [BACKUP],
         (KeysError,),
         (
-            "keys.safekeeping.backup:read_head",
-            "keys.safekeeping.backup:BackupHead.decode",
+            "keys.backups.archive:read_head",
+            "keys.backups.archive:BackupHead.decode",
         ),
     ),
     Harness(
         "backup-contents",
-        backup._unpack,
-        [backup._pack({"chain": b"x", "issued/" + "a" * 52: b"y"})],
+        archive._unpack,
+        [archive._pack({"chain": b"x", "issued/" + "a" * 52: b"y"})],
         (KeysError,),
     ),
     Harness(
         "backup-public",
-        lambda data: backup.parse_public(data.decode("utf-8", "replace")),
-        [backup.public_text(bytes(range(32))).encode()],
+        lambda data: archive.parse_public(data.decode("utf-8", "replace")),
+        [archive.public_text(bytes(range(32))).encode()],
         (KeysError,),
-        ("keys.safekeeping.backup:parse_public",),
+        ("keys.backups.archive:parse_public",),
         is_text=True,
     ),
     Harness(

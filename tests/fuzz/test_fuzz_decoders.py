@@ -52,7 +52,7 @@ NONE = {
     "keys.home:read_genesis": "a file of the home; the harness genesis",
     "keys.home:read_issuer_chain": "a file of the home; the harness chain",
     "keys.home:read_key": "a file of the home; the harness secret-file",
-    "keys.safekeeping.backup_key:load_backup_key": "a file of a key; the harness secret-file",
+    "keys.backups.reader_key:load_backup_key": "a file of a key; the harness secret-file",
     "keys.home:read_roots": "a file of the home; the harness roots",
     "p2p.discovery.lastgood:LastGoodPeers.load": "the harness peers-file",
     "agents.settings:load_settings": "the harness settings",

@@ -29,17 +29,13 @@ from keys import (
     make_join_request,
     rekeying,
 )
-from keys.canonical import decode, encode
-from keys.safekeeping import (
+from keys.backups import (
     BackupClosed,
     BackupMalformed,
     BackupNeedsKey,
     TooEarlyForBackup,
     back_up,
-    change_passphrase,
-    key_notes,
     load_backup_key,
-    load_passphrase,
     make_backup_key,
     open_backup,
     parse_public,
@@ -47,6 +43,8 @@ from keys.safekeeping import (
     read_head,
     restore,
 )
+from keys.canonical import decode, encode
+from keys.safekeeping import change_passphrase, key_notes, load_passphrase
 from keys.sealed import Cost, is_sealed, seal
 from keys.sealing.suites import SealingSecret, Suite
 
@@ -401,7 +399,7 @@ def test_a_header_that_demands_absurd_work_is_refused_before_any(
 
 
 def test_names_that_lead_elsewhere_are_refused() -> None:
-    from keys.safekeeping.backup import _pack, _unpack
+    from keys.backups.archive import _pack, _unpack
 
     assert _unpack(_pack({f"issued/{'a' * 52}": b"x"}))
     many = {

@@ -14,8 +14,8 @@ from keys_lab import NOW_MS, lab
 from tokens_lab import token
 
 from keys import Identity, Keystore, Ticket, TransportKey
+from keys.backups import back_up, open_backup
 from keys.issuing.ticket_book import TicketBook
-from keys.safekeeping import back_up, open_backup
 from keys.sealed import Cost
 from keys.sealing import SealingSecret, Suite
 

@@ -16,14 +16,20 @@ from house import ROOT
 
 from keys import Identity, Keystore, accept_grant, make_join_request
 
+NOT_IN_A_NODE = {
+    *("keys.backups", "keys.ceremonies", "keys.issuing", "keys.second_opinion"),
+    *("p2p.discovery.mdns", "p2p.memory", "zeroconf"),
+    *("consensus.sim", "agents.chaos", "agents.demo", "agents.disaster", "agents.restoring"),
+    *("agents.observe.metrics", "prometheus_client", "rich", "jwt", "cryptography"),
+    *("pydantic", "pydantic_core"),  # of a node whose handlers take plain data
+    *("csv", "email", "http", "importlib.metadata", "multiprocessing", "unittest"),
+    *("urllib.request", "xml", "zipfile", "zoneinfo"),
+}
 NOT_IN_A_PEER = {
     *("agents", "consensus"),
-    *("keys.auditing", "keys.ceremonies", "keys.issuing", "keys.policies", "keys.safekeeping"),
-    *("keys.sealing", "keys.second_opinion", "keys.tokens"),
-    *("p2p.memory", "p2p.discovery.mdns", "zeroconf"),
-    *("pydantic", "pydantic_core", "prometheus_client", "rich", "jwt", "cryptography"),
-    *("argparse", "csv", "email", "http", "importlib.metadata", "multiprocessing", "sqlite3"),
-    *("tomllib", "unittest", "urllib.request", "xml", "zipfile", "zoneinfo"),
+    *("keys.auditing", "keys.policies", "keys.safekeeping", "keys.sealing", "keys.tokens"),
+    *("keys.voters", "argparse", "sqlite3", "tomllib"),
+    *NOT_IN_A_NODE,
 }
 
 PEER = """
@@ -38,6 +44,27 @@ async def main():
     incarnation = store.next_incarnation(world.clock.wall_ms())
     papers = Papers(store.identity, store.chain, store.trust, store.name, incarnation)
     async with Peer(papers, world):
+        print(*sys.modules)
+
+asyncio.run(main())
+"""
+
+
+NODE = """
+import asyncio, sys
+from pathlib import Path
+from agents import Agent
+from agents.bringing_up import node_at
+
+agent = Agent("idle")
+
+@agent.serve("idle.add")
+def add(a: int, b: float = 1.0, words: list[str] | None = None) -> float:
+    return a + b
+
+async def main():
+    settings = {"host": "127.0.0.1", "mdns": False}
+    async with node_at(Path(sys.argv[1]), [agent], settings):
         print(*sys.modules)
 
 asyncio.run(main())
@@ -83,3 +110,9 @@ def test_an_idle_peer_has_loaded_nothing_that_it_does_not_need(tmp_path: Path) -
     modules = loaded(PEER, joined_home(tmp_path))
     assert {"p2p.peer", "keys.trust", "zmq"} <= modules
     assert not found_in(modules, NOT_IN_A_PEER)
+
+
+def test_an_idle_node_has_loaded_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    modules = loaded(NODE, joined_home(tmp_path))
+    assert {"agents.node", "agents.hosting.handler", "consensus.storage.sqlite"} <= modules
+    assert not found_in(modules, NOT_IN_A_NODE)

@@ -40,6 +40,29 @@ def test_lists_of_the_environment_have_commas_or_are_json(
     assert load_settings(tmp_path, {}).seeds == seeds
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        *(("mdns", text, False) for text in ("0", "false", "False", "no", "OFF")),
+        *(("mdns", text, True) for text in ("1", "true", "TRUE", "yes", "on")),
+        ("port", "4747", 4747),
+        ("metrics_port", "0", 0),
+        ("key_rotation_hours", "1.5", 1.5),
+    ],
+)
+def test_text_of_the_environment_is_what_its_setting_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(f"CONCLAVE_{name.upper()}", text)
+    found = getattr(load_settings(tmp_path, {}), name)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_value_that_does_not_fit_and_does_not_count_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "conclave.toml").write_text("port = 'many'")
+    assert load_settings(tmp_path, {"port": 1}).port == 1
+
+
 def test_the_home_comes_from_the_environment_or_lies_in_the_users(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -60,9 +83,12 @@ def test_the_home_comes_from_the_environment_or_lies_in_the_users(
         ("port = 'many'", ["conclave.toml: port", "integer"]),
         ("port = 65528", ["conclave.toml: port", "65527"]),
         ("port = -1", ["conclave.toml: port"]),
-        ("seeds = 'one'", ["conclave.toml: seeds", "tuple"]),
+        ("seeds = 'one'", ["conclave.toml: seeds", "list"]),
         ("log_level = 'loud'", ["conclave.toml: log_level", "'debug'"]),
         ("metrics_port = 70000", ["conclave.toml: metrics_port"]),
+        ("port = true", ["conclave.toml: port", "True", "integer"]),
+        ("mdns = 2", ["conclave.toml: mdns", "true or false"]),
+        ("key_rotation_hours = nan", ["conclave.toml: key_rotation_hours", "number"]),
         ("port = ", ["conclave.toml is not TOML"]),
     ],
 )

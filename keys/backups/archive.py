@@ -26,6 +26,7 @@ from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id
 from nacl.utils import random as random_bytes
 
+from keys.backups.refusals import BackupClosed, BackupMalformed, BackupNeedsKey, TooEarlyForBackup
 from keys.canonical import MAX_ITEMS, Fields, NotCanonical, decode, encode
 from keys.errors import HomeDamaged, InvalidValue
 from keys.files import (
@@ -48,12 +49,6 @@ from keys.home import (
 from keys.identity import PeerId, decode_id, encode_id
 from keys.lock import hold_lock
 from keys.rekeying import KEY_FILES, finish
-from keys.safekeeping.refusals import (
-    BackupClosed,
-    BackupMalformed,
-    BackupNeedsKey,
-    TooEarlyForBackup,
-)
 from keys.sealed import DEFAULT_COST, MAX_MEMORY_BYTES, MAX_OPERATIONS, Cost, derive_key
 from keys.sealing.suites import SealFailed, SealingSecret, Suite, seal_for
 from keys.secret import Unpicklable
