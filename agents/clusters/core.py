@@ -135,10 +135,11 @@ class ClusterCore:
             return Change(None) if roster is not None else None
         if roster is None:
             return self._form(need, leases, candidates, wall_ms)
-        stays, goes = self._sifted(name, roster, candidates, now_ms)
+        stays, goes = self._sifted(name, need, roster, candidates, now_ms)
         stays, surplus = _cut(stays, need.max_size, lead, candidates)
         goes |= dict.fromkeys(surplus, "fewer are needed")
-        comes = self._newcomers(need, stays, goes, candidates)
+        outside = [each for each in that_fit(candidates) if each.peer not in stays]
+        comes = [each.peer for each in self._chosen(need, len(stays), outside)]
         return _changed(roster, need, stays, goes, comes, candidates, wall_ms)
 
     def forget(self, names: Iterable[str]) -> None:
@@ -158,13 +159,11 @@ class ClusterCore:
         return Change(Roster(*need, members, wall_ms, wall_ms, why))
 
     def _sifted(
-        self, name: str, roster: Roster, candidates: Candidates, now_ms: int
+        self, name: str, need: Need, roster: Roster, candidates: Candidates, now_ms: int
     ) -> tuple[list[PeerId], dict[PeerId, str]]:
         """Who stays, and who goes and why."""
         since = self._degraded_ms.setdefault(name, {})
-        spare = sum(
-            each.fit is Fit.WELL and each.peer not in roster.members for each in candidates.values()
-        )
+        spare = _spare(need, roster, candidates)
         stays: list[PeerId] = []
         goes: dict[PeerId, str] = {}
         for peer in roster.members:
@@ -172,26 +171,18 @@ class ClusterCore:
             if found is None or found.fit is Fit.UNFIT:
                 goes[peer] = found.why if found is not None else "it is gone"
                 continue
-            if found.fit is not Fit.DEGRADED:
+            if found.fit is Fit.DEGRADED:
+                bad_ms = now_ms - since.setdefault(peer, now_ms)
+                if bad_ms >= self._settings.patience_ms and spare > 0:
+                    spare -= 1
+                    goes[peer] = found.why
+                    continue
+            else:
                 since.pop(peer, None)
-            elif now_ms - since.setdefault(peer, now_ms) >= self._settings.patience_ms and spare:
-                spare -= 1
-                goes[peer] = found.why
-                continue
             stays.append(peer)
         for peer in [peer for peer in since if peer not in stays]:
             del since[peer]
         return stays, goes
-
-    def _newcomers(
-        self, need: Need, stays: list[PeerId], goes: Mapping[PeerId, str], candidates: Candidates
-    ) -> list[PeerId]:
-        outside = [
-            each
-            for each in that_fit(candidates)
-            if each.peer not in stays and each.peer not in goes
-        ]
-        return [each.peer for each in self._chosen(need, len(stays), outside)]
 
     def _chosen(self, need: Need, have: int, best: Sequence[Candidate]) -> list[Candidate]:
         """Whom to take of these: up to the min whoever fits, up to the max who is settled."""
@@ -202,6 +193,17 @@ class ClusterCore:
             each for each in rest if each.fit is Fit.WELL and each.up_ms >= self._settings.settle_ms
         ]
         return [*chosen, *settled[:room]]
+
+
+def _spare(need: Need, roster: Roster, candidates: Candidates) -> int:
+    """How many healthy ones are outside beyond those that are missing anyway."""
+    healthy = {each.peer for each in candidates.values() if each.fit is Fit.WELL}
+    working = [
+        peer
+        for peer in roster.members
+        if peer in candidates and candidates[peer].fit is not Fit.UNFIT
+    ]
+    return len(healthy.difference(roster.members)) - max(0, need.min_size - len(working))
 
 
 def _cut(
