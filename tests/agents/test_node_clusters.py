@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clusters_lab import LOOK, eyes, plain
 from keeping_lab import in_lab, leader_of
 from node_lab import NodeLab, until
 
-from agents import TooFewMembers
+from agents import Agent, BadAgent, ClusterSeat, Context, InvalidArguments, Net, TooFewMembers
+from agents.local import DirectGate, Table
+from keys.auditing import AuditEntry, read_audit
 
 
 def test_a_cluster_is_formed_led_asked_and_dissolved(tmp_path: Path) -> None:
@@ -128,3 +131,85 @@ def test_it_goes_on_when_the_leaders_of_the_log_and_of_the_cluster_die(tmp_path:
         await until(lambda: not nodes["u"].clusters.book.all())
 
     in_lab(tmp_path, scenario, voters=5)
+
+
+def test_what_runs_in_a_cluster_is_begun_again_when_it_raises_and_ends_with_the_seat(
+    tmp_path: Path,
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        agent = Agent("eye")
+        events: list[str] = []
+
+        @agent.on_cluster
+        async def seated(seat: ClusterSeat) -> None:
+            events.append(f"begins in {seat.name}")
+            if len(events) < 3:
+                raise ValueError("not yet")
+            try:
+                async for change in seat.watch():
+                    events.append(str(change))
+            finally:
+                events.append("ends")
+
+        @agent.serve(LOOK)
+        async def detect(context: Context) -> list[Any]:
+            return [sorted(context.clusters), context.cluster is not None]
+
+        node = await lab.up("a", [agent])
+        await until(lambda: lab.leader() is not None)
+        net = node.net
+        assert await net.call(LOOK) == [[], False]
+        async with net.cluster("one", capability=LOOK):
+            await until(lambda: len(events) >= 3)
+            assert events[:3] == ["begins in one"] * 3
+            assert await net.call(LOOK) == [["one"], True]
+            assert await (await net.submit(LOOK)).result(timeout=20) == [["one"], True]
+            async with net.cluster("two", capability=LOOK):
+                await until(lambda: len(node.clusters.seats(LOOK)) == 2)
+                assert await net.call(LOOK) == [["one", "two"], False]
+        await until(lambda: events.count("ends") == 2)
+        assert await net.call(LOOK) == [[], False]
+        await node.auditing.audit.flush()
+        entries = [e.note for e in read_audit(node.home / "audit") if isinstance(e, AuditEntry)]
+        told = [(e.kind, e.subject, e.by) for e in entries if e.kind.startswith("cluster.")]
+        assert told == [
+            *[("cluster.formed", name, "a") for name in ("one", "two")],
+            *[("cluster.dissolved", name, "a") for name in ("two", "one")],
+        ]
+
+    in_lab(tmp_path, scenario, voters=1)
+
+
+def test_a_hook_is_one_async_function() -> None:
+    agent = Agent("eye")
+    with pytest.raises(BadAgent, match="async"):
+        agent.on_cluster(lambda seat: None)
+
+    @agent.on_cluster
+    async def seated(seat: ClusterSeat) -> None: ...
+
+    with pytest.raises(BadAgent, match="two functions"):
+        agent.on_cluster(seated)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a/b", {}),
+        ("", {}),
+        ("A", {}),
+        ("x" * 200, {}),
+        ("eyes", {"min_size": 0}),
+        ("eyes", {"min_size": 3, "max_size": 2}),
+        ("eyes", {"min_size": 65}),
+        ("eyes", {"capability": "noword"}),
+        ("eyes", {"capability": "eye/vision.detect"}),
+        ("eyes", {"lease": 0.5}),
+    ],
+)
+def test_what_cannot_be_a_cluster_is_refused_before_anybody_is_asked(
+    name: str, options: dict[str, Any]
+) -> None:
+    net = Net(DirectGate(Table({}, {}, {})), "a", "b")
+    with pytest.raises(InvalidArguments):
+        net.cluster(name, **{"capability": LOOK, **options})
