@@ -9,9 +9,11 @@ nothing that the script started beside it failed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib.util
 import inspect
+import signal
 import sys
 import tempfile
 import time
@@ -150,10 +152,15 @@ def run_real_scenario(scenario: Scenario, seed: int, *, loopback: bool = False) 
 
     Raises:
         NotPermitted: network namespaces cannot be made here.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM, as from a pipeline that gives up; all is removed.
     """
     began_s = time.perf_counter()
 
     async def main(directory: Path) -> tuple[ChaosNet, str]:
+        this = asyncio.current_task()
+        assert this is not None
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # another thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
         world = real_world(directory, loopback=loopback)
         net = ChaosNet(world, seed)
         try:
@@ -164,7 +171,10 @@ def run_real_scenario(scenario: Scenario, seed: int, *, loopback: bool = False) 
         return net, error
 
     with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
-        net, error = asyncio.run(main(Path(directory)))
+        try:
+            net, error = asyncio.run(main(Path(directory)))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
     took_s = time.perf_counter() - began_s
     return run_of(net, error, took_s, took_s)
 

@@ -177,7 +177,8 @@ def test_the_next_run_removes_what_one_that_was_killed_left_and_nothing_else(
     assert spaces.inside("mine")[-1] in there(), "this one lives, too"
 
 
-def test_a_run_that_is_killed_takes_its_nodes_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_takes_its_nodes_with_it(how: signal.Signals, tmp_path: Path) -> None:
     if shutil.which("setpriv") is None:
         pytest.skip("there is no setpriv here")
     script = tmp_path / "forever.py"
@@ -195,8 +196,10 @@ def test_a_run_that_is_killed_takes_its_nodes_with_it(tmp_path: Path) -> None:
         pid = int(word)
         os.kill(pid, 0)
         assert space in there()
-        tool.send_signal(signal.SIGKILL)
+        tool.send_signal(how)
         tool.wait()
+    if how is signal.SIGTERM:
+        assert space not in there(), "it has removed it by itself"
     until_s = time.monotonic() + 10
     while not is_gone(pid) and time.monotonic() < until_s:
         os.sched_yield()
