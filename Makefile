@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev  ## run all tests, some files at a time (WORKERS=3 
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-lan: $(VENV)/.installed-dev  ## nodes on hosts of their own, and all that breaks in a LAN; Linux, as root
-	$(BIN)/python -m pytest -q -s -o addopts="--strict-markers" tests/lan $(ARGS)
+	$(BIN)/python -m pytest -q -s -o addopts="--strict-markers" tests/lan tests/agents/chaos/test_chaos_spaces.py $(ARGS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, house rules, unit tests: about a minute
 	$(BIN)/ruff format --check .
