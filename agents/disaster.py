@@ -17,10 +17,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.blank import BEGUN, LOG
 from agents.cluster import Cluster
 from agents.deciding import Decisions
 from agents.ledger import Ledger
-from agents.quorum import BEGUN, LOG, machines_of
+from agents.quorum import machines_of
 from agents.replicated import Replicated
 from consensus import (
     Config,

@@ -27,6 +27,7 @@ class FoundingService:
     Args:
         on_roster: begin to decide with these voters.
         on_fatal: another roster than ours exists.
+        before_adopting: called before the first roster is stored.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class FoundingService:
         clock: Clock,
         on_roster: Callable[[Roster], Awaitable[None]],
         on_fatal: Callable[[Exception], None],
+        before_adopting: Callable[[], None] = lambda: None,
     ) -> None:
         self._peer = peer
         self._keystore = keystore
         self._clock = clock
         self._on_roster = on_roster
         self._on_fatal = on_fatal
+        self._before_adopting = before_adopting
         self._roster: Roster | None = None
         self._core = Founding(
             peer.peer_id,
@@ -78,8 +81,9 @@ class FoundingService:
         if wish is None:
             return
         try:
+            self._before_adopting()
             roster = self._keystore.sign_roster(wish.voters, self._clock.wall_ms())
-        except KeysError as error:
+        except (KeysError, OSError) as error:
             self._on_fatal(error)
             return
         log.info("the first voters are named", extra={"voters": len(roster.voters)})
@@ -115,11 +119,13 @@ class FoundingService:
             return
         try:
             roster = Roster.decode(payload)
+            if self._roster is None:
+                self._before_adopting()
             self._keystore.save_roster(roster)
         except RosterRefused as error:
             log.warning("%s told a roster that is none: %s", self._peer.label(peer_id), error)
             return
-        except KeysError as error:
+        except (KeysError, OSError) as error:
             self._on_fatal(error)
             return
         if self._roster is None:

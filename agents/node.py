@@ -229,7 +229,12 @@ class Node:
         )
         self.working.on_unapproved = self.auditing.work_refused
         self.founding = FoundingService(
-            self.peer, self.keystore, clock, self.quorum.begin, self._fatal
+            self.peer,
+            self.keystore,
+            clock,
+            self.quorum.begin,
+            self._fatal,
+            self.quorum.begun.expect,
         )
         self.founding.on_adopted = self.auditing.roster_adopted
         self.quorum.on_members = self._members_changed

@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from agents.cluster import Cluster, ClusterReplaced, write_durably
+from agents.blank import Begun, Heard, LogMissing
+from agents.cluster import Cluster, ClusterReplaced
 from agents.deciding import Decisions
 from agents.electorate import Electorate
 from agents.ledger import Ledger, Outcome, Refused
@@ -27,12 +28,12 @@ from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
 from consensus.kv import KvStore, Reply
 from keys import PeerId, Permission, Roster
 from keys.voters import VotersBook
-from p2p import PayloadError, Peer, World, decode_payload, encode_payload
+from p2p import Incoming, P2PError, PayloadError, Peer, World, decode_payload, encode_payload
 
 log = logging.getLogger("conclave.agents.quorum")
 
-BEGUN = "voter"  # a file that says: this member's log was once on this disk
-LOG = "log.db"
+REMEMBERED = "consensus.heard"
+REMEMBERED_S = 1.0  # at the beginning, when the others may not have begun to listen
 
 
 def machines_of(kv: KvStore, decisions: Decisions) -> dict[int, Machine]:
@@ -46,16 +47,6 @@ class LedgerTooNew(ConsensusError):
     def __init__(self, index: int) -> None:
         super().__init__(
             f"entry {index} of the log was written by a newer program: upgrade this node"
-        )
-
-
-class LogMissing(ConsensusError):
-    """A voter without the log it once had has forgotten its votes, and could cast them again."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path} is gone or empty, and this voter has written it before: restore it, or let "
-            "the node rejoin under a new identity"
         )
 
 
@@ -109,7 +100,10 @@ class Quorum:
             lambda: self._own_cluster,
             self._on_believed,
         )
+        self.begun = Begun(home)
+        self._heard_in_log: Heard | None = None  # who spoke in the log that our replica is of
         consensus = Permission.CONSENSUS
+        peer.serve(REMEMBERED, self._on_remembered_asked, permission=consensus)
         peer.serve_notice(MESSAGE, self._on_message, permission=consensus)
         peer.serve_notice(PART, self._on_part, permission=consensus)
 
@@ -132,8 +126,13 @@ class Quorum:
         self.vouching.begin()
         self._left = Cluster.left(self._home)
         is_first_voter = later is None and not self._left and self._peer.peer_id in roster.voters
-        if is_first_voter or (self._home / BEGUN).exists():
+        if is_first_voter and self.begun.is_blank:
+            if not self.begun.is_expected:
+                raise LogMissing(self.begun.path, "this first voter has had one before")
+            await self._refuse_if_remembered()
+        if is_first_voter or self.begun.is_begun:
             await self._start(roster)
+        self.begun.settle()
 
     async def _start(self, roster: Roster) -> None:
         cluster = self._own_cluster = self.electorate.cluster
@@ -156,19 +155,18 @@ class Quorum:
         )
         leading.attach(replica)
         self.leading = leading
+        self._heard_in_log = Heard(self._home, cluster.cluster_id)
         await replica.__aenter__()
         if cluster.generation:
             cluster.save(self._home)
-        if not (self._home / BEGUN).exists():
-            write_durably(self._home / BEGUN, "")  # who loses the log later must not vote anew
+        self.begun.begin()
         self.replica = replica
         leading.workers_changed(self._workers)
 
     def _open_log(self, cluster_id: str, node_id: str) -> Storage:
-        path = self._home / "raft" / LOG
-        if (self._home / BEGUN).exists() and not (path.exists() and path.stat().st_size):
-            raise LogMissing(path)
-        return self.dress_log(SqliteStorage(path, cluster_id, node_id))
+        if self.begun.is_begun and not self.begun.has_log:
+            raise LogMissing(self.begun.path)
+        return self.dress_log(SqliteStorage(self.begun.path, cluster_id, node_id))
 
     async def hand_over(self, timeout_s: float, target: PeerId | None = None) -> None:
         """Give leadership away before we go, if we have it and somebody can take it."""
@@ -196,7 +194,9 @@ class Quorum:
         if not self._may_feed(peer_id):
             return
         if self.replica is not None:
-            self.replica.receive(peer_id, payload)
+            assert self._heard_in_log is not None
+            if self._heard_in_log.note(peer_id):
+                self.replica.receive(peer_id, payload)
         elif self.roster is not None and not self._is_starting and self._may_become_member():
             # A voter replicates to us: the leader has made us a member.
             self._is_starting = True
@@ -219,9 +219,47 @@ class Quorum:
 
     async def _become_member(self, roster: Roster) -> None:
         try:
+            if self.begun.is_blank:
+                if self.electorate.is_voter(self._peer.peer_id):
+                    raise LogMissing(self.begun.path, "who votes has had one")
+                await self._refuse_if_remembered()
             await self._start(roster)
         except Exception as error:  # noqa: BLE001 - a member without its log must stop
             self._on_fatal(error)
+
+    async def _refuse_if_remembered(self) -> None:
+        """
+        Raises:
+            LogMissing: somebody who is here has heard us in this log.
+        """
+        asked = encode_payload(self.electorate.cluster.cluster_id)
+        present = [who for who in self._peer.presence.present() if self._may_decide(who)]
+        said = await asyncio.gather(*(self._remembers(who, asked) for who in present))
+        for who, remembers in zip(present, said, strict=True):
+            if remembers:
+                how = f"{self._peer.label(who)} has heard this voter in it"
+                raise LogMissing(self.begun.path, how)
+
+    def _may_decide(self, peer_id: PeerId) -> bool:
+        session = self._peer.session_of(peer_id)
+        return session is not None and bool(session.principal.permissions & Permission.CONSENSUS)
+
+    async def _remembers(self, peer_id: PeerId, asked: bytes) -> bool:
+        try:
+            said = await self._peer.request(peer_id, REMEMBERED, asked, timeout_s=REMEMBERED_S)
+            return decode_payload(said) is True
+        except (P2PError, PayloadError) as error:
+            log.debug("not told whether we were heard before: %s", error)
+            return False
+
+    async def _on_remembered_asked(self, incoming: Incoming, payload: bytes) -> bytes:
+        try:
+            cluster_id = decode_payload(payload)
+        except PayloadError:
+            cluster_id = None
+        heard, asker = self._heard_in_log, incoming.caller.peer_id
+        known = heard is not None and isinstance(cluster_id, str)
+        return encode_payload(known and heard is not None and heard.knows(str(cluster_id), asker))
 
     # -- who leads -----------------------------------------------------------------------------
 

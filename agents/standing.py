@@ -1,7 +1,7 @@
 """What this node knows by itself of those who approve work: their papers, and who votes in the log.
 
 A member of the log knows who votes from its own log, any other node from the signed roster and from
-what voters told it since.
+what a majority of the voters has signed since.
 
 What this module does not know: approvals, tasks.
 """

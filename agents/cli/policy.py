@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.blank import BEGUN
 from agents.cli.attached import ask_node, print_json
 from agents.cli.places import home_of
 from agents.errors import NodeNotUp
 from agents.net import Net
-from agents.quorum import BEGUN
 from keys import Policy, PolicyInvalid, built_in_text
 from keys.policies import MAX_POLICY_BYTES, parse_policy
 
