@@ -1,8 +1,8 @@
 """Some of a hundred peers, in one process, under orders.
 
-    python -m benchmarks.ours.hundreds HOME ...
+    python -m benchmarks.ours.hundreds MEMBERSHIP HOME ...
 
-They begin when that is ordered, all at once, so that what processes cost to start is not counted.
+They begin when that is ordered, so that what processes cost to start is not counted.
 
 What this module does not know: when its turn is, and where the others are.
 """
@@ -28,7 +28,7 @@ from p2p import Peer
 Words = dict[str, Any]
 
 
-async def main(homes: list[Path]) -> None:
+async def main(membership: str, homes: list[Path]) -> None:
     """Be these peers until the orders end."""
     peers: list[Peer] = []
     lookouts: list[Lookout] = []
@@ -37,9 +37,10 @@ async def main(homes: list[Path]) -> None:
         async def begin(seeds: list[str]) -> Words:
             began_s = time.time()
             for home in homes:
-                peers.append(peer_at(home, *seeds))
+                peers.append(peer_at(home, *seeds, membership=membership))
                 lookouts.append(Lookout(peers[-1]))
-            await asyncio.gather(*(stack.enter_async_context(peer) for peer in peers))
+            for peer in peers:
+                await stack.enter_async_context(peer)
             door = f"{LOOPBACK}:{peers[0].ports['door']}"
             return {"began_s": began_s, "up_s": time.time(), "door": door}
 
@@ -67,4 +68,4 @@ async def main(homes: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    run_loop(main([Path(word) for word in sys.argv[1:]]))
+    run_loop(main(sys.argv[1], [Path(word) for word in sys.argv[2:]]))

@@ -21,7 +21,17 @@ from benchmarks.counting import Count
 from benchmarks.loads import closed_loop, open_loop
 from benchmarks.orders import Order, obey, run_loop
 from keys import Keystore, PeerId, Permission
-from p2p import Incoming, Lane, LanSettings, LanWorld, MemberChange, Papers, Peer, QueueFull
+from p2p import (
+    Incoming,
+    Lane,
+    LanSettings,
+    LanWorld,
+    MemberChange,
+    Papers,
+    Peer,
+    QueueFull,
+    SwimSettings,
+)
 
 Words = dict[str, Any]
 
@@ -37,13 +47,17 @@ PINGS_PER_S = 50
 HIGH = 2
 
 
-def peer_at(home: Path, *seeds: str, host: str = LOOPBACK) -> Peer:
-    """Return the member of a directory as a peer; not yet entered."""
+def peer_at(home: Path, *seeds: str, host: str = LOOPBACK, membership: str = "heartbeats") -> Peer:
+    """Return the member of a directory as a peer; not yet entered.
+
+    Args:
+        membership: as in the settings of nodes: `heartbeats` or `swim`.
+    """
     store = Keystore.open(home)
     world = LanWorld(LanSettings(host=host, seeds=seeds, mdns=False))
     incarnation = store.next_incarnation(world.clock.wall_ms())
     papers = Papers(store.identity, store.chain, store.trust, store.name, incarnation, store.issuer)
-    return Peer(papers, world)
+    return Peer(papers, world, SwimSettings() if membership == "swim" else None)
 
 
 class Member:
