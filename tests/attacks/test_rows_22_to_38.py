@@ -303,13 +303,13 @@ from dataclasses import replace
 sys.path[:0] = sys.argv[3:]
 from keys import PeerId, TransportKey
 from p2p.links import Lane
-from transport_lab import foul_contact, nodes
+from transport_lab import eventually, foul_contact, nodes
 async def main():
     async with nodes("alpha") as (alpha,):
         foul = foul_contact("foul", TransportKey.generate(), {"data": int(sys.argv[1])})
         alpha.transport.admit(replace(foul, curve_public=bytes.fromhex(sys.argv[2])))
         alpha.transport.send(PeerId("foul"), Lane.DATA, b"hello")
-        await asyncio.sleep(1)
+        await eventually(lambda: alpha.links)
 asyncio.run(main())
 """
 

@@ -172,6 +172,14 @@ class Node:
         self.process.kill()
         self.process.wait()
 
+    def ended(self, within_s: float = DEADLINE_S) -> int:
+        """Wait for its end and return its status; its log says why if it goes on."""
+        assert self.process is not None
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} goes on: {self.log[-4000:]}") from None
+
     def interrupt(self) -> float:
         """Ctrl-C; return after how many seconds the process was gone."""
         assert self.process is not None
