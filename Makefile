@@ -6,7 +6,8 @@ ARGS ?=
 SEEDS ?= 1000
 N ?= 1000000
 START ?= 0
-WORKERS ?= 3
+# One more than cores: some tests wait for processes while others compute.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-lan check format bench sim mutants fuzz soak clean
@@ -17,7 +18,7 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## run the main job: five agent processes, two of them killed (ARGS=--path DIR)
 	$(BIN)/conclave demo $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run all tests, some files at a time (WORKERS=3 ARGS='-k word')
+test: $(VENV)/.installed-dev  ## run all tests, some files at a time (WORKERS=1 ARGS='-k word')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-lan: $(VENV)/.installed-dev  ## nodes on hosts of their own, and all that breaks in a LAN; Linux, as root
