@@ -109,9 +109,9 @@ def run_virtual_scenario(scenario: Scenario, seed: int) -> Run:
     loop = LifeLoop()
     collects = gc.isenabled()
     gc.disable()  # a collection may end what nobody holds at any moment: here it has its place
-    freezes = gc.get_freeze_count() == 0
-    if freezes:
-        gc.freeze()  # what was there before need not be searched again after every run
+    if gc.get_freeze_count() == 0:  # what was there before need not be searched after every run
+        gc.collect()
+        gc.freeze()  # once: what this run leaves is let go after the next
     place = IN_MEMORY if IN_MEMORY.is_dir() else None
     try:
         with tempfile.TemporaryDirectory(prefix="conclave-chaos-", dir=place) as directory:
@@ -124,8 +124,6 @@ def run_virtual_scenario(scenario: Scenario, seed: int) -> Run:
         asyncio.set_event_loop(None)
         loop.close()
         gc.collect()
-        if freezes:
-            gc.unfreeze()
         if collects:
             gc.enable()
     return run_of(net, error, lasted_s, time.perf_counter() - began_s)

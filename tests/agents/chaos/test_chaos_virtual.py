@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,15 @@ def test_a_file_that_is_no_scenario_is_refused_in_words(
         load_scenario(path)
     with pytest.raises(BadScenario, match="there is no file"):
         load_scenario(tmp_path / "none.py")
+
+
+def test_a_run_is_let_go_by_the_time_the_next_has_ended() -> None:
+    made: list[weakref.ref[ChaosNet]] = []
+
+    async def scenario(net: ChaosNet) -> None:
+        made.append(weakref.ref(net))
+        await net.up(1, voters=1)
+
+    for seed in range(4):
+        assert run_virtual_scenario(scenario, seed).passed
+    assert [one() is None for one in made[1:3]] == [True, True]  # the first may stay, as what loads
