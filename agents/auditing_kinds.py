@@ -15,6 +15,7 @@ class Kind(StrEnum):
     NODE_FAILED = "node.failed"
     UNLOCK_FAILED = "unlock.failed"
     CONFIG_CHANGED = "config.changed"
+    AGENT_HEALTH = "agent.health"
     COMMAND_RUN = "command.run"
     # Others, at the door and behind it.
     PEER_ADMITTED = "peer.admitted"
@@ -30,6 +31,9 @@ class Kind(StrEnum):
     CERTIFICATE_REVOKED = "certificate.revoked"
     KEY_ROTATED = "key.rotated"
     POLICY_CHANGED = "policy.changed"
+    ISSUER_ASKED = "issuer.asked"
+    ISSUER_INSTALLED = "issuer.installed"
+    ROOT_LEARNED = "root.learned"
     # The network.
     LEADER_CHANGED = "leader.changed"
     ROSTER_ADOPTED = "roster.adopted"
@@ -64,5 +68,6 @@ REPEATED = frozenset(
         Kind.CLUSTER_DISSOLVED,
         Kind.HEAD_BACK,
         Kind.HEAD_FORKED,
+        Kind.AGENT_HEALTH,
     }
 )

@@ -87,6 +87,14 @@ def note_command(keystore: Keystore, words: str) -> None:
     )
 
 
+def note_ceremony(
+    keystore: Keystore, kind: Kind, subject: str, detail: Mapping[str, str | int] | None = None
+) -> None:
+    """Say what a ceremony has made of this home, if it has a log."""
+    if (keystore.home / "audit").is_dir():
+        note_offline(keystore.home, keystore.identity, kind, subject, detail=detail)
+
+
 def is_required(home: Path) -> bool:
     """Whether the settings of this home refuse what cannot be written down."""
     return load_settings(home, {}).audit == "required"

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agents.auditing import DEFAULT, Audit, AuditSettings, Detail
 from agents.auditing_events import in_words, on_denied, on_incident
@@ -64,8 +64,14 @@ class Auditing:
         peer.guard.listeners.append(self._policy_changed)
         self._lists = {each.place for each in peer.trusting.revocations}
         peer.trusting.listen(self._lists_changed)
-        if keystore.issuer is not None:
-            keystore.issuer.on_redeemed = self._redeemed
+        self._keystore = keystore
+        self.issue()
+
+    def issue(self) -> None:
+        """Note whom this node lets in, if it has an issuer's key."""
+        issuer = self._keystore.issuer
+        if issuer is not None:
+            issuer.on_redeemed = self._redeemed
 
     async def start(self) -> None:
         """Begin to write.
@@ -118,6 +124,22 @@ class Auditing:
         if before is not None:
             detail["before"] = before
         self.audit.note(Kind.LEADER_CHANGED, leader, detail=detail)
+
+    def root_learned(self, number: int) -> None:
+        self.audit.note(Kind.ROOT_LEARNED, f"root {number}")
+
+    def health_told(self, tell: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+        """Tell, and note what concerns an agent of this node; other nodes note theirs."""
+
+        def told(event: dict[str, Any]) -> None:
+            tell(event)
+            if event["peer"] == self._peer.peer_id:
+                state, why = str(event["state"]), str(event["reason"])
+                detail: Detail = {"before": str(event["before"])}
+                agent = str(event["agent"])
+                self.audit.note(Kind.AGENT_HEALTH, agent, outcome=state, why=why, detail=detail)
+
+        return told
 
     def roster_adopted(self, roster: Roster) -> None:
         detail = {"voters": in_words(roster.voters)}

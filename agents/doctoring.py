@@ -103,6 +103,11 @@ def _peers(node: NodeParts) -> list[Finding]:
                 "bring up another node with `conclave up`, or name one with --seed HOST:PORT",
             )
         )
+    twin = node.peer.gathering.twin
+    if twin is not None:
+        said = f"another process, at {twin}, has the identity of this node: its home was copied"
+        advice = "stop one of the two; if you do not know the other, `conclave revoke` this node"
+        found.append(Finding("problem", "identity", said, advice))
     for report in node.peer.gathering.why():
         if report.state == "connected" or not report.failures:
             continue

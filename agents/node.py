@@ -46,6 +46,7 @@ from agents.policing import Policing
 from agents.probing import Probing
 from agents.quorum import Quorum
 from agents.renewing import Renewing
+from agents.rereading import Rereading
 from agents.sealing import SealedStreams, SealedTasks, SealedTopics, Sealing
 from agents.standing import Standing
 from agents.steering import Steering
@@ -154,6 +155,7 @@ class Node:
             self.renewing.start()
             self.peer.rotate_keys_every(self._key_rotation_hours * 3600)
             self.trusting.start()
+            self.rereading.start()
             self.steering.start()
             self.keeping.start()
             self.policing.start()
@@ -298,7 +300,7 @@ class Node:
             self.peer.label,
             lambda: self.figures.lag_ms,
             lambda name: self.advertising.one(name),
-            self.watching.tell,
+            self.auditing.health_told(self.watching.tell),
             self._on_hopeless,
         )
         self.advertising = Advertising(
@@ -309,6 +311,7 @@ class Node:
             self._offers_changed,
             self.health.compare,
         )
+        self.rereading: Rereading = Rereading(self)
         self.operations: Operations = Operations(self)
         self.peer.report_status(self._status)
         self.peer.watch(self._on_presence)
@@ -331,6 +334,7 @@ class Node:
         self.figures.close()
         await self.renewing.close()
         await self.trusting.close()
+        await self.rereading.close()
         await self.working.drain(DRAIN_S)
         await self.health.close()
         await self.clusters.leave()
@@ -357,7 +361,9 @@ class Node:
         """What every heartbeat says: how busy we are, and who leads."""
         capacity = sum(offer.capacity for offer in self.host.offers) or 1
         load = min(255, 255 * self.host.running // capacity)
-        return load, self.quorum.heartbeat_status(self.founding.has_roster)
+        return load, self.quorum.heartbeat_status(
+            self.founding.has_roster, self.rereading.roots.word()
+        )
 
     def _on_presence(self, event: PresenceEvent) -> None:
         match event:
@@ -365,6 +371,7 @@ class Node:
                 self.advertising.seen(event)
             case HeartbeatSeen(peer_id, _, _, status):
                 has_roster = self.quorum.on_heartbeat(peer_id, status)
+                self.rereading.roots.on_heartbeat(peer_id, status)
                 self.founding.on_heartbeat(peer_id, has_roster)
             case LinkBroken(peer_id):
                 self.quorum.link_lost(peer_id)

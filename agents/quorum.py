@@ -311,12 +311,12 @@ class Quorum:
         present = {*self._peer.presence.present(), self._peer.peer_id}
         return not self.electorate.has_majority(present)
 
-    def heartbeat_status(self, has_roster: bool) -> bytes:
+    def heartbeat_status(self, has_roster: bool, roots: list[Any]) -> bytes:
         """What our heartbeat says of this."""
         replica = self.own_replica()
         leader = replica.status.leader if replica is not None else None
         term = replica.status.term if replica is not None else 0
-        return encode_payload([has_roster, term, leader, list(self.electorate.place)])
+        return encode_payload([has_roster, term, leader, list(self.electorate.place), roots])
 
     def on_heartbeat(self, peer_id: PeerId, status: bytes) -> bool:
         """Take a peer's word; return whether it knows the roster."""

@@ -85,9 +85,18 @@ class Renewing:
         self.on_renewal: Callable[[PeerId, str, str], None] = lambda who, outcome, why: None
         self.problem: str | None = None
         self.counts: Counter[str] = Counter()
-        if keystore.issuer is not None:
-            keystore.issuer.why_unable = self._clock_problem
-            peer.serve(RENEW, self._on_renew, permission=Permission.MEMBERSHIP, limit=MAX_RENEWALS)
+        self._serves = False
+        self.issue()
+
+    def issue(self) -> None:
+        """Renew for others from now on, if this node has an issuer's key."""
+        issuer = self._keystore.issuer
+        if issuer is None:
+            return
+        issuer.why_unable = self._clock_problem
+        if not self._serves:
+            self._serves, member = True, Permission.MEMBERSHIP
+            self._peer.serve(RENEW, self._on_renew, permission=member, limit=MAX_RENEWALS)
 
     def start(self) -> None:
         """Renew in time, until closed."""

@@ -68,8 +68,14 @@ class Trusting:
         self._clock = world.clock
         self._running: asyncio.Task[None] | None = None
         peer.trusting.on_conflict = self._on_conflict
-        if keystore.issuer is not None:
-            peer.serve(REVOKE, self._on_revoke, permission=Permission.CERT_REVOKE)
+        self._serves = False
+        self.issue()
+
+    def issue(self) -> None:
+        """Revoke for others from now on, if this node has an issuer's key."""
+        if self._keystore.issuer is not None and not self._serves:
+            self._serves = True
+            self._peer.serve(REVOKE, self._on_revoke, permission=Permission.CERT_REVOKE)
 
     def start(self) -> None:
         """Keep our own list fresh, until closed."""

@@ -92,7 +92,7 @@ from keys.roles import (
 )
 from keys.rootquorum import Authority, Custodians, RootQuorum, custodian_text, parse_custodian
 from keys.roster import Roster
-from keys.rotation import RootsSeen
+from keys.rotation import RootsSeen, decode_line, encode_line
 from keys.ticket import DoorAddress, Ticket
 from keys.trust import (
     Chain,
@@ -198,8 +198,10 @@ __all__ = [
     "check_name",
     "custodian_text",
     "decode_id",
+    "decode_line",
     "decode_record",
     "encode_id",
+    "encode_line",
     "entry_of_all",
     "entry_of_key",
     "entry_of_serial",

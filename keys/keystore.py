@@ -165,6 +165,13 @@ class Keystore:
             self.issuer.trust = self.trust
         return self.trust
 
+    def take_issuer(self, opened: Keystore) -> None:
+        """Issue as this home does that was opened anew: it is ours."""
+        assert opened.identity.public_key == self.identity.public_key, "it is another home"
+        self._issuer_key, self.issuer = opened._issuer_key, opened.issuer
+        if self.issuer is not None:
+            self.issuer.trust = self.trust
+
     def lock(self) -> AbstractContextManager[None]:
         """Held by the one process that runs a node here. Reading needs no lock.
 

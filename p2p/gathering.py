@@ -114,6 +114,7 @@ class Gathering:
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
         self._pace = Pace()
+        self.twin: str | None = None  # where another process has our identity
         self._unproven: list[Session] = []  # whose key is let in, and who has proved nothing yet
         self.changes = 0  # of who is let in
         self.parting: set[PeerId] = set()  # whose links end because neither side needs them
@@ -156,6 +157,12 @@ class Gathering:
         self._world.save_good()
         closing = [part.close() for part in (self._lan, self._door) if part is not None]
         await asyncio.gather(*closing)
+
+    def issue(self, issuer: Issuer) -> None:
+        """Tickets of this issuer are redeemed at our door from now on."""
+        self._issuer = issuer
+        if self._door is not None:
+            self._door.issue(issuer)
 
     def knock(self, peer_id: PeerId) -> None:
         """A peer that was here is not, or does not know us: knock at its door again."""
@@ -264,11 +271,22 @@ class Gathering:
     def _step(self, event: CandidateEvent) -> None:
         if not self._is_open:
             return
+        if isinstance(event, Found) and event.peer_id == self._credentials.peer_id:
+            self._look_for_twin(event)
         now_ms = self._world.clock.now_ms()
         waiting = self._perform(self._table.step(event, now_ms=now_ms))
         for dial in waiting:  # later, when it is wanted
             self._perform(self._table.step(DialFailed(dial, (), False), now_ms=now_ms))
         self._alarm.set(self._table.deadline_ms)
+
+    def _look_for_twin(self, found: Found) -> None:
+        """Somebody is announced under our name: mostly ourselves. If not, both shall hear it."""
+        own = self._door is not None and found.port == self._door.port
+        if own and set(found.hosts) & set(self._world.hosts()):
+            return
+        if self._pace.may_look_for_twin(self._world.clock.now_ms()):
+            addresses = tuple(Address(host, found.port) for host in found.hosts[:2])
+            self._start(self._visit(addresses, None, None))
 
     def _perform(self, effects: Sequence[CandidateEffect]) -> list[int]:
         """Do so, and return the numbers of the dials that are not wanted."""
@@ -360,10 +378,14 @@ class Gathering:
         self.counts[f"introduction_{error.reason}"] += 1
         level = logging.DEBUG if error.reason in _QUIET else logging.WARNING
         log.log(level, "%s", error, extra={"reason": error.reason, "address": str(address)})
+        if error.reason == RefusalCode.TWIN:
+            self.twin = str(address)
         if error.reason not in _QUIET | _ABSENT:
             self._on_incident(IntroductionRefused(str(address), error.reason, error.detail))
 
     def _on_refused(self, host: str, refusal: Refusal) -> None:
+        if refusal.code is RefusalCode.TWIN:
+            self.twin = host
         if refusal.code is not RefusalCode.OURSELVES:
             code, theirs = refusal.code.value, refusal.theirs
             self._on_incident(IntroductionRefused(host, code, refusal.text, theirs, True))
@@ -394,19 +416,19 @@ class Gathering:
         seen = self._credentials.trust.seen
         if seen is None:
             return
-        self._end_old_roots(seen, (session,))  # it may have been learned while we talked
+        self.end_old_roots(seen, (session,))  # it may have been learned while we talked
         if not session.principal.roots:
             return
         try:
             if seen.learn(session.principal.roots):
                 self.counts["roots_learned"] += 1
                 log.warning("the network has a new root, number %d", seen.number)
-                self._end_old_roots(seen, self.sessions)
+                self.end_old_roots(seen, self.sessions)
         except (KeystoreError, CertificateRefused) as error:
             # A conflict here is of two that came at once; the next look at its papers refuses one.
             log.error("%s; this root is not remembered", error)
 
-    def _end_old_roots(self, seen: RootsSeen, sessions: Iterable[Session]) -> None:
+    def end_old_roots(self, seen: RootsSeen, sessions: Iterable[Session]) -> None:
         """Who was let in with a chain of an older root stays for as long as that one counts."""
         for session in sessions:
             end_ms = seen.ends_ms(max(1, len(session.principal.roots)))

@@ -19,6 +19,7 @@ from p2p.discovery import Address
 PER_ADDRESS_S, ADDRESS_BURST = 0.5, 30  # 30 a minute in the long run
 PER_HOST_S, HOST_BURST = 8.0, 256  # a machine may run dozens of nodes
 PER_PEER_S, PEER_BURST = 0.1, 6  # moves to another address that cost all connections
+PER_TWIN_S, TWIN_BURST = 1 / 60, 2  # looks at who else is announced under our own name
 
 
 class Pace:
@@ -28,6 +29,7 @@ class Pace:
         self._addresses = RateLimit(PER_ADDRESS_S, ADDRESS_BURST)
         self._hosts = RateLimit(PER_HOST_S, HOST_BURST)
         self._moves = RateLimit(PER_PEER_S, PEER_BURST)
+        self._twins = RateLimit(PER_TWIN_S, TWIN_BURST)
 
     def due(self, addresses: Sequence[Address], now_ms: int) -> tuple[Address, ...]:
         """Those of them that may be knocked at now; each is taken for one knock."""
@@ -41,3 +43,7 @@ class Pace:
     def may_move(self, peer_id: PeerId, now_ms: int) -> bool:
         """Whether its connections may all be made anew, because it lives elsewhere now."""
         return self._moves.take(peer_id, now_ms)
+
+    def may_look_for_twin(self, now_ms: int) -> bool:
+        """Whether to knock where somebody announces our own identity."""
+        return self._twins.take("", now_ms)

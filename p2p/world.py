@@ -58,6 +58,9 @@ class OpenDoor(Protocol):
 
     def counters(self) -> Mapping[str, int]: ...
 
+    def issue(self, issuer: Issuer) -> None:
+        """Redeem tickets of this issuer from now on."""
+
     async def close(self) -> None: ...
 
 

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.auditing_offline import note_command, open_noted
+from agents.auditing_kinds import Kind
+from agents.auditing_offline import note_ceremony, note_command, open_noted
 from agents.cli.papers import day, read_paper, root_words, write_paper
 from agents.cli.places import home_of
 from agents.passphrases import passphrase
@@ -34,6 +35,7 @@ def _request(arguments: argparse.Namespace) -> None:
     given = passphrase(home)
     keystore = Keystore.open(home, given)
     key = asking_key(home, given)
+    note_ceremony(keystore, Kind.ISSUER_ASKED, key.peer_id)
     request = IssuerRequest.make(
         key,
         keystore.genesis.network_id,
@@ -66,9 +68,14 @@ def _install(arguments: argparse.Namespace) -> None:
     chain = read_paper(arguments.file).issuer_chain(now_ms)
     note_command(keystore, "issuer.install")
     made = install_issuer(keystore, chain, now_ms, given)
+    leaf = chain.leaf
+    detail: dict[str, str | int] = {"name": leaf.name, "until_ms": leaf.not_after_ms}
+    detail |= {"roles": role_words(leaf.max_roles), "namespaces": " ".join(leaf.namespaces)}
+    note_ceremony(made, Kind.ISSUER_INSTALLED, leaf.peer_id, detail)
     lines = [
         f"This node issues now, as {chain.leaf.name}.",
-        "If it is up, start it again; then `conclave invite` works here.",
+        "If it is up, it notices within seconds, and `conclave invite` works here. Start it again",
+        "if its keys are sealed and nobody but you can say the passphrase.",
     ]
     _say(arguments, _facts(made), lines)
 

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.auditing_offline import note_command, open_noted
+from agents.auditing_kinds import Kind
+from agents.auditing_offline import note_ceremony, note_command, open_noted
 from agents.cli.papers import (
     authority_words,
     day,
@@ -163,6 +164,8 @@ def _learn(arguments: argparse.Namespace) -> None:
     seen.judge(line, 0, 0)
     note_command(keystore, "root.learn")
     news = seen.learn(line)
+    if news:
+        note_ceremony(keystore, Kind.ROOT_LEARNED, f"root {seen.number}")
     text = f"this home knows root number {seen.number}" + ("" if news else " already")
     _say(arguments, {"number": seen.number, "is_news": news}, [text])
 

@@ -150,6 +150,10 @@ class Door:
         assert isinstance(port, int)
         return port
 
+    def issue(self, issuer: Redeemer) -> None:
+        """Redeem tickets from now on."""
+        self._issuer = issuer
+
     async def close(self) -> None:
         """Stop listening, cut every conversation, let a redemption that began reach the disk."""
         if self._server is None or self._closing:

@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from keys import NetworkId, PeerId, TransportKey
 from p2p.admission import (
@@ -38,6 +39,9 @@ from p2p.memory.network import MemoryNetwork
 from p2p.memory.transport import MemoryTransport
 from p2p.memory.virtual_time import VirtualClock, VirtualTimeLoop
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor
+
+if TYPE_CHECKING:
+    from keys.issuing import Issuer
 
 NONCE_BYTES = 32
 ANNOUNCE_EVERY_S = 2.0
@@ -189,6 +193,9 @@ class MemoryDoor:
 
     def counters(self) -> Mapping[str, int]:
         return {}
+
+    def issue(self, issuer: Issuer) -> None:
+        """In memory nobody joins with a ticket."""
 
     async def close(self) -> None:
         self._network.silence(self._host, self.port)

@@ -27,10 +27,10 @@ def asked(store: Keystore, now_ms: int) -> Paper:
     return Paper.issuing(wish, store.chain.roots)
 
 
-def rotation(first: Node, now_ms: int) -> Paper:
+def rotation(first: Node, now_ms: int, to: Identity = NEW) -> Paper:
     old = read_key_file(first.home / "root.key", "root", None)
     roots = first.keystore.chain.roots
-    return Paper.rotation(roots, Authority(NEW.public_key), GRACE_MS, now_ms).sign(old).sign(NEW)
+    return Paper.rotation(roots, Authority(to.public_key), GRACE_MS, now_ms).sign(old).sign(to)
 
 
 async def restarted(lab: NodeLab, node: Node, paper: Paper) -> Node:

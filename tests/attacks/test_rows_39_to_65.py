@@ -166,6 +166,10 @@ def test_row_54_of_two_with_one_identity_the_later_start_counts() -> None:
     )
 
 
+def test_row_54_a_copied_home_is_an_alarm_at_both_and_named() -> None:
+    borrowed("p2p/test_peer_twin.py", "test_a_copied_home_is_an_alarm_at_both_and_named")
+
+
 def test_row_55_two_nodes_of_one_name_are_announced_apart() -> None:
     one, other = (Identity.generate() for _ in range(2))
     names = {advert.instance_name(each.peer_id) for each in (one, other)}
