@@ -70,7 +70,7 @@ from agents.ledger.snapshot import (
 )
 from agents.ledger.task import Task
 from agents.ledger.views import JobView, TaskView, Work
-from agents.ledger.voted import Approvals, VotedTask, is_task_question, make_terms
+from agents.ledger.voted import Approvals, VotedTask, is_task_question, make_terms, voters_of
 
 __all__ = [
     "BAD_ENDS",
@@ -144,4 +144,5 @@ __all__ = [
     "parse_voted",
     "refusal_of_completion",
     "refusal_of_spec",
+    "voters_of",
 ]

@@ -184,6 +184,12 @@ def approvers(decision: Decision) -> list[str]:
     return [elector.peer_id for elector, choice, _ in said_in(decision) if choice is Choice.APPROVE]
 
 
+def voters_of(task: Task) -> tuple[str, ...]:
+    """The peer ids of those who decide on it."""
+    electors = () if task.terms is None else read_terms(task.terms).electors
+    return tuple(each.peer_id for each in electors)
+
+
 def terms_view(task: Task) -> Mapping[str, Any] | None:
     """Who decides on it, and how far that is, as plain data."""
     if task.terms is None:

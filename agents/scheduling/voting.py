@@ -15,24 +15,28 @@ about now.
 
 What this module does not know: ballots, who votes, the log. The ledger checks everything again.
 
-Invariants: at most `max_asked` questions are kept open; a task is asked about for one worker at a
-time; what votes wait for holds no worker back from other work.
+Invariants: at most `max_asked` questions are kept open, and at most `max_of_one` of any voter, so
+that one who does not answer holds up those tasks alone on which it votes; a task is asked about for
+one worker at a time; what votes wait for holds no worker back from other work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
-from agents.ledger import Assignment, Disapproval, Ledger, Task, TaskId
+from agents.ledger import Assignment, Disapproval, Ledger, Task, TaskId, voters_of
 from agents.names import peer_meant
 from agents.scheduling.scheduler import Scheduler
 from agents.scheduling.workers import AgentView, WorkerView
 from consensus.ballots import Proposal, Status
 from keys import PeerId
 
-MAX_ASKED: Final = 32  # a voter keeps 64 questions in mind
+MAX_ASKED: Final = 256
+MAX_OF_ONE: Final = 32  # a voter keeps 64 questions in mind
+PASSED_OVER: Final = 1_000  # waiting tasks of a skill whose voters are busy, in one look
 OPEN_AGAIN_MS: Final = 1_000
 _BEST: Final = {Status.APPROVED: 0, Status.OPEN: 1}
 AGENT_GONE_MS: Final = 5_000  # a peer that is only suspected shows no agents for a moment
@@ -62,10 +66,17 @@ class VotePlan:
 class Votes:
     """See the module. One leader's; `clear` it with every term."""
 
-    def __init__(self, ledger: Ledger, scheduler: Scheduler, max_asked: int = MAX_ASKED) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        scheduler: Scheduler,
+        max_asked: int = MAX_ASKED,
+        max_of_one: int = MAX_OF_ONE,
+    ) -> None:
         self._ledger = ledger
         self._scheduler = scheduler
         self._max_asked = max_asked
+        self._max_of_one = max_of_one
         self._asked: dict[TaskId, _Asked] = {}
 
     def clear(self) -> None:
@@ -98,6 +109,7 @@ class Votes:
 
     def check_invariants(self) -> None:
         assert len(self._asked) <= self._max_asked
+        assert max(self._load().values(), default=0) <= self._max_of_one
         for task_id, asked in self._asked.items():
             assert asked.assignment.task_id == task_id
 
@@ -119,7 +131,8 @@ class Votes:
         room = self._max_asked - len(self._asked)
         if room <= 0:
             return
-        view = _ToVote(self._ledger, self._asked)
+        load = self._load()
+        view = _ToVote(self._ledger, self._asked, self._busy(load))
         living = tuple(workers.values())
         for planned in self._scheduler.plan(now_ms, view, living)[:room]:
             skill = self._ledger.skill_of(planned.task_id)
@@ -127,7 +140,18 @@ class Votes:
             assignment = self._asked_before(planned, skill, living) or planned
             question = self._ledger.question(planned.task_id, assignment.peer)
             assert question is not None
-            self._asked[planned.task_id] = _Asked(assignment, skill, question, now_ms)
+            voters = [each.peer_id for each in question.electors]
+            if self._busy(load).isdisjoint(voters):
+                load.update(voters)
+                self._asked[planned.task_id] = _Asked(assignment, skill, question, now_ms)
+
+    def _load(self) -> Counter[str]:
+        """How many questions are put to each voter."""
+        asked = self._asked.values()
+        return Counter(each.peer_id for one in asked for each in one.question.electors)
+
+    def _busy(self, load: Mapping[str, int]) -> set[str]:
+        return {voter for voter, count in load.items() if count >= self._max_of_one}
 
     def _asked_before(
         self, planned: Assignment, skill: str, workers: Sequence[WorkerView]
@@ -165,11 +189,13 @@ class Votes:
 
 
 class _ToVote:
-    """The ledger as the scheduler sees it, of tasks that nobody is asked about yet."""
+    """The ledger as the scheduler sees it, of tasks that nobody is asked about yet, and whose
+    voters can be asked."""
 
-    def __init__(self, ledger: Ledger, asked: Mapping[TaskId, _Asked]) -> None:
+    def __init__(self, ledger: Ledger, asked: Mapping[TaskId, _Asked], busy: Set[str]) -> None:
         self._ledger = ledger
         self._asked = asked
+        self._busy = busy
         self._held: dict[PeerId, dict[str, int]] = {}
         for each in asked.values():
             held = self._held.setdefault(each.assignment.peer, {})
@@ -179,8 +205,14 @@ class _ToVote:
         return self._ledger.counts_to_vote()
 
     def waiting(self, skill: str) -> Iterator[Task]:
-        tasks = self._ledger.waiting_to_vote(skill)
-        return (task for task in tasks if task.task_id not in self._asked)
+        passed_over = 0
+        for task in self._ledger.waiting_to_vote(skill):
+            if task.task_id in self._asked:
+                continue
+            if self._busy.isdisjoint(voters_of(task)):
+                yield task
+            elif (passed_over := passed_over + 1) >= PASSED_OVER:
+                return
 
     def held_by(self, peer: PeerId) -> Mapping[str, int]:
         """With what it is asked about: it spreads questions over workers, as if they were work."""

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with copied() as base:
         try:
             if not options.trust:
-                check_unharmed(base, options.seeds)
+                check_unharmed(base, options.seeds, of_rules(options.rules))
             for fate in hunt(
                 base, of_rules(options.rules), options.seeds, options.workers, options.nets
             ):
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _row(fate: Fate) -> str:
     killer = "ALIVE" if fate.killer is None else fate.killer
-    for prefix in ("found: ", "FAILED tests/consensus/"):
+    for prefix in ("found: ", "FAILED tests/consensus/", "FAILED tests/"):
         killer = killer.removeprefix(prefix)
     return f"{fate.mutant.rule:4}{fate.mutant.mistake:86} {fate.seconds:6.1f} s  {killer}"
 

@@ -27,6 +27,8 @@ from pathlib import Path
 from mutant_table import ROOT, Mutant
 
 NEEDED = ("consensus", "tests/consensus", "tests/mutants", "pyproject.toml")
+# What mistakes in tasks need besides: whole nodes.
+NODES = ("agents", "p2p", "keys", "tests/agents", "tests/conftest.py")
 LIMIT_S = 240
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
 FAILED, PASSED = 1, 0
@@ -45,8 +47,19 @@ SHELL = (
     "test_runner_*.py",
 )
 LABS = ("test_labs_*.py",)
+BALLOTS = ("ballots/test_ballots_[!jv]*.py",)
+VOTED = ("agents/ledger/test_ledger_voted.py", "agents/scheduling/test_scheduling_voting.py")
+APPROVED = ("agents/ledger/test_approving.py", "agents/test_node_approvals.py")
+WHOLE = ("agents/test_node_voted_tasks.py",)
+BLANK = ("agents/test_node_blank.py",)
 # The tests of the part come first: what they find takes a second or two.
 ORDER = {
+    "agents/ledger/": (VOTED, APPROVED, WHOLE),
+    "agents/scheduling/": (VOTED, WHOLE),
+    "agents/tasking/": (APPROVED, WHOLE),
+    "agents/hosting/": (APPROVED,),
+    "agents/": (BLANK,),
+    "consensus/ballots/": (BALLOTS, VOTED),
     "consensus/raft/": (CORE, LABS, (), SHELL),
     "consensus/kv/": (STATES, (), SHELL),
     "consensus/storage/": (DISKS, SHELL, (), LABS),
@@ -72,20 +85,16 @@ def copied(root: Path = ROOT) -> Iterator[Path]:
     """A copy of what is needed, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         base = Path(folder) / "base"
-        for name in NEEDED:
-            if (root / name).is_dir():
-                shutil.copytree(root / name, base / name)
-            else:
-                shutil.copy2(root / name, base / name)
+        _copy(root, base, NEEDED + NODES)
         yield base
 
 
-def check_unharmed(base: Path, seeds: int) -> None:
+def check_unharmed(base: Path, seeds: int, mutants: Sequence[Mutant]) -> None:
     """
     Raises:
-        Broken: tests fail without any mistake.
+        Broken: tests that look for these mistakes fail without any.
     """
-    for patterns in (CORE, STATES, DISKS, SHELL, LABS, ()):
+    for patterns in dict.fromkeys(net for each in mutants for net in _order(each.file)):
         found = _cast(base, patterns, seeds)
         if found is not None:
             raise Broken(f"without a mistake: {found}")
@@ -108,7 +117,8 @@ def fate_of(base: Path, mutant: Mutant, seeds: int, nets: str = "all") -> Fate:
     begun_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="mutant-", dir=base.parent) as folder:
         copy = Path(folder) / "copy"
-        shutil.copytree(base, copy)
+        nets_need_nodes = any("agents/" in glob for net in _order(mutant.file) for glob in net)
+        _copy(base, copy, NEEDED + NODES if nets_need_nodes else NEEDED)
         path = copy / mutant.file
         path.write_text(mutant.planted(path.read_text(encoding="utf-8")), encoding="utf-8")
         killer = None
@@ -116,6 +126,14 @@ def fate_of(base: Path, mutant: Mutant, seeds: int, nets: str = "all") -> Fate:
             if killer is None and nets in ("all", "tests" if patterns else "sim"):
                 killer = _cast(copy, patterns, seeds)
     return Fate(mutant, killer, time.perf_counter() - begun_s)
+
+
+def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name)
+        else:
+            shutil.copy2(source / name, target / name)
 
 
 def _order(file: str) -> tuple[tuple[str, ...], ...]:
@@ -126,8 +144,9 @@ def _cast(copy: Path, patterns: tuple[str, ...], seeds: int) -> str | None:
     """What fails there: a test's name, or a seed with its invariant."""
     if not patterns:
         return _run(copy, ("tests/mutants/mutant_seeds.py", str(seeds)))
-    folder = copy / "tests" / "consensus"
-    files = dict.fromkeys(file for glob in patterns for file in sorted(folder.glob(glob)))
+    tests = copy / "tests"
+    globs = [each if each.startswith("agents/") else f"consensus/{each}" for each in patterns]
+    files = dict.fromkeys(file for glob in globs for file in sorted(tests.glob(glob)))
     assert files, f"no tests are called {patterns}"
     temporary = f"--basetemp={copy.parent / 'temporary'}"  # others may run tests beside us
     names = [str(file.relative_to(copy)) for file in files]

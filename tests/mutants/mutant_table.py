@@ -1,7 +1,8 @@
 """The mutants: one line of the source each, broken as real systems have had it broken.
 
-They stand in the TOML files beside this one, by rule (R1 to R34 of `consensus/DESIGN.md`). A mutant
-is a text of one file, exactly as it is there, and what stands in its place instead.
+They stand in the TOML files beside this one, by rule (R1 to R34 of `consensus/DESIGN.md`, T1 to T6
+of `agents/DESIGN.md`). A mutant is a text of one file, exactly as it is there, and what stands in
+its place instead.
 
 What this module does not know: how mutants are run, and what finds them.
 """
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = tuple(f"R{number}" for number in range(1, 35))
+RULES = (*(f"R{number}" for number in range(1, 35)), *(f"T{number}" for number in range(1, 7)))
 
 
 @dataclass(frozen=True)

@@ -69,15 +69,15 @@ def terms(
     return make_terms(made, on)
 
 
-def certificate(on: Proposal, *choices: Choice) -> bytes:
-    made = QuorumCertificate.of(counted(on, *choices))
+def certificate(on: Proposal, *choices: Choice, signers: Sequence[int] = range(9)) -> bytes:
+    made = QuorumCertificate.of(counted(on, *choices, signers=signers))
     assert made is not None
     return made.to_bytes()
 
 
-def counted(on: Proposal, *choices: Choice) -> Tally:
+def counted(on: Proposal, *choices: Choice, signers: Sequence[int] = range(9)) -> Tally:
     tally = Tally(on)
-    for number, choice in enumerate(choices):
+    for number, choice in zip(signers, choices, strict=False):
         tally.add(Ballot.sign(identity(number), on, choice).check(on, SCHEME))
     return tally
 

@@ -47,11 +47,10 @@ class VotingLab(LeaderLab):
         self.ledger = Ledger(self.register)
         self.core = LeaderCore(LeaderSettings(), self.ledger, self.scheduler)
 
-    def submit(self, *numbers: int) -> list[LeaderEffect]:
+    def submit(self, *numbers: int, voters: tuple[int, ...] = (0, 1, 2)) -> list[LeaderEffect]:
         specs = [spec(number, policy=VOTE) for number in numbers]
-        return self.step(
-            VotedSubmissionReceived(1, tuple(VotedSpec(each, terms(each)) for each in specs))
-        )
+        items = tuple(VotedSpec(each, terms(each, voters)) for each in specs)
+        return self.step(VotedSubmissionReceived(1, items))
 
     def tick(self) -> list[LeaderEffect]:
         self.now_ms += 100
@@ -65,8 +64,10 @@ class VotingLab(LeaderLab):
         self.record(opened_command(question))
         return self.step(DecisionMoved(), QuestionOpened(question.proposal_id))
 
-    def closed(self, question: Proposal, *choices: Choice) -> list[LeaderEffect]:
-        self.record(closed_command(certificate(question, *choices)))
+    def closed(
+        self, question: Proposal, *choices: Choice, signers: tuple[int, ...] = (0, 1, 2)
+    ) -> list[LeaderEffect]:
+        self.record(closed_command(certificate(question, *choices, signers=signers)))
         return self.step(DecisionMoved())
 
     def state(self, number: int) -> State | None:
@@ -210,6 +211,51 @@ def test_at_most_32_are_asked_about_and_others_are_not_held_up() -> None:
     more = asked(lab.closed(questions[0], YES, YES))
     assert len(more) <= 1
     assert len(more + asked(lab.tick())) == 1
+
+
+def test_voters_who_do_not_answer_hold_up_only_what_they_vote_on() -> None:
+    lab = VotingLab()
+    lab.lead(worker(ANNA, agent(capacity=500)))
+    silent = asked(lab.submit(*range(1, 101), voters=(0, 1)))
+    assert len(silent) == 32
+    for question in silent:
+        lab.opened(question)
+    # One of the silent ones votes on these, too; on those somebody else alone.
+    assert not asked(lab.submit(*range(101, 111), voters=(1, 2)))
+    others = asked(lab.submit(*range(111, 121), voters=(2,)))
+    assert len(others) == 10
+    lab.opened(others[0])
+    lab.closed(others[0], Choice.APPROVE, signers=(2,))
+    assert lab.state(111) is State.ASSIGNED
+    lab.core.votes.check_invariants()
+    lab.closed(silent[0], YES, YES)
+    assert len(asked(lab.tick())) <= 1, "for the one that is over"
+
+
+def test_all_questions_together_are_bounded_too() -> None:
+    lab = VotingLab()
+    lab.lead(worker(ANNA, agent(capacity=2_000)))
+    for voter in range(12):
+        lab.submit(*range(100 * voter + 1, 100 * voter + 41), voters=(voter,))
+        lab.core.votes.check_invariants()
+    for _ in range(10):
+        lab.tick()
+    held = [number for number in range(1, 1_200) if lab.core.votes.asked(task_id(number))]
+    assert len(held) == 256
+
+
+def test_the_voters_are_asked_about_a_worker_that_is_there() -> None:
+    lab = VotingLab()
+    lab.lead(worker(ANNA), worker(BEN))
+    (first,) = asked(lab.submit(1))
+    lab.opened(first)
+    was = lab.core.votes.asked(task_id(1))
+    assert was is not None
+    one, other = (ANNA, BEN) if was[1] == ANNA else (BEN, ANNA)
+    suspected = worker(one, alive=False)
+    (second,) = asked(lab.step(WorkersChanged((suspected, worker(other)))))
+    assert second.proposal_id != first.proposal_id
+    assert lab.core.votes.asked(task_id(1)) == (second.proposal_id, other)
 
 
 def test_a_cancelled_task_is_asked_about_no_more() -> None:
