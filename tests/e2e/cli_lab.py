@@ -30,6 +30,7 @@ from keys import Identity, Keystore, accept_grant, make_join_request
 
 ROOT = Path(__file__).parents[2]
 AGENT = Path(__file__).with_name("lab_agent.py")
+QUICK = Path(__file__).with_name("quick_conclave.py")  # where passphrases are not the point
 DEADLINE_S = 20.0
 PAUSE_S = 0.02
 COLD = bool(os.environ.get("COLD"))  # every process with an interpreter of its own: slow

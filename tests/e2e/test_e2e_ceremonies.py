@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_lab import conclave, environment, eventually, free_port, lab, refused
+from cli_lab import QUICK, conclave, environment, eventually, free_port, lab, refused
 from warm import program
 
 from keys import Keystore, Role
@@ -26,7 +26,7 @@ def blocks() -> list[str]:
 def test_the_page_works_as_pasted(tmp_path: Path) -> None:
     port = free_port()
     script = "set -e\n" + "\n".join(blocks()).replace("4747", str(port))
-    programs = program(tmp_path / "bin").parent
+    programs = program(tmp_path / "bin", QUICK).parent
     place = tmp_path / "page"
     place.mkdir()
     said = subprocess.run(

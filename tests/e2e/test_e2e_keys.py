@@ -10,7 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_lab import AGENT, Node, Said, agreed, conclave, environment, eventually, lab, refused
+from cli_lab import (
+    AGENT,
+    QUICK,
+    Node,
+    Said,
+    agreed,
+    conclave,
+    environment,
+    eventually,
+    lab,
+    refused,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -22,13 +33,17 @@ def word(path: Path, text: str) -> Path:
 
 
 def keys(home: Path, *words: str, **env: str) -> Said:
-    return conclave("keys", *words, "--home", str(home), **env)
+    return quick("keys", *words, "--home", str(home), **env)
+
+
+def quick(*words: str, **env: str) -> Said:
+    return conclave(*words, script=QUICK, **env)
 
 
 def test_a_passphrase_is_given_changed_and_taken_away(tmp_path: Path) -> None:
     one, two = word(tmp_path / "one", "first words"), word(tmp_path / "two", "second words")
     home = tmp_path / "ada"
-    assert conclave("init", "lab", "--home", str(home)).status == 0
+    assert quick("init", "lab", "--home", str(home)).status == 0
     said = keys(home, "show", "--json").json
     assert [(key["file"], key["is_sealed"]) for key in said["keys"]] == [
         ("identity.key", False),
@@ -56,7 +71,7 @@ def test_somebody_at_a_terminal_is_asked(tmp_path: Path) -> None:
     home = tmp_path / "ada"
     one = word(tmp_path / "one", "first words")
     env = {"CONCLAVE_PASSPHRASE_FILE": str(one)}
-    assert conclave("init", "lab", "--home", str(home), **env).status == 0
+    assert quick("init", "lab", "--home", str(home), **env).status == 0
     out, status = at_a_terminal(("invite", "--home", str(home)), "first words")
     assert status == 0, out
     assert "Passphrase of" in out
@@ -98,7 +113,7 @@ def test_a_running_home_is_not_changed_and_a_sealed_node_dumps_no_core(tmp_path:
     env = {"CONCLAVE_PASSPHRASE_FILE": str(one)}
     with lab(tmp_path) as here:
         node = here.node("ada")
-        assert conclave("init", "lab", "--voters", "1", "--home", str(node.home), **env).status == 0
+        assert quick("init", "lab", "--voters", "1", "--home", str(node.home), **env).status == 0
         node.up(str(AGENT), **env).until_up()
         refused(keys(node.home, "change-passphrase", "--none", "--yes", **env), "is in use")
         assert keys(node.home, "show").status == 0

@@ -55,13 +55,15 @@ def _server() -> tuple[socket.socket, Path]:
     return ours, door
 
 
-def program(directory: Path) -> Path:
+def program(directory: Path, script: Path | None = None) -> Path:
     """Make a program `conclave` there, for scripts that have it on their PATH."""
     _, door = _server()
     directory.mkdir()
     file = directory / "conclave"
     client = Path(__file__).with_name("warm_client.py")
-    file.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {client} {door} "$@"\n')
+    file.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -I -S {client} {door} {script or "-"} "$@"\n'
+    )
     file.chmod(0o755)
     return file
 

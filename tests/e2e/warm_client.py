@@ -1,6 +1,7 @@
 """`conclave` for scripts: asks a `warm_server.py` for a process, and ends as that one ends.
 
-`python -I -S warm_client.py SOCKET WORDS...`: this imports little, so that it begins at once.
+`python -I -S warm_client.py SOCKET SCRIPT WORDS...`, where SCRIPT is one to run in place of
+`conclave`, or `-`. This imports little, so that it begins at once.
 """
 
 import json
@@ -12,7 +13,8 @@ import sys
 
 def main() -> None:
     told, tells = os.pipe()
-    asked = {"words": sys.argv[2:], "env": dict(os.environ), "cwd": os.getcwd()}
+    script = None if sys.argv[2] == "-" else sys.argv[2]
+    asked = {"words": sys.argv[3:], "env": dict(os.environ), "cwd": os.getcwd(), "script": script}
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.connect(sys.argv[1])
         socket.send_fds(server, [json.dumps(asked).encode()], [0, 1, 2, tells])
