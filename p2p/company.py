@@ -35,6 +35,7 @@ class Company:
 
     Args:
         part: end the session with this peer, and everything with it.
+        on_garbage: this member sends too much of it.
 
     Attributes:
         presence: who is alive.
@@ -52,6 +53,7 @@ class Company:
         status: Status,
         label: Callable[[PeerId], str],
         part: Callable[[PeerId], None],
+        on_garbage: Callable[[PeerId], None],
     ) -> None:
         self._exchange = exchange
         self._streams = streams
@@ -66,7 +68,16 @@ class Company:
             self.presence = Beating(core, own.incarnation, clock, exchange, status, knock)
             return
         swimming = self.presence = self._swimming = Swimming(
-            own, settings, self._book, clock, world.rng, exchange, status, knock, self._start_met
+            own,
+            settings,
+            self._book,
+            clock,
+            world.rng,
+            exchange,
+            status,
+            knock,
+            self._start_met,
+            on_garbage,
         )
         reaching = self._reaching = Reaching(
             own.peer_id,

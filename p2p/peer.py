@@ -120,6 +120,7 @@ class Peer:
             lambda: self._status(),
             self.label,
             self._part,
+            self._on_garbage,
         )
         self.open_stream = self._company.open_stream
         self.keep_links = self._company.keep_links
@@ -164,7 +165,7 @@ class Peer:
             self._streams,
             self._topics,
             self.trusting,
-            lambda peer_id: self._expel(peer_id, "it sends garbage"),
+            self._on_garbage,
         )
         self.counts = self._intake.counts
         self._transport.receive_with(
@@ -343,6 +344,10 @@ class Peer:
         self._gathering.expel(peer_id)
         self._presence.expelled(peer_id)
         self._on_incident(PeerExpelled(peer_id, name, reason))
+
+    def _on_garbage(self, peer_id: PeerId) -> None:
+        if peer_id in self._gathering.sessions:
+            self._expel(peer_id, "it sends garbage")
 
     def _cut_revoked(self, peer_id: PeerId, why: CertificateRevoked) -> None:
         """Nothing of it counts from now on, and it is gone once it has been told why."""

@@ -17,6 +17,7 @@ What this module does not know: introductions, what a status means, whom links a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections import Counter, deque
@@ -33,6 +34,8 @@ from p2p.membership.swim import (
     Beat,
     Changed,
     Conflict,
+    Drop,
+    DropReason,
     Expelled,
     Ignored,
     Leave,
@@ -65,6 +68,7 @@ log = logging.getLogger("conclave.p2p.swimming")
 
 MESSAGE = "members.message"
 SHUNNED_MS = 10_000
+MAX_STRIKES = 16
 KNOCK_AGAIN_MS = 1_000
 _OFFSET_SAMPLES = 9
 _PRESENT = (MemberState.ALIVE, MemberState.SUSPECT)
@@ -91,6 +95,7 @@ class Swimming(Presence):
         book: whose papers are known.
         reintroduce: knock at this peer's door again: there is a session with it.
         start_met: which start of a peer there is a session with.
+        on_garbage: this member has passed on too much that nobody has signed.
 
     Attributes:
         audience: says who gets our heartbeats besides our neighbours.
@@ -108,11 +113,14 @@ class Swimming(Presence):
         status: Callable[[], tuple[int, bytes]],
         reintroduce: Callable[[PeerId], None],
         start_met: Callable[[PeerId], int | None],
+        on_garbage: Callable[[PeerId], None],
     ) -> None:
         super().__init__(own.incarnation, clock, exchange, status, reintroduce)
         self._own = own
         self._book = book
         self._start_met = start_met
+        self._on_garbage = on_garbage
+        self._strikes: Counter[PeerId] = Counter()
         network = own.trust.network_id
         self._swim = Swim(
             own.peer_id,
@@ -248,8 +256,10 @@ class Swimming(Presence):
                     self._send(to, MESSAGE, packed[1])
                 case Changed():
                     self._changed(effect)
-                case Unknown(origin, statement):
+                case Unknown(origin, statement) if not self._is_shunned(statement.signer):
                     self._strangers.wait(origin, statement)
+                case Drop(peer_id, DropReason.BAD_SIGNATURE):
+                    self._strike(peer_id)
                 case Conflict(peer_id):
                     self._counts["conflicts"] += 1
                     log.error("two processes speak as %s: was its directory copied?", peer_id)
@@ -355,12 +365,22 @@ class Swimming(Presence):
         self.step(Received(origin, Message(News(), statements)))
 
     def _verify(self, signer: PeerId, body: bytes, signature: bytes) -> bool | None:
-        if self._shunned.get(signer, 0) > self._clock.now_ms():
-            return False
+        if self._is_shunned(signer):
+            return None
         if signer == self._own.peer_id:
             said = signed_bytes(self._own.trust.network_id, body)
             return verify_signature(self._own.principal.public_key, DOMAIN, said, signature)
         return self._book.has_signed(signer, body, signature)
+
+    def _is_shunned(self, peer_id: PeerId) -> bool:
+        return self._shunned.get(peer_id, 0) > self._clock.now_ms()
+
+    def _strike(self, peer_id: PeerId) -> None:
+        """Whoever passes statements on has verified them; this one has not, or has made them up."""
+        self._strikes[peer_id] += 1
+        if self._strikes[peer_id] >= MAX_STRIKES:
+            del self._strikes[peer_id]
+            asyncio.get_running_loop().call_soon(self._on_garbage, peer_id)
 
     # -- parts ---------------------------------------------------------------------------------
 

@@ -31,10 +31,12 @@ from p2p.membership.swim import Statement
 from p2p.rpc import Exchange, Incoming
 
 MAX_WAITING = 4_096  # signers of whom something waits
+MAX_OF_ONE = 1_024  # of those, told by one peer: others have room beside a flood
 MAX_SAID = 4  # statements of one signer
 MAX_ASKED = 16  # peers at the same time
 ASK_TIMEOUT_S = 2.0
 IN_VAIN_MS = 5_000  # so long is not asked again for papers that did not come
+MAX_IN_VAIN = 8_192
 VERIFIED_AT_ONCE = 8  # then others have a turn of the loop
 SERVED_AT_ONCE = 16
 
@@ -74,7 +76,8 @@ class Strangers:
         signer = statement.signer
         said = self._said.get(signer)
         if said is None:
-            if len(self._said) >= MAX_WAITING:
+            of_one = len(self._wanted.get(origin, ()))
+            if len(self._said) >= MAX_WAITING or of_one >= MAX_OF_ONE:
                 self.counts["forgotten"] += 1
                 return
             said = self._said[signer] = {}
@@ -88,7 +91,7 @@ class Strangers:
             self._said.pop(peer_id, None)
             return
         wanted = self._wanted.setdefault(origin, {})
-        if len(wanted) < MAX_WAITING:
+        if len(wanted) < MAX_OF_ONE:
             wanted[peer_id] = None
         self._ask_soon(origin)
 
@@ -163,7 +166,6 @@ class Strangers:
 
     def _tell(self, origin: PeerId, wanted: list[PeerId], came: set[PeerId]) -> None:
         now_ms = self._clock.now_ms()
-        self._in_vain = {each: until for each, until in self._in_vain.items() if until > now_ms}
         for peer_id in wanted:
             said = self._said.pop(peer_id, {})
             if peer_id not in came:
@@ -172,6 +174,8 @@ class Strangers:
                 continue
             for told_by, statement in said.values():
                 self._on_known(told_by, (statement,))
+        still = [(each, until) for each, until in self._in_vain.items() if until > now_ms]
+        self._in_vain = dict(still[-MAX_IN_VAIN:])
 
     async def _give(self, incoming: Incoming, payload: bytes) -> bytes:
         wanted = wanted_from_wire(payload)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 import pytest
 from peer_lab import Authority, Lab, in_lab, until
 
-from keys import Permission
+from keys import PeerId, Permission, decode_id
 from p2p import (
     AdvertSeen,
     HeartbeatSeen,
@@ -20,9 +21,12 @@ from p2p import (
     Stream,
     SwimSettings,
 )
-from p2p.members import reaching
+from p2p.members import reaching, sign_as
 from p2p.members.messages import PAPERS, papers_from_wire, wanted_message
+from p2p.members.strangers import MAX_IN_VAIN, MAX_WAITING
 from p2p.rpc import Incoming
+from p2p.swimming import MAX_STRIKES, MESSAGE
+from p2p.wire import encode_payload
 
 ALIVE, DEAD, LEFT = MemberState.ALIVE, MemberState.DEAD, MemberState.LEFT
 SMALL = SwimSettings()
@@ -320,6 +324,70 @@ def test_papers_are_given_to_members_who_ask_and_only_what_is_known() -> None:
         assert {chain for chain, _ in pairs} == {p.papers.chain.encode() for p in (b, c)}
         garbage = await a.request(b.peer_id, PAPERS, b"\xc1", timeout_s=1.0)
         assert papers_from_wire(garbage) == ()
+
+    in_lab(scenario)
+
+
+def made_up(subject: PeerId, by: Peer, number: int) -> bytes:
+    """That this subject has left, as nobody but its own key could say."""
+    raw, identity = decode_id(subject), by.papers.credentials.identity
+    said = sign_as(identity, by.trust.network_id, bytes((3,)) + raw + number.to_bytes(8, "big"))
+    return encode_payload([1, 5, [], [[3, raw, number, said, b""]]])
+
+
+def test_who_passes_on_what_nobody_has_signed_is_cut_off() -> None:
+    async def scenario(lab: Lab) -> None:
+        a, b, c = await up(lab, 3)
+        expelled: list[str] = []
+        a.watch_incidents(lambda each: expelled.append(getattr(each, "reason", "")))
+        for number in range(MAX_STRIKES):
+            assert not expelled
+            b.notify(a.peer_id, MESSAGE, made_up(c.peer_id, b, c.incarnation + 100 + number))
+        await until(lambda: "it sends garbage" in expelled, 1)
+        assert c.presence.state_of(a.peer_id) is ALIVE
+        assert a.presence.state_of(c.peer_id) is ALIVE
+        await until(lambda: len(a.presence.present()) == 2, 60)
+
+    in_lab(scenario)
+
+
+def test_a_flood_of_words_of_those_who_do_not_exist_is_bounded() -> None:
+    async def scenario(lab: Lab) -> None:
+        a, b, _ = await up(lab, 3)
+        rng = Random(5)
+        for _ in range(100):
+            said = [[1, rng.randbytes(32), 1, rng.randbytes(64), b"m"] for _ in range(128)]
+            b.notify(a.peer_id, MESSAGE, encode_payload([1, 5, [], said]))
+            await asyncio.sleep(0.01)
+        strangers = a.presence._strangers  # type: ignore[attr-defined]
+        assert len(strangers._said) <= MAX_WAITING
+        assert len(strangers._in_vain) <= MAX_IN_VAIN
+        await until(lambda: not strangers._said, 60)
+        assert len(a.presence.members()) == 2
+        late = lab.peer("late", settings=SMALL)
+        await late.__aenter__()
+        await until(lambda: late.peer_id in a.presence.present(), 5)
+
+    in_lab(scenario)
+
+
+def test_a_member_that_accuses_all_the_time_kills_nobody_and_is_told() -> None:
+    async def scenario(lab: Lab) -> None:
+        a, b, c = await up(lab, 3)
+        identity, network = b.papers.credentials.identity, b.trust.network_id
+        swim = c.presence._swim  # type: ignore[attr-defined]
+        raw, own = decode_id(c.peer_id), decode_id(b.peer_id)
+        for _ in range(400):
+            number = swim.incarnation
+            body = bytes((2,)) + raw + number.to_bytes(8, "big")
+            accused = [2, raw, number, sign_as(identity, network, body), own]
+            for to in (a, c):
+                b.notify(to.peer_id, MESSAGE, encode_payload([1, 5, [], [accused]]))
+            await asyncio.sleep(0.1)
+            assert a.presence.state_of(c.peer_id) in (ALIVE, MemberState.SUSPECT)
+        assert a.counters()["membership_ignored accusers"] >= 1
+        await asyncio.sleep(5)
+        assert a.presence.state_of(c.peer_id) is ALIVE
 
     in_lab(scenario)
 
