@@ -30,7 +30,9 @@ from p2p.members.papers import PaperBook
 from p2p.rpc import Exchange, Incoming
 
 LOOK_EVERY_S = 1.0
-FIRST_DIALS = 16  # before the picture is there
+FIRST_DIALS = 8  # before the picture is there
+EAGER = 16  # up to so many others are dialled as soon as they are known
+CALM_MS = 1_000  # more of them when nobody was added for so long: it may become a crowd
 UNKNOWN_EVERY_MS = 1_000  # then one of those that nobody has told of, in so long
 MAX_DIALS = 64
 WANTED_AT_ONCE = 8
@@ -126,6 +128,8 @@ class Reaching:
         self._needed_ms: dict[PeerId, int] = {}  # since when, without a link
         self._quiet: dict[PeerId, tuple[int, int]] = {}  # traffic, and since when it is that
         self._unknown_ms = -UNKNOWN_EVERY_MS
+        self._size = 0
+        self._grown_ms = 0
         self._timer: asyncio.TimerHandle | None = None
         self._parting: set[asyncio.Task[None]] = set()
         self._is_open = True
@@ -154,6 +158,17 @@ class Reaching:
         wanted = self.kept() | set(self._crowd.neighbours())
         return tuple(peer_id for peer_id in present if peer_id in wanted)
 
+    def _needed_now(self) -> tuple[PeerId, ...]:
+        """Those of them who are worth a dial at this moment."""
+        size, now_ms = len(self._crowd.everybody()), self._clock.now_ms()
+        if size > self._size:
+            self._grown_ms = now_ms
+        self._size = size
+        if size <= EAGER or now_ms - self._grown_ms >= CALM_MS:
+            return self.needed()
+        first = self.kept() | set(self._crowd.neighbours())
+        return tuple(peer_id for peer_id in self._crowd.everybody() if peer_id in first)
+
     def audience(self) -> tuple[PeerId, ...]:
         """Who gets our heartbeats besides our neighbours."""
         return tuple(peer_id for peer_id in self.needed() if self._has_session(peer_id))
@@ -163,7 +178,7 @@ class Reaching:
         are needed; of the others a few, and then one now and then: they may be a network of their
         own that never heard of us."""
         if peer_id in self._crowd.everybody():
-            return peer_id in self.needed()
+            return peer_id in self._needed_now()
         if len(self._sessions()) + self._doors.dialling < FIRST_DIALS:
             return True
         now_ms = self._clock.now_ms()
@@ -270,7 +285,7 @@ class Reaching:
     def _look(self) -> None:
         self._look_soon()
         now_ms = self._clock.now_ms()
-        missing = [peer_id for peer_id in self.needed() if not self._has_session(peer_id)]
+        missing = [peer for peer in self._needed_now() if not self._has_session(peer)]
         before = self._needed_ms
         self._needed_ms = {peer_id: before.get(peer_id, now_ms) for peer_id in missing}
         free = WANTED_AT_ONCE - len(self._dials)
