@@ -125,10 +125,10 @@ class Company:
         if self._swimming is not None:
             self._swimming.look()
 
-    def keep_links(self, peers: Iterable[PeerId], why: str) -> None:
+    def keep_links(self, wanted: Callable[[], Iterable[PeerId]], why: str) -> None:
         """See `Reaching.keep`; while everybody has a link to everybody there is nothing to do."""
         if self._reaching is not None:
-            self._reaching.keep(peers, why)
+            self._reaching.keep(wanted, why)
 
     async def reach(self, peer_id: PeerId, timeout_s: float) -> None:
         """Return once there is a session; at once where the transport will say that there is none.

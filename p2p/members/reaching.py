@@ -19,6 +19,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from keys import PeerId, Permission
@@ -41,11 +42,13 @@ OTHER_SIDE_MS = 1_500  # of two that need a link, the one with the greater id wa
 MAX_HELD = 64  # notices to one peer
 MAX_HELD_BYTES = 256 * 1024
 IDLE_MS = 60_000
+MAX_AUDIENCE = 512
 PART_AFTER_S = 0.2  # the other side hears the answer first
 PART_TIMEOUT_S = 3.0
 YES, NO = b"\xc3", b"\xc2"  # msgpack
 
 Resend = Callable[[], None]
+Wanted = Callable[[], Iterable[PeerId]]
 
 
 class Doors(Protocol):
@@ -122,7 +125,7 @@ class Reaching:
         self._is_busy = is_busy
         self._part = part
         self._label = label
-        self._kept: dict[str, frozenset[PeerId]] = {}  # by why
+        self._kept: dict[str, Wanted] = {}  # by why
         self._dials: dict[PeerId, _Dial] = {}
         self._failed_ms: dict[PeerId, int] = {}
         self._needed_ms: dict[PeerId, int] = {}  # since when, without a link
@@ -143,12 +146,12 @@ class Reaching:
         """Whether everybody has a link to everybody."""
         return len(self._crowd.everybody()) <= self._full_mesh
 
-    def keep(self, peers: Iterable[PeerId], why: str) -> None:
-        """Keep links to exactly these, for this reason, from now on."""
-        self._kept[why] = frozenset(peers) - {self._own}
+    def keep(self, wanted: Wanted, why: str) -> None:
+        """Keep links to whoever this function names, for this reason; it is asked now and then."""
+        self._kept[why] = wanted
 
     def kept(self) -> frozenset[PeerId]:
-        return frozenset().union(*self._kept.values())
+        return frozenset().union(*(wanted() for wanted in self._kept.values())) - {self._own}
 
     def needed(self) -> tuple[PeerId, ...]:
         """Those present to whom there is to be a link."""
@@ -170,8 +173,10 @@ class Reaching:
         return tuple(peer_id for peer_id in self._crowd.everybody() if peer_id in first)
 
     def audience(self) -> tuple[PeerId, ...]:
-        """Who gets our heartbeats besides our neighbours."""
-        return tuple(peer_id for peer_id in self.needed() if self._has_session(peer_id))
+        """Who gets our heartbeats besides our neighbours: whoever has a link to us keeps it for a
+        reason, and may not be kept by us."""
+        linked = (peer_id for peer_id in self._crowd.everybody() if self._has_session(peer_id))
+        return tuple(islice(linked, MAX_AUDIENCE))
 
     def wants(self, peer_id: PeerId) -> bool:
         """Whether a hint of this peer is worth a dial just now. Of those that are known, those that
@@ -356,5 +361,6 @@ class Reaching:
 
 
 def _traffic_of(figures: LinkFigures) -> int:
-    lanes = figures.lanes.values()
+    """What somebody wants of it; beats are on the control lane."""
+    lanes = [each for lane, each in figures.lanes.items() if lane is not Lane.CONTROL]
     return figures.publications_in + sum(lane.frames_in + lane.frames_out for lane in lanes)

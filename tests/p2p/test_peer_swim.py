@@ -265,13 +265,13 @@ def test_a_link_that_is_kept_stays_and_one_that_is_not_ends_at_both_sides() -> N
         a = peers[0]
         two = [p for p in peers[1:] if p.peer_id not in links_of(a)][:2]
         kept, used = two
-        a.keep_links([kept.peer_id], "it votes")
+        a.keep_links(lambda: [kept.peer_id], "it votes")
         await until(lambda: kept.peer_id in links_of(a), 10)
         await a.request(used.peer_id, "echo", b"", timeout_s=2.0)
         await until(lambda: used.peer_id not in links_of(a), 600)
         assert a.peer_id not in links_of(used)
         assert kept.peer_id in links_of(a)
-        a.keep_links([], "it votes")
+        a.keep_links(lambda: [], "it votes")
         await until(lambda: kept.peer_id not in links_of(a), 600)
 
     in_lab(scenario)
