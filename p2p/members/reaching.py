@@ -37,7 +37,8 @@ CALM_MS = 1_000  # more of them when nobody was added for so long: it may become
 UNKNOWN_EVERY_MS = 1_000  # then one of those that nobody has told of, in so long
 MAX_DIALS = 64
 WANTED_AT_ONCE = 8
-AGAIN_MS = 1_000  # after a dial in vain
+AGAIN_MS = 1_000  # after a dial in vain; twice as long after the next, where nobody asks for it
+LONGEST_MS = 60_000
 OTHER_SIDE_MS = 1_500  # of two that need a link, the one with the greater id waits so long
 MAX_HELD = 64  # notices to one peer
 MAX_HELD_BYTES = 256 * 1024
@@ -127,7 +128,7 @@ class Reaching:
         self._label = label
         self._kept: dict[str, Wanted] = {}  # by why
         self._dials: dict[PeerId, _Dial] = {}
-        self._failed_ms: dict[PeerId, int] = {}
+        self._failed: dict[PeerId, tuple[int, int]] = {}  # when last, and how often
         self._needed_ms: dict[PeerId, int] = {}  # since when, without a link
         self._quiet: dict[PeerId, tuple[int, int]] = {}  # traffic, and since when it is that
         self._unknown_ms = -UNKNOWN_EVERY_MS
@@ -202,15 +203,16 @@ class Reaching:
         """
         if self._has_session(peer_id):
             return
-        dial = self._dial(peer_id) if peer_id in self._crowd.everybody() else None
+        is_there = peer_id in self._crowd.everybody()
+        dial = self._dial(peer_id, is_asked_for=True) if is_there else None
         if dial is None:
             raise self._unreachable(peer_id, "it is not admitted: introduce it first")
         try:
             async with asyncio.timeout(timeout_s):
-                is_there = await asyncio.shield(dial.task)
+                is_met = await asyncio.shield(dial.task)
         except TimeoutError:
             raise self._unreachable(peer_id, f"no introduction within {timeout_s:g} s") from None
-        if not is_there:
+        if not is_met:
             raise self._unreachable(peer_id, "nobody at its addresses lets us in")
 
     def later(self, peer_id: PeerId, size_bytes: int, resend: Resend) -> bool:
@@ -241,14 +243,18 @@ class Reaching:
     def _unreachable(self, peer_id: PeerId, reason: str) -> PeerUnreachable:
         return PeerUnreachable(self._label(peer_id), reason)
 
-    def _dial(self, peer_id: PeerId) -> _Dial | None:
+    def _may_dial(self, peer_id: PeerId, *, is_asked_for: bool) -> bool:
+        at_ms, times = self._failed.get(peer_id, (0, 0))
+        pause_ms = AGAIN_MS if is_asked_for else min(LONGEST_MS, AGAIN_MS << min(times, 8))
+        return not times or self._clock.now_ms() - at_ms >= pause_ms
+
+    def _dial(self, peer_id: PeerId, *, is_asked_for: bool = False) -> _Dial | None:
         """The dial to this peer, begun now unless it is under way; None: it is in vain."""
         running = self._dials.get(peer_id)
         if running is not None:
             return running
-        now_ms = self._clock.now_ms()
-        is_early = now_ms - self._failed_ms.get(peer_id, -AGAIN_MS) < AGAIN_MS
-        if not self._is_open or is_early or peer_id not in self._book:
+        is_due = self._may_dial(peer_id, is_asked_for=is_asked_for)
+        if not self._is_open or not is_due or peer_id not in self._book:
             return None
         if len(self._dials) >= MAX_DIALS:
             self.counts["dials_full"] += 1
@@ -273,11 +279,12 @@ class Reaching:
     def _dialled(self, peer_id: PeerId, task: asyncio.Task[bool]) -> None:
         dial = self._dials.pop(peer_id)
         if not task.cancelled() and task.exception() is None and task.result():
-            self._failed_ms.pop(peer_id, None)
+            self._failed.pop(peer_id, None)
             for resend in dial.held:
                 resend()
         else:
-            self._failed_ms[peer_id] = self._clock.now_ms()
+            _, times = self._failed.get(peer_id, (0, 0))
+            self._failed[peer_id] = (self._clock.now_ms(), times + 1)
             self.counts["dials_failed"] += 1
             self.counts["held_dropped"] += len(dial.held)
 
@@ -297,8 +304,8 @@ class Reaching:
         due = [p for p in missing if p not in self._dials and self._is_ours(p, now_ms)]
         for peer_id in self._rng.sample(due, max(0, min(free, len(due)))):
             self._dial(peer_id)
-        old_ms = now_ms - 60 * AGAIN_MS
-        self._failed_ms = {p: at_ms for p, at_ms in self._failed_ms.items() if at_ms > old_ms}
+        old_ms = now_ms - 10 * LONGEST_MS
+        self._failed = {p: failed for p, failed in self._failed.items() if failed[0] > old_ms}
         if self.is_mesh:
             self._quiet.clear()
         else:

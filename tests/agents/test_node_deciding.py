@@ -305,13 +305,7 @@ def test_a_voter_that_stops_after_storing_says_the_same_when_it_is_back(tmp_path
         box = SqliteBox(victim.home / "ballots.db", network_id, identity.public_key)
         box.store(ballot)
         box.close()
-        again = Node(
-            victim.keystore,
-            lab.worlds["b"],
-            [Voter(no)],
-            local_door=False,
-            membership=lab.membership,
-        )
+        again = Node(victim.keystore, lab.worlds["b"], [Voter(no)], local_door=False)
         async with again:
             done = await asking
             assert done.outcome == "approved"

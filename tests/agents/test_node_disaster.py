@@ -57,24 +57,18 @@ def test_a_survivor_begins_again_and_the_others_follow_it(tmp_path: Path) -> Non
         assert (begun.cluster.generation, begun.keys) == (1, 1)
         assert begun.put_aside is not None
         assert (begun.put_aside / "log.db").exists()
-        first = Node(
-            survivor.keystore, lab.worlds["a"], (), local_door=False, membership=lab.membership
-        )
+        first = Node(survivor.keystore, lab.worlds["a"], (), local_door=False)
         async with first:
             await until(lambda: first.quorum.leads)
             assert first.quorum.electorate.voters == (first.peer.peer_id,)
             assert value_of(first, "x") == b"1"
             # A member of the old log is told, and stops instead of deciding without the others.
-            stale = Node(
-                other.keystore, lab.worlds["b"], (), local_door=False, membership=lab.membership
-            )
+            stale = Node(other.keystore, lab.worlds["b"], (), local_door=False)
             async with stale:
                 await until(lambda: stale.failure is not None)
                 assert isinstance(stale.failure, ClusterReplaced)
             assert rejoin(other.keystore) is not None
-            again = Node(
-                other.keystore, lab.worlds["b"], (), local_door=False, membership=lab.membership
-            )
+            again = Node(other.keystore, lab.worlds["b"], (), local_door=False)
             async with again:
                 await until(lambda: again.quorum.leader() == first.peer.peer_id)
                 await first.governing.add_voter(again.peer.peer_id)
@@ -101,12 +95,8 @@ def test_of_two_that_began_again_one_is_kept_and_the_other_follows_it(tmp_path: 
         assert kept != other
         rejoin(nodes[1].keystore)
         assert Cluster.left(nodes[1].home) == {other}
-        first = Node(
-            nodes[0].keystore, lab.worlds["a"], (), local_door=False, membership=lab.membership
-        )
-        follower = Node(
-            nodes[1].keystore, lab.worlds["b"], (), local_door=False, membership=lab.membership
-        )
+        first = Node(nodes[0].keystore, lab.worlds["a"], (), local_door=False)
+        follower = Node(nodes[1].keystore, lab.worlds["b"], (), local_door=False)
         async with first, follower:
             await until(lambda: follower.quorum.leader() == first.peer.peer_id)
             await first.governing.add_voter(follower.peer.peer_id)
@@ -130,9 +120,7 @@ def test_a_backup_brings_back_what_was_there_when_it_was_made(tmp_path: Path) ->
             await node.__aexit__(None, None, None)
         begun = restore(nodes[1].keystore, file)
         assert begun.index == said["index"]
-        node = Node(
-            nodes[1].keystore, lab.worlds["b"], (), local_door=False, membership=lab.membership
-        )
+        node = Node(nodes[1].keystore, lab.worlds["b"], (), local_door=False)
         async with node:
             await until(lambda: node.quorum.leads)
             assert value_of(node, "x") == b"1"

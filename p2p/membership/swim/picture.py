@@ -131,7 +131,9 @@ class Picture:
         """S3: counted from the state itself; a refuted suspicion leaves no timer behind."""
         record = self.table.get(peer_id)
         assert record is not None
-        wait_ms = self._settings.suspicion_of(len(record.accusations), len(self.rings))
+        members = len(self.rings)
+        witnesses = members - len(self.suspects)
+        wait_ms = self._settings.suspicion_of(len(record.accusations), members, witnesses)
         return self.suspects[peer_id] + health.patient(wait_ms)
 
     def judge_by(self, due_ms: int) -> None:

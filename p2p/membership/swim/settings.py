@@ -51,15 +51,17 @@ class SwimSettings:
         if not 1_024 <= self.packet_bytes <= self.flush_bytes:
             raise ValueError("packet_bytes is from 1024 to flush_bytes")
 
-    def suspicion_of(self, accusers: int, members: int) -> int:
+    def suspicion_of(self, accusers: int, members: int, witnesses: int) -> int:
         """How long a suspect has to refute (Lifeguard: the more accusers, the shorter).
 
         Args:
             members: those present, the suspect and ourselves too.
+            witnesses: those of them who are not suspected. Who suspects everybody, because it is
+                cut off, waits for no accusation that cannot come.
         """
         shortest = int(self.suspicion_ms * max(1.0, math.log10(max(1, members))))
         longest = shortest * self.suspicion_factor
-        enough = max(1, min(self.enough_accusers, members - 1))
+        enough = max(1, min(self.enough_accusers, members - 1, witnesses))
         if accusers >= enough:
             return shortest
         if accusers <= 1:

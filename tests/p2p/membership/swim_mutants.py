@@ -343,6 +343,20 @@ MUTANTS = (
         "        self.gone.pop(peer_id, None)\n        self.rings.remove(peer_id)\n",
         "        self.gone.pop(peer_id, None)\n",
     ),
+    Mutant(
+        "isolation",
+        "the cut off wait for accusers that they cannot hear",
+        "settings.py",
+        "members - 1, witnesses))",
+        "members - 1))",
+    ),
+    Mutant(
+        "isolation",
+        "one accuser is always enough",
+        "picture.py",
+        "witnesses = members - len(self.suspects)",
+        "witnesses = 1",
+    ),
 )
 
 

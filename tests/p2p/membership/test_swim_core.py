@@ -219,7 +219,7 @@ def _dead_after_ms(*accusers: int) -> int:
 
 
 def test_s4_more_keys_make_a_suspicion_shorter_and_one_key_counts_once() -> None:
-    shortest_ms = SwimSettings().suspicion_of(3, 31)
+    shortest_ms = SwimSettings().suspicion_of(3, 31, 30)
     assert 880 <= shortest_ms <= 900
     assert shortest_ms <= _dead_after_ms(0, 1, 2) <= shortest_ms + 10
     assert 4 * shortest_ms <= _dead_after_ms(0, 0, 0) <= 4 * shortest_ms + 10
@@ -245,7 +245,7 @@ def test_s4_a_forged_accusation_of_ourselves_moves_us_nowhere() -> None:
 
 def test_s4_of_two_members_one_accuser_is_all_that_there_can_be() -> None:
     settings = SwimSettings()
-    assert settings.suspicion_of(1, 2) == settings.suspicion_of(9, 2) == settings.suspicion_ms
+    assert settings.suspicion_of(1, 2, 1) == settings.suspicion_of(9, 2, 1) == settings.suspicion_ms
 
 
 def test_s4_signatures_are_those_of_real_keys() -> None:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from test_swim_core import ALIVE, DEAD, OTHER, OWN, PEER, THIRD, One, accused, alive, changes, say
+from swim_lab import an_id
+from test_swim_core import (
+    ALIVE,
+    DEAD,
+    OTHER,
+    OWN,
+    PEER,
+    SUSPECT,
+    THIRD,
+    One,
+    accused,
+    alive,
+    changes,
+    say,
+)
 from test_swim_core import sent as words_to
 
 from keys import PeerId
@@ -153,3 +167,20 @@ def test_two_processes_with_one_number_are_still_told() -> None:
     one = One(PEER, incarnation=FIRST)
     other: Statement = say(Say.ALIVE, OWN, FIRST, OWN, b"other")
     assert Conflict(OWN) in one.step(Received(PEER, Message(News(), (other,))))
+
+
+def test_who_is_cut_off_does_not_wait_for_accusers_that_it_cannot_hear() -> None:
+    """What needs a majority should know soon that there is none."""
+    others = tuple(an_id(number) for number in range(1, 6))
+    one = One(*others)
+    one.pass_ms(2_000, *others)
+    one.pass_ms(4_400)
+    assert [one.state(other) for other in others] == [DEAD] * 5
+
+
+def test_one_accuser_among_many_waits_for_others() -> None:
+    others = tuple(an_id(number) for number in range(1, 6))
+    one = One(*others)
+    one.pass_ms(2_000, *others)
+    one.pass_ms(4_400, *others[1:])
+    assert one.state(others[0]) is SUSPECT
