@@ -51,6 +51,7 @@ def examine(node: NodeParts) -> list[Finding]:
         *_clock(node),
         *_audit(node),
         *_agents(node),
+        *_clusters(node),
     ]
 
 
@@ -87,6 +88,20 @@ def _agents(node: NodeParts) -> list[Finding]:
             )
             found.append(Finding(level, "agents", said, "its node's log says more"))
     return found
+
+
+def _clusters(node: NodeParts) -> list[Finding]:
+    return [
+        Finding(
+            "warning",
+            "clusters",
+            f"cluster {known.name} has {len(known.roster.members)} members and needs"
+            f" {known.roster.min_size}: {known.roster.why}",
+            f"`conclave cluster show {known.name}` says why others do not fit",
+        )
+        for known in node.clusters.book.all()
+        if known.roster.is_short
+    ]
 
 
 def _peers(node: NodeParts) -> list[Finding]:

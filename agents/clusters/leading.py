@@ -39,6 +39,7 @@ from agents.clusters.model import (
     LEASE,
     MAX_CLUSTERS,
     MAX_LEASES,
+    MAX_LEASES_OF_PEER,
     ROSTER,
     Lead,
     LeaseName,
@@ -209,6 +210,9 @@ class ClusterLeading:
         prefix = f"{LEASE}{lease.cluster}/"
         if not is_known and len(kv.list(prefix, limit=MAX_LEASES)) >= MAX_LEASES:
             return f"{MAX_LEASES} programs use it already"
+        own = f"{prefix}{lease.peer}/"
+        if not is_known and len(kv.list(own, limit=MAX_LEASES_OF_PEER)) >= MAX_LEASES_OF_PEER:
+            return f"{MAX_LEASES_OF_PEER} programs of this node use it already"
         return ""
 
     # -- what is due ---------------------------------------------------------------------------

@@ -31,6 +31,7 @@ VERSION: Final = 1
 MAX_SIZE: Final = 64
 MAX_CLUSTERS: Final = 256
 MAX_LEASES: Final = 256  # of one cluster
+MAX_LEASES_OF_PEER: Final = 32  # of these, so that one node cannot keep others out
 MAX_WHY_CHARS: Final = 400
 MAX_BYTES: Final = 16 * 1024
 

@@ -16,7 +16,8 @@ from test_node_rights import denying, refused
 from agents import ClusterSeat, InvalidArguments, LockLost, TooFewMembers
 from agents.clusters import Cluster
 from agents.clusters.core import Change
-from agents.clusters.model import LEADER, LEASE, ROSTER
+from agents.clusters.model import LEADER, LEASE, MAX_LEASES_OF_PEER, ROSTER
+from agents.clusters.seats import LEASE_S
 from agents.errors import KeyInvalid
 from agents.keeping.wire import WRITE, read_reply
 from agents.node import Node
@@ -144,6 +145,51 @@ def test_whoever_uses_it_shares_it_and_the_last_lease_that_ends_dissolves_it(
         assert not kv.list(LEADER)
 
     in_lab(tmp_path, scenario)
+
+
+def test_a_leader_that_leaves_gives_the_lead_back_and_one_that_dies_keeps_it_for_its_lease(
+    tmp_path: Path,
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        _, nodes = await eyes(lab, "abcde", voters=3)
+        clock = lab.worlds["u"].clock
+        async with nodes["u"].net.cluster("eyes", capability=LOOK, min_size=3) as cluster:
+            for is_dead, at_most_s in ((False, 1.5), (True, LEASE_S + 1.5)):
+                led = await cluster.until_led(30)
+                began_ms, node = clock.now_ms(), nodes.pop(led.name[0])
+                if is_dead:
+                    lab.crash(node)
+                else:
+                    await node.__aexit__(None, None, None)
+                    lab.nodes.pop(led.name[0])
+                    lab.worlds.pop(led.name[0])
+                await until(lambda led=led: led not in cluster.members)
+                gone_s = (clock.now_ms() - began_ms) / 1000
+                await until(lambda led=led: cluster.leader not in (None, led))
+                took_s = (clock.now_ms() - began_ms) / 1000
+                print("dead" if is_dead else "left", "replaced", gone_s, "led anew", took_s)
+                assert took_s < at_most_s
+                assert len(cluster.members) == 3
+
+    in_lab(tmp_path, scenario)
+
+
+def test_one_node_cannot_take_all_leases(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        _, nodes = await eyes(lab, "ab", voters=1)
+        greedy, other = nodes["u"].net, nodes["b"].net
+        held = []
+        with pytest.raises(InvalidArguments, match="32 programs of this node"):
+            for _ in range(MAX_LEASES_OF_PEER + 1):
+                held.append(greedy.cluster("eyes", capability=LOOK))
+                await held[-1].__aenter__()
+        async with other.cluster("eyes", capability=LOOK) as cluster:
+            assert cluster.is_sure
+        for each in held[:-1]:
+            await each.__aexit__(None, None, None)
+        await until(lambda: not nodes["a"].clusters.book.all())
+
+    in_lab(tmp_path, scenario, voters=1)
 
 
 def test_a_leader_that_dies_between_lease_and_roster_leaves_a_wish_that_the_next_one_grants(
