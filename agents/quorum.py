@@ -288,7 +288,8 @@ class Quorum:
         best = max((term for term, who in words if who is not None), default=None)
         if best is None:
             return None
-        return next(who for term, who in words if term == best and who is not None)
+        found = next(who for term, who in words if term == best and who is not None)
+        return found if found in alive else None  # voters may not have heard of its end yet
 
     def why_none(self) -> str:
         """Say in words why nothing can be decided."""

@@ -100,6 +100,9 @@ class Asking:
             except (DeadlineExceeded, ConnectionLost) as error:
                 maybe_done = str(error)
                 on_lost()
+                # One that has just left would be dialled for seconds: its goodbye is heard next.
+                if isinstance(error, ConnectionLost):
+                    await self._pause(min(left_s, PAUSE_S))
                 continue
             except (PeerUnreachable, NoSuchMethod, Overloaded):
                 await self._pause(min(left_s, PAUSE_S))

@@ -151,7 +151,7 @@ def test_a_leader_that_leaves_gives_the_lead_back_and_one_that_dies_keeps_it_for
     tmp_path: Path,
 ) -> None:
     async def scenario(lab: NodeLab) -> None:
-        _, nodes = await eyes(lab, "abcde", voters=3)
+        _, nodes = await eyes(lab, "abcdef", voters=5)
         clock = lab.worlds["u"].clock
         async with nodes["u"].net.cluster("eyes", capability=LOOK, min_size=3) as cluster:
             for is_dead, at_most_s in ((False, 1.5), (True, LEASE_S + 1.5)):
@@ -171,7 +171,7 @@ def test_a_leader_that_leaves_gives_the_lead_back_and_one_that_dies_keeps_it_for
                 assert took_s < at_most_s
                 assert len(cluster.members) == 3
 
-    in_lab(tmp_path, scenario)
+    in_lab(tmp_path, scenario, voters=5)
 
 
 def test_one_node_cannot_take_all_leases(tmp_path: Path) -> None:
