@@ -3,10 +3,17 @@
 It shares no code with what a node runs and was written from the documents of the formats alone, so
 that a mistake would have to be made twice. Tests feed both the same mutations and compare what
 they say. The answer is yes, or `No` with one word where it was noticed.
+
+    verifier    members' chains of a network with one root key: what there mostly is
+    decisions   certificates of a quorum's decisions
+    extras      roots of several keys, roots that were replaced, transport records
+    lists       what was revoked
 """
 
-from keys.second_opinion.chains import chain
 from keys.second_opinion.decisions import decision
-from keys.second_opinion.objects import No
+from keys.second_opinion.extras import record
+from keys.second_opinion.lists import chain
+from keys.second_opinion.verifier import No
+from keys.second_opinion.verifier import chain as plain_chain
 
-__all__ = ["No", "chain", "decision"]
+__all__ = ["No", "chain", "decision", "plain_chain", "record"]

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from keys.second_opinion import No, chain, decision
+from keys.second_opinion import No, chain, decision, record
 
 
 def main() -> int:
@@ -18,6 +18,7 @@ def main() -> int:
     words.add_argument("file", type=Path, help="a chain, or the certificate of a decision")
     words.add_argument("--network", help="the network's id; a chain needs it")
     words.add_argument("--record", type=Path, help="a transport record of the chain's peer")
+    words.add_argument("--lists", type=Path, nargs="*", default=[], help="files `*.list` of a home")
     words.add_argument("--now-ms", type=int, default=round(time.time() * 1000))
     words.add_argument("--electorate", help="digest of those who had to decide, as hex")
     given = words.parse_args()
@@ -29,9 +30,11 @@ def main() -> int:
             if electorate is None:
                 said += ", by the electorate that it names itself"
         elif given.network:
-            record = given.record.read_bytes() if given.record else None
-            chain(data, given.network, given.now_ms, record)
-            said = "a member's chain"
+            lists = [path.read_bytes() for path in given.lists]
+            leaf = chain(data, given.network, given.now_ms, lists)
+            if given.record:
+                record(given.record.read_bytes(), leaf, given.now_ms)
+            said = "a member's chain" + (", which no list revokes" if lists else "")
         else:
             words.error("say by --network whose chain it has to be: `conclave status` shows the id")
     except No as word:

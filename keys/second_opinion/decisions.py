@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 
-from keys.second_opinion.objects import No, digest, id_of, need, signed
+from keys.second_opinion.verifier import No, digest, id_of, need, signed
 
 _BALLOT_BYTES, _PROPOSAL_BYTES = 1_616, 144_384
 _CERTIFICATE_BYTES = _PROPOSAL_BYTES + 256 * (_BALLOT_BYTES + 4) + 64

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -17,12 +18,16 @@ from fuzz_lab import Harness, as_payload
 
 from keys import (
     CertificateRefused,
+    CertificateRevoked,
     Chain,
     Identity,
     NetworkId,
     RecordRefused,
+    RevocationRefused,
+    Revocations,
     Trust,
     decode_record,
+    read_list,
     verify,
     verify_record,
 )
@@ -237,7 +242,58 @@ def lying_papers(rng: random.Random) -> bytes:
         now_ms = (end if type(end) is int else 0) + off_ms
     body = _any_encoding(record)
     shown = encode([body, signer.sign("record", body)]) if rng.random() < 0.7 else b""
-    return as_payload([encode(certs), shown, max(-(2**63), min(now_ms, 2**63)), place])
+    shown_at_ms = max(-(2**63), min(now_ms, 2**63))
+    lists = lying_lists(rng, fields, certs, line) if rng.random() < 0.4 else []
+    return as_payload([encode(certs), shown, shown_at_ms, place, lists])
+
+
+def lying_lists(
+    rng: random.Random, fields: list[dict[Any, Any]], certs: list[bytes], line: tuple[Root, ...]
+) -> list[bytes]:
+    """Lists of the issuer, of roots and of others, that mean somebody or nobody."""
+    ids = [fingerprint(c[6]) for c in fields if isinstance(c.get(6), bytes)] or [bytes(32)]
+    ids += [fingerprint(key.public_key) for key in KEYS[:3]]
+    serials = [c[3] for c in fields if isinstance(c.get(3), bytes)] or [bytes(16)]
+    issued = [c[12] + 300_000 for c in fields if type(c.get(12)) is int] or [NOW_MS]
+    found = []
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.choice((1, len(certs) - len(line), len(certs) - 1))
+        chain = certs[max(0, min(at, len(certs) - 1)) :]
+        is_root = at >= len(certs) - len(line)
+        signer: Any = line[rng.randrange(len(line))] if is_root else P.issuer
+        if is_root and rng.random() < 0.8:
+            signer = line[-1] if len(chain) == len(line) else line[0]
+        if rng.random() < 0.04:
+            signer, chain = rng.choice(KEYS), certs[rng.randrange(len(certs)) :]
+        entries: list[Any] = []
+        for _ in range(rng.randrange(4)):
+            before = rng.choice((0, rng.choice(issued) + rng.choice((0, 1, -1)), NOW_MS))
+            after: list[Any] = [NOW_MS, NOW_MS + _DAY, rng.choice(("", "stolen", "x" * 40))]
+            kind = rng.choice((1, 2, 2, 2, 3))
+            what = {1: rng.choice(serials), 2: rng.choice(ids), 3: b""}[kind]
+            before = 0 if kind == 1 else max(before, 0)
+            entries.append([kind, what, before or (NOW_MS if kind == 3 else 0), *after])
+        if rng.random() < 0.95:
+            once = {(entry[0], entry[1]): entry for entry in entries}
+            entries = [once[place] for place in sorted(once)]
+        if entries and rng.random() < 0.1:
+            odd = rng.choice(((0, 4), (1, b"x"), (2, 5), (2, 0), (3, -1), (5, "\n"), (5, "y" * 41)))
+            rng.choice(entries)[odd[0]] = odd[1]
+        key = fingerprint(signer.public_key)
+        said = {
+            1: 1,
+            2: fields[-1].get(4, b""),
+            3: key,
+            4: rng.randrange(1, 4),
+            5: NOW_MS,
+            7: entries,
+        }
+        said[6] = NOW_MS + rng.choice((7 * _DAY, 7 * _DAY, 0))
+        if rng.random() < 0.1:
+            said[rng.choice((1, 2, 3, 4, 5))] = rng.choice((0, 2, bytes(32), NOW_MS + 120_001))
+        body = _bent(rng, _any_encoding(said))
+        found.append(encode([encode([body, signer.sign("revocations", body)]), encode(chain)]))
+    return found
 
 
 def _bent(rng: random.Random, body: bytes) -> bytes:
@@ -294,31 +350,74 @@ _THREE_KEYS = [key.public_key for key in (*_THREE.keys, *KEYS[:2], KEYS[2])]
 
 
 def _papers(data: bytes) -> None:
-    chain, record, now_ms, network = _parts(data)
-    first = _first_on_papers(chain, record, now_ms, network)
+    chain, record, now_ms, network, lists = _parts(data)
+    first = _first_on_papers(chain, record, now_ms, network, lists)
     try:
-        second.chain(chain, network, now_ms, record or None)
+        leaf = second.chain(chain, network, now_ms, lists)
+        if record:
+            second.record(record, leaf, now_ms)
         also, why = True, ""
     except second.No as word:
         also, why = False, str(word)
+    if not record:
+        _compare_plain(chain, network, now_ms, lists, first)
     VERDICTS["papers", also] += 1
     if first != also:
         raise Disagreement(f"the first says {first}, the second {also} ({why})")
 
 
-def _parts(data: bytes) -> tuple[bytes, bytes, int, str]:
+def _compare_plain(
+    chain: bytes, network: str, now_ms: int, lists: list[bytes], first: bool
+) -> None:
+    """The ordinary verifier says no to what it does not know, and else what the others say."""
+    try:
+        second.plain_chain(chain, network, now_ms)
+        plain = True
+    except second.No:
+        plain = False
+    if plain and not lists:
+        VERDICTS["plain", first] += 1
+    try:
+        certificates = Chain.decode(chain).certificates
+        is_plain = not any(each.critical for each in certificates)
+    except CertificateRefused:
+        is_plain = True
+    if not lists and plain != (first and is_plain):
+        raise Disagreement(f"of one root key: the first says {first}, the plain one {plain}")
+
+
+def _parts(data: bytes) -> tuple[bytes, bytes, int, str, list[bytes]]:
     try:
         value = msgpack.unpackb(data)
-        if isinstance(value, list) and [type(v) for v in value] == [bytes, bytes, int, int]:
-            return value[0], value[1], value[2], NETWORKS[value[3] % len(NETWORKS)]
+        kinds = [type(v) for v in value[:4]] if isinstance(value, list) else []
+        if kinds == [bytes, bytes, int, int] and len(value) in (4, 5):
+            lists = value[4] if len(value) == 5 and isinstance(value[4], list) else []
+            network = NETWORKS[value[3] % len(NETWORKS)]
+            return value[0], value[1], value[2], network, [v for v in lists if type(v) is bytes]
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
         pass
-    return data, b"", NOW_MS, NETWORKS[0]
+    return data, b"", NOW_MS, NETWORKS[0], []
 
 
-def _first_on_papers(chain: bytes, record: bytes, now_ms: int, network: str) -> bool:
+def _first_on_papers(
+    chain: bytes, record: bytes, now_ms: int, network: str, lists: list[bytes]
+) -> bool:
+    trust, revocations = Trust(NetworkId(network)), Revocations()
+    for each in lists:
+        try:
+            revocations = revocations.taking(read_list(each, trust, now_ms))
+        except RevocationRefused:
+            continue
     try:
-        principal = verify(Chain.decode(chain), Trust(NetworkId(network)), now_ms)
+        principal = verify(Chain.decode(chain), replace(trust, revocations=revocations), now_ms)
+        if lists:
+            VERDICTS["with lists", True] += 1
+    except CertificateRevoked:
+        VERDICTS["with lists", False] += 1
+        return False
+    except CertificateRefused:
+        return False
+    try:
         if record:
             verify_record(decode_record(record), principal, now_ms)
     except (CertificateRefused, RecordRefused):
