@@ -17,6 +17,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
+from agents.errors import InvalidArguments
 from agents.hosting.values import to_bytes
 from agents.keeping.api import Kv
 from agents.keeping.locks import Leadership, Lock
@@ -216,6 +217,7 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet
         lease: float = 10.0,
         limit: float = 300.0,
         priority: int = 0,
+        sealed_to: str | Sequence[str] | None = None,
         timeout: float = SUBMIT_TIMEOUT_S,
         policy: str = MAJORITY,
         voters: Iterable[str] | None = None,
@@ -228,6 +230,10 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet
         Args:
             keys: one for each payload.
             job: a label under which `conclave tasks` counts them.
+            sealed_to: this peer alone shall do all of them, or one for each payload.
+
+        Raises:
+            InvalidArguments: there are more payloads than peers, or the other way round.
         """
         options = _options(retries, lease, limit, priority)
         skill = seen_from(self._namespace, skill)
@@ -237,9 +243,10 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet
                 "skill": skill,
                 "key": keys[position] if keys is not None else None,
                 "payload": to_bytes([[payload], {}]),
+                "sealed_to": to,
                 **options,
             }
-            for position, payload in enumerate(payloads)
+            for position, (payload, to) in enumerate(_for_whom(skill, payloads, sealed_to))
         ]
         ids: list[str] = []
         vote = vote_of(skill, policy, voters, threshold, may_veto, vote_deadline)
@@ -342,6 +349,18 @@ def _options(retries: int, lease: float, limit: float, priority: int) -> dict[st
         "timeout_ms": int(limit * 1000),
         "priority": priority,
     }
+
+
+def _for_whom(
+    skill: str, payloads: Iterable[Any], sealed_to: str | Sequence[str] | None
+) -> list[tuple[Any, str | None]]:
+    """Each payload with the peer that alone may read it."""
+    given = list(payloads)
+    readers = [sealed_to] * len(given) if isinstance(sealed_to, str | None) else list(sealed_to)
+    if len(readers) != len(given):
+        said = f"{len(given)} payloads cannot be sealed for {len(readers)} peers, one for each"
+        raise InvalidArguments(skill, said)
+    return list(zip(given, readers, strict=True))
 
 
 def _batches(specs: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -66,7 +66,7 @@ _NONCE: Final = bytes(
 )  # each key is used once
 _MAX_FILE: Final = 1024 * 1024
 _PAPERS: Final = (
-    *("chain", "genesis", "roster", "roots", "issuer.chain", "incarnation"),
+    *("chain", "genesis", "roster", "roots", "voters", "issuer.chain", "incarnation"),
     *("policy.toml", "policy.replicated"),
 )
 _FOLDERS: Final = {

@@ -61,6 +61,26 @@ def test_a_sealed_task_is_done_by_its_peer_and_closed_to_the_log(tmp_path: Path)
     in_lab(tmp_path, scenario, voters=3)
 
 
+def test_many_sealed_tasks_go_to_one_peer_or_each_to_its_own(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        agent, seen = worker()
+        ada, bob, eve = await three(lab, (agent,))
+        await until(lambda: lab.leader() is not None)
+        await ada.net.wait_for("safe.keep")
+        tasks = await ada.net.submit_many("safe.keep", [SECRET] * 3, sealed_to="bob")
+        assert await tasks.results(timeout=30) == [{"kept": SECRET}] * 3
+        each = await ada.net.submit_many("safe.keep", [SECRET] * 2, sealed_to=["bob", "eve"])
+        assert await each.results(timeout=30) == [{"kept": SECRET}] * 2
+        views = [await ada.net.task(task_id) for task_id in each.ids]
+        assert [view.assignee for view in views] == [bob.peer.peer_id, eve.peer.peer_id]
+        assert len(seen) == 5
+        assert SECRET.encode() not in everything_in(tmp_path)
+        with pytest.raises(InvalidArguments, match="one for each"):
+            await ada.net.submit_many("safe.keep", [1, 2, 3], sealed_to=["bob", "eve"])
+
+    in_lab(tmp_path, scenario, voters=3)
+
+
 def test_what_a_sealed_task_raises_stays_at_its_worker(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         agent, _ = worker()

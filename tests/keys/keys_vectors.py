@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keys_lab import NOW_MS, key, lab, serial
+from keys_lab import NOW_MS, Lab, key, lab, serial
+from nacl import bindings
 from revocation_lab import issuers_list, roots_list
 from roots_lab import line_of, quorum, single
 
@@ -25,11 +26,14 @@ from keys import (
     pack_list,
 )
 from keys.auditing.entry import START, AuditNote, link, sign_head
+from keys.backups import BackupHead
+from keys.canonical import encode
 from keys.ceremonies import IssuerRequest, Paper
 from keys.identity import fingerprint
 from keys.join import encode_grant, mac_key_of
-from keys.sealed import Cost, seal
+from keys.sealed import Cost, derive_key, seal
 from keys.sealing import SealingSecret, SealingStatement, Stamp, Suite, direction_key, seal_message
+from keys.tokens import Client, Scope
 from keys.voters import VoterSet, VotersStatement
 
 TRANSCRIPT = bytes(range(32))
@@ -58,6 +62,23 @@ def statement_of_voters() -> VotersStatement:
     who = VoterSet(0, "a1" * 16, 7, tuple(sorted(names[:2])), tuple(sorted(names[1:])))
     made = VotersStatement.make(network, who)
     return made.signed(key(3)).signed(key(4), lab().chain.encode())
+
+
+def client() -> Client:
+    scope, public = Scope.parse("call:math.*"), key(4).public_key
+    return Client("web", public, scope, Role.SERVICE, ("shop",), bytes(range(8)), NOW_MS, "alpha")
+
+
+def backup_of(made: Lab) -> bytes:
+    """As the document has it, by hand: what is random there is fixed here."""
+    cost, salt = Cost(1, 8 << 20), bytes(range(16))
+    network, name = made.trust.network_id, made.top.network_name
+    peer_id, node = made.peer.peer_id, made.leaf.name
+    header = BackupHead(network, name, peer_id, node, NOW_MS, salt, cost, b"").encode()
+    body = encode({1: 1, 2: [[["chain", made.chain.encode()], ["incarnation", b"7\n"]]]})
+    content_key = derive_key("correct horse", salt, cost)
+    box = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(body, header, bytes(24), content_key)
+    return encode([header, b"", box])
 
 
 def vectors() -> dict[str, str]:
@@ -137,6 +158,8 @@ def vectors() -> dict[str, str]:
         "issuer request": request_of_issuer().raw.hex(),
         "paper": Paper.issuing(request_of_issuer(), (made.top,)).encode().hex(),
         "chain below the successor": rotated.chain.encode().hex(),
+        "client of tokens": client().encode().hex(),
+        "backup, passphrase correct horse": backup_of(made).hex(),
         "sealing statement": statement.raw.hex(),
         "sealed message": message.hex(),
         "direction key of a sealed stream": session.hex(),

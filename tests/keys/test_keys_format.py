@@ -25,11 +25,14 @@ from keys import (
     verify_line,
     verify_record,
 )
+from keys.backups import open_backup
 from keys.ceremonies import IssuerRequest, Paper
 from keys.identity import NetworkId
 from keys.join import JoinRequest, mac_key_of
 from keys.sealed import unseal
 from keys.sealing import SealingSecret, SealingStatement, Suite, open_message
+from keys.tokens import Client
+from keys.voters import VotersStatement
 
 FORMAT = Path(keys.__file__).with_name("FORMAT.md")
 COMPUTED = vectors()
@@ -66,6 +69,12 @@ def test_the_written_bytes_are_read_and_believed() -> None:
     assert request.proves_secret(mac_key_of(ticket.secret), TRANSCRIPT)
     assert request.is_signed(TRANSCRIPT)
     assert accept_grant(ticket, key(3), raw["grant"], NOW_MS).genesis == genesis
+    assert str(Client.decode(raw["client of tokens"]).scope) == "call:math.*"
+    opened = open_backup(raw["backup, passphrase correct horse"], passphrase="correct horse")
+    assert opened.head.peer_id == principal.peer_id
+    assert opened.files["chain"] == raw["chain"]
+    statement = VotersStatement.decode(raw["statement about the voters"])
+    assert statement.signers({principal.peer_id}) == {principal.peer_id}
     path = Path("identity.key")
     assert unseal(path, "identity", raw["secret file, open"], None) == bytes([3]) * 32
     sealed = raw["secret file, sealed"]
