@@ -93,7 +93,9 @@ class Heard:
         self._cluster_id = cluster_id
         self._peers: dict[str, None] = {}
         if self._path.exists():
-            rows = (line.split(" ") for line in self._path.read_text("utf-8").splitlines())
+            rows = (
+                line.split(" ") for line in self._path.read_text("utf-8", "replace").splitlines()
+            )
             self._peers = {row[1]: None for row in rows if len(row) == 2 and row[0] == cluster_id}
 
     def knows(self, cluster_id: str, peer_id: str) -> bool:

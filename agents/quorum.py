@@ -228,21 +228,19 @@ class Quorum:
             self._on_fatal(error)
 
     async def _refuse_if_remembered(self) -> None:
-        """
+        """Only those whom we know to decide are asked: others could keep newcomers out.
+
         Raises:
-            LogMissing: somebody who is here has heard us in this log.
+            LogMissing: one who is here has heard us in this log.
         """
         asked = encode_payload(self.electorate.cluster.cluster_id)
-        present = [who for who in self._peer.presence.present() if self._may_decide(who)]
+        deciders = self.electorate.membership.deciders
+        present = [who for who in self._peer.presence.present() if who in deciders]
         said = await asyncio.gather(*(self._remembers(who, asked) for who in present))
         for who, remembers in zip(present, said, strict=True):
             if remembers:
                 how = f"{self._peer.label(who)} has heard this voter in it"
                 raise LogMissing(self.begun.path, how)
-
-    def _may_decide(self, peer_id: PeerId) -> bool:
-        session = self._peer.session_of(peer_id)
-        return session is not None and bool(session.principal.permissions & Permission.CONSENSUS)
 
     async def _remembers(self, peer_id: PeerId, asked: bytes) -> bool:
         try:

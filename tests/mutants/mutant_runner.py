@@ -30,7 +30,10 @@ NEEDED = ("consensus", "tests/consensus", "tests/mutants", "pyproject.toml")
 # What mistakes in tasks need besides: whole nodes.
 NODES = ("agents", "p2p", "keys", "tests/agents", "tests/conftest.py")
 LIMIT_S = 240
-PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
+PYTEST = (
+    *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"),
+    "--show-capture=no",  # what a node logs may look like an error of the tests
+)
 FAILED, PASSED = 1, 0
 FOUND = ("FAILED ", "ERROR ", "found: ")
 
