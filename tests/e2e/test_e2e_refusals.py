@@ -176,6 +176,8 @@ def test_a_log_that_was_damaged(tmp_path: Path) -> None:
         for path in log.parent.iterdir():
             path.unlink()
         assert "is gone or empty" in up(ada.home, "--log-level", "error")
+        (ada.home / "voter").unlink()  # with its mark it loses no memory that it had a log
+        assert "this first voter has had one before" in up(ada.home, "--log-level", "error")
 
 
 def test_names_that_cannot_be(tmp_path: Path) -> None:
