@@ -133,7 +133,7 @@ def test_whoever_uses_it_shares_it_and_the_last_lease_that_ends_dissolves_it(
                         "eyes", capability=LOOK, min_size=6, timeout=0
                     ):
                         pass
-                assert len(book.all()[0].roster.members) == 4
+                await until(lambda: [len(c.roster.members) for c in book.all()] == [4])
             await until(lambda: len(one.members) == 2)  # nobody needs four any more
             assert "fewer are needed" in one.state.why
             await nodes["d"].net.cluster("eyes", capability=LOOK, lease=5).__aenter__()
