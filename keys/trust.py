@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from keys.canonical import NotCanonical, decode, encode
@@ -56,6 +57,7 @@ from keys.rotation import RootsSeen
 SHORTEST_CHAIN: Final = 2
 LONGEST_CHAIN: Final = 3  # without the roots before the newest
 MAX_CHAIN_BYTES: Final = 6000  # with a record it fits one message of the door, of 8 KiB
+MAX_ABOVE: Final = 32  # certificates above members that are held once for all of these
 
 DAY_MS: Final = 86_400_000
 BACKDATE_MS: Final = 5 * 60_000  # so that a fresh certificate is valid on a clock that is behind
@@ -130,7 +132,18 @@ class Chain:
             raise CertificateMalformed("the chain is not a list of certificates")
         if not 1 <= len(items) <= LONGEST_CHAIN + MAX_ROTATIONS:
             raise ChainLength(len(items), SHORTEST_CHAIN, LONGEST_CHAIN)
-        return cls(tuple(Certificate.decode(item) for item in items))
+        return cls((Certificate.decode(items[0]), *map(_above, items[1:])))
+
+
+@lru_cache(maxsize=MAX_ABOVE)
+def _above(raw: bytes) -> Certificate:
+    """An issuer's or a root's: above every member, so it is read once and held once. What was read
+    says nothing of whether it is believed; strangers can at most make us read one again.
+
+    Raises:
+        CertificateRefused
+    """
+    return Certificate.decode(raw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from keys_lab import DAY_MS, HOUR_MS, NOW_MS, forge
 from roots_lab import Line, Root, line_of, quorum, reforge, single
 
-from keys import Certificate, CertificateRefused, Chain, Role, verify
+from keys import Certificate, CertificateRefused, Chain, Role, trust, verify
 from keys.certificate import Rotation, assemble_certificate
 from keys.issuing import make_issuer, make_peer
 from keys.refusals import CertificateExpired, CertificateNotYetValid, duration
 from keys.roles import ALL_ROLES
-from keys.trust import BACKDATE_MS, SKEW_MS
+from keys.trust import BACKDATE_MS, MAX_ABOVE, SKEW_MS
 
 NAMESPACES = (("*",), ("shop",), ("bank", "shop"), ("bank", "shop.eu"))
 
@@ -196,3 +196,15 @@ def test_a_bit_that_is_flipped_anywhere_is_refused(network: Network, at: int, bi
     changed[at % len(changed)] ^= 1 << bit
     with pytest.raises(CertificateRefused):
         verify(Chain.decode(bytes(changed)), network.line.trust, network.begun_ms)
+
+
+@given(networks())
+@settings(max_examples=30, deadline=None)
+def test_what_is_above_a_member_is_held_once_for_all_members(network: Network) -> None:
+    data = network.chain().encode()
+    once, again = Chain.decode(data), Chain.decode(data)
+    assert once == again
+    assert once.encode() == data
+    pairs = zip(once.certificates, again.certificates, strict=True)
+    assert [a is b for a, b in pairs] == [number > 0 for number in range(len(once.certificates))]
+    assert trust._above.cache_info().currsize <= MAX_ABOVE
