@@ -10,21 +10,25 @@ What this module does not know: what is said over links, who may be a member.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from keys import PeerId, Principal
 from p2p.admission import Session
 from p2p.beating import Beating
 from p2p.gathering import Gathering
 from p2p.links import Transport
-from p2p.members import PaperBook, Reaching
+from p2p.members import PaperBook
 from p2p.membership import Membership, MembershipSettings
-from p2p.membership.swim import SwimSettings
+from p2p.membership.swim_settings import SwimSettings
 from p2p.own_papers import OwnPapers
 from p2p.presence import Presence
 from p2p.rpc import Exchange
 from p2p.streams import Stream, Streams
-from p2p.swimming import Swimming
 from p2p.world import World
+
+if TYPE_CHECKING:
+    from p2p.members import Reaching
+    from p2p.swimming import Swimming
 
 Settings = MembershipSettings | SwimSettings
 Status = Callable[[], tuple[int, bytes]]
@@ -67,6 +71,10 @@ class Company:
             core = Membership(own.peer_id, settings, world.rng)
             self.presence = Beating(core, own.incarnation, clock, exchange, status, knock)
             return
+        # Here and not above: half a MB that peers of small networks need not hold.
+        from p2p.members import Reaching
+        from p2p.swimming import Swimming
+
         swimming = self.presence = self._swimming = Swimming(
             own,
             settings,

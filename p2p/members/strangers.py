@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from keys import PeerId, Permission
 from p2p.clock import Clock
@@ -27,8 +28,10 @@ from p2p.members.messages import (
     wanted_message,
 )
 from p2p.members.papers import PaperBook
-from p2p.membership.swim import Statement
 from p2p.rpc import Exchange, Incoming
+
+if TYPE_CHECKING:
+    from p2p.membership.swim import Statement
 
 MAX_WAITING = 4_096  # signers of whom something waits
 MAX_OF_ONE = 1_024  # of those, told by one peer: others have room beside a flood
@@ -40,7 +43,7 @@ MAX_IN_VAIN = 8_192
 VERIFIED_AT_ONCE = 8  # then others have a turn of the loop
 SERVED_AT_ONCE = 16
 
-OnKnown = Callable[[PeerId, tuple[Statement, ...]], None]  # who passed them on
+OnKnown = Callable[[PeerId, "tuple[Statement, ...]"], None]  # who passed them on
 
 
 class Strangers:

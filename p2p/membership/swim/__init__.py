@@ -23,8 +23,8 @@ from p2p.membership.swim.events import (
     Why,
 )
 from p2p.membership.swim.messages import Beat, Message, decode_message, encode_message
-from p2p.membership.swim.settings import SwimSettings
 from p2p.membership.swim.statements import START_NUMBERS, Say, Statement, start_of
+from p2p.membership.swim_settings import SwimSettings
 
 __all__ = [
     "START_NUMBERS",

@@ -18,9 +18,9 @@ from collections.abc import Iterable
 
 from keys import PeerId
 from p2p.membership.swim.messages import MAX_ENTRIES, Compare, Have, Want
-from p2p.membership.swim.settings import SwimSettings
 from p2p.membership.swim.statements import Statement, raw_of
 from p2p.membership.swim.table import Record, Table, bucket_of
+from p2p.membership.swim_settings import SwimSettings
 
 MAX_MET = 64
 

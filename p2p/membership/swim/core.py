@@ -49,7 +49,6 @@ from p2p.membership.swim.messages import (
     Want,
 )
 from p2p.membership.swim.picture import Picture
-from p2p.membership.swim.settings import SwimSettings
 from p2p.membership.swim.speaking import Speaking
 from p2p.membership.swim.statements import (
     Say,
@@ -61,6 +60,7 @@ from p2p.membership.swim.statements import (
     start_of,
 )
 from p2p.membership.swim.table import MAX_ACCUSERS, Merged
+from p2p.membership.swim_settings import SwimSettings
 
 # signer, body, signature; None: its papers are not here
 Verify = Callable[[PeerId, bytes, bytes], bool | None]

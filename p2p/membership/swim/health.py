@@ -5,7 +5,7 @@ What this module does not know: what the signs are.
 
 from __future__ import annotations
 
-from p2p.membership.swim.settings import SwimSettings
+from p2p.membership.swim_settings import SwimSettings
 
 
 class Health:

@@ -12,9 +12,9 @@ from p2p.membership.events import MemberState
 from p2p.membership.swim.events import Changed, Why, why_of
 from p2p.membership.swim.health import Health
 from p2p.membership.swim.rings import Rings
-from p2p.membership.swim.settings import SwimSettings
 from p2p.membership.swim.statements import Statement, start_of
 from p2p.membership.swim.table import Merged, Table
+from p2p.membership.swim_settings import SwimSettings
 
 PRESENT = (MemberState.ALIVE, MemberState.SUSPECT)
 

@@ -15,9 +15,9 @@ from p2p.membership.swim.gossip import Outboxes
 from p2p.membership.swim.health import Health
 from p2p.membership.swim.messages import Body, Compare, Message
 from p2p.membership.swim.picture import Picture
-from p2p.membership.swim.settings import SwimSettings
 from p2p.membership.swim.statements import Say, Sign, Statement, signed
 from p2p.membership.swim.watching import To, Watch
+from p2p.membership.swim_settings import SwimSettings
 
 
 class Speaking:

@@ -12,8 +12,8 @@ from collections import ChainMap
 from keys import PeerId
 from p2p.membership.swim.picture import Picture
 from p2p.membership.swim.rings import Rings, _place
-from p2p.membership.swim.settings import SwimSettings
 from p2p.membership.swim.table import Table
+from p2p.membership.swim_settings import SwimSettings
 
 
 class SharedTable(Table):
