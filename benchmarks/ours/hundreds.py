@@ -37,10 +37,11 @@ async def main(membership: str, homes: list[Path]) -> None:
         async def begin(seeds: list[str]) -> Words:
             began_s = time.time()
             for home in homes:
-                peers.append(peer_at(home, *seeds, membership=membership))
-                lookouts.append(Lookout(peers[-1]))
-            for peer in peers:
+                peer = peer_at(home, *seeds, membership=membership)
+                peers.append(peer)
+                lookouts.append(Lookout(peer))
                 await stack.enter_async_context(peer)
+                seeds = seeds or [f"{LOOPBACK}:{peer.ports['door']}"]
             door = f"{LOOPBACK}:{peers[0].ports['door']}"
             return {"began_s": began_s, "up_s": time.time(), "door": door}
 
