@@ -103,13 +103,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _poll(self) -> None:
         is_idle = not self._ready and not self._stopping
-        if is_idle or self._rounds_unpolled >= POLL_EVERY:
+        self._rounds_unpolled += 1
+        if self._rounds_unpolled >= POLL_EVERY or (is_idle and self._may_hear):
             self._rounds_unpolled = 0
             self._process_events(self._selector.select(0))
-            if is_idle and not self._ready:
-                self._jump()
-        else:
-            self._rounds_unpolled += 1
+        if is_idle and not self._ready:
+            self._jump()
+
+    @property
+    def _may_hear(self) -> bool:
+        """Whether a descriptor may say something that nothing else would bring about: there is one
+        beside the loop's own, or no timer is left."""
+        return not self._timers or len(self._selector.get_map()) > 1
 
     def _jump(self) -> None:
         """Go to the next timer instead of waiting for it."""
