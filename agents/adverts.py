@@ -95,7 +95,11 @@ def entry_of(offer: Offer, told: Told) -> bytes:
     too.
     """
     handlers = offer.handlers.items() if told.is_open else ()
-    skills = [[c, h.usage(), h.summary, *h.terms, h.kind] for c, h in handlers]
+    # By name: what else terms come to hold is not told, and would move the kind from its place.
+    skills = [
+        [c, h.usage(), h.summary, h.terms.balance, h.terms.weight, h.terms.is_idempotent, h.kind]
+        for c, h in handlers
+    ]
     state, reason, since_ms = told.condition
     return encode_payload(
         [ENTRY_VERSION, offer.capacity, skills, [state.value, reason, since_ms], told.note]
