@@ -28,7 +28,7 @@ from keys import TransportKey
 MUTATIONS = int(os.environ.get("ATTACK_MUTATIONS", "2000"))
 # The haste is for whoever says nothing. Members and the node's own test are held to it as well:
 # on a busy machine they need a second try, so that the window for dialling is long.
-HASTY = slower(handshake_timeout_ms=400, connect_timeout_ms=6000)
+HASTY = slower(handshake_timeout_ms=1000, connect_timeout_ms=6000)
 LANES = ("control", "data", "bulk", "topics")
 
 
