@@ -133,14 +133,14 @@ MUTANTS = (
     Mutant(
         "S4",
         "accusers shorten nothing",
-        "settings.py",
+        "../swim_settings.py",
         "        if accusers >= enough:\n            return shortest\n",
         "        return longest\n",
     ),
     Mutant(
         "S4",
         "one accuser is enough",
-        "settings.py",
+        "../swim_settings.py",
         "        if accusers <= 1:\n            return longest\n",
         "        if accusers <= 1:\n            return shortest\n",
     ),
@@ -346,7 +346,7 @@ MUTANTS = (
     Mutant(
         "isolation",
         "the cut off wait for accusers that they cannot hear",
-        "settings.py",
+        "../swim_settings.py",
         "members - 1, witnesses))",
         "members - 1))",
     ),
