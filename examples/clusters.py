@@ -15,11 +15,12 @@ import asyncio
 import contextlib
 
 from agents import Agent, Cluster, ClusterSeat, Context, connect
+from p2p import P2PError
 
 agent = Agent("eye")
 
 
-@agent.serve("vision.detect")
+@agent.serve("vision.detect", idempotent=True)  # a call that dies with its member is made again
 async def detect(picture: str, context: Context) -> str:
     """Say what is in a picture, and which part this node has in the cluster."""
     seat = context.cluster
@@ -56,7 +57,10 @@ async def main(size: int, pictures: int) -> None:
         leader = await cluster.until_led()
         print(f"{leader.name}:", await cluster.call("first", to="leader"), flush=True)
         for number in range(pictures):
-            print(await cluster.call("x" * number), flush=True)
+            try:
+                print(await cluster.call("x" * number), flush=True)
+            except P2PError as error:  # nobody could be asked, or nobody knows whether it was done
+                print(f"no answer: {error}", flush=True)
             await asyncio.sleep(1)
         following.cancel()
 

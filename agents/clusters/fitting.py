@@ -103,7 +103,7 @@ class Fitting:
         is_own, member = who == self._peer.peer_id, look.here.get(who)
         if member is not None and member.state in _GONE:
             return Fit.UNFIT, _GONE[member.state]
-        principal = self._principal(who)
+        principal = self._peer.principal_of(who)
         is_met = is_own or (member is not None and self._directory.start_of(who))
         if principal is None or not is_met:
             return (Fit.SILENT, _NOT_MET) if look.is_new else (Fit.UNFIT, "it is not here")
@@ -117,12 +117,6 @@ class Fitting:
         if who in look.degraded:
             return Fit.DEGRADED, _why_not(self._directory.cards_of(who), look.capability)
         return Fit.WELL, ""
-
-    def _principal(self, who: PeerId) -> Principal | None:
-        if who == self._peer.peer_id:
-            return self._peer.principal
-        session = self._peer.session_of(who)
-        return session.principal if session is not None else None
 
     def _not_allowed(self, principal: Principal, name: str, capability: str) -> str:
         """What its papers or a policy have against it; empty for nothing."""
