@@ -118,6 +118,13 @@ class Quorum:
             StorageError, LogMissing: our log cannot be trusted.
             KeystoreError: nor what we knew of the voters.
         """
+        self._is_starting = True  # a message of the log that comes meanwhile must not start it too
+        try:
+            await self._begin_as(roster)
+        finally:
+            self._is_starting = False
+
+    async def _begin_as(self, roster: Roster) -> None:
         self.roster = roster
         self.electorate.begin(Cluster.first(roster), roster.voters)
         later = Cluster.load(self._home)

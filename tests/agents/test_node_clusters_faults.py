@@ -21,6 +21,7 @@ from agents.clusters.seats import LEASE_S
 from agents.errors import KeyInvalid
 from agents.keeping.wire import WRITE, read_reply
 from agents.node import Node
+from agents.quorum import Quorum
 from agents.tasking import wire
 from consensus.kv import Refusal, encode_delete, encode_put
 from keys import Role
@@ -364,3 +365,24 @@ async def hurt(lab: NodeLab, nodes: dict[str, Node], rng: Random, cluster: Clust
         lab.crash(nodes.pop(name))
     else:
         cut_off(lab, nodes[rng.choice([name, "u"]) if rng.random() < 0.3 else name])
+
+
+def test_a_voter_that_begins_slowly_is_started_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins = Quorum._refuse_if_remembered
+
+    async def slowly(self: Quorum) -> None:
+        await begins(self)
+        if self._peer.name == "c":
+            await asyncio.sleep(3)  # while the others lead and write to it
+
+    monkeypatch.setattr(Quorum, "_refuse_if_remembered", slowly)
+
+    async def scenario(lab: NodeLab) -> None:
+        await asyncio.gather(*[lab.up(name) for name in "abc"])
+        await until(lambda: all(n.quorum.own_replica() is not None for n in lab.nodes.values()))
+        await until(lambda: lab.leader() is not None)
+        assert not any(node.failure for node in lab.nodes.values())
+
+    in_lab(tmp_path, scenario)
