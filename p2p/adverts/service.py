@@ -21,7 +21,7 @@ from p2p.adverts.messages import Page, decode_page, encode_page, encode_since, r
 from p2p.adverts.own import PAGE_BYTES, OwnTable
 from p2p.adverts.tables import Changes, Tables, Wish
 from p2p.clock import Clock
-from p2p.errors import P2PError
+from p2p.errors import DeadlineExceeded, P2PError
 from p2p.links import Lane
 from p2p.rpc import Exchange, Incoming
 
@@ -30,6 +30,7 @@ log = logging.getLogger("conclave.p2p.adverts")
 CHANGED = "adverts.changed"
 SINCE = "adverts.since"
 GATHER_S = 0.02  # changes of one moment share a message
+FIRST_ASK_S = 0.5  # doubled while nothing comes: what was lost should be here in two seconds
 ASK_S = 2.0
 PAGES_AT_A_STRETCH = 128  # then the next heartbeat has to ask: no peer keeps us busy by itself
 
@@ -167,12 +168,18 @@ class AdvertService:
 
     async def _fetch(self, peer_id: PeerId) -> None:
         """Ask page after page; what fails is asked for again at the next heartbeat."""
+        patience_s = FIRST_ASK_S
         for _ in range(PAGES_AT_A_STRETCH):
             standing = self._tables.standing(peer_id)
             try:
                 answer = await self._exchange.request(
-                    peer_id, SINCE, encode_since(*standing), timeout_s=ASK_S, lane=Lane.CONTROL
+                    peer_id, SINCE, encode_since(*standing), timeout_s=patience_s, lane=Lane.CONTROL
                 )
+            except DeadlineExceeded:
+                patience_s *= 2
+                if patience_s > ASK_S:
+                    return
+                continue
             except P2PError as error:
                 log.debug("no advert: %s", error)
                 return
