@@ -1,4 +1,8 @@
-"""Runners joined by an in-memory link on a real loop, for tests of the shell."""
+"""Runners joined by an in-memory link, for tests of the shell; run them in virtual time.
+
+On a real loop a disk that is busy for a tenth of a second costs the leader its lead. Nodes as
+processes, with threads and real time, are tested in `test_node_process.py` and `tests/e2e`.
+"""
 
 from __future__ import annotations
 
@@ -152,4 +156,4 @@ async def until(holds: Callable[[], bool]) -> None:
     """Return once this holds; fail when it does not in time."""
     async with asyncio.timeout(PATIENCE_S):
         while not holds():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)

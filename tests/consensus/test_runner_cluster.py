@@ -19,6 +19,7 @@ from consensus import (
     StorageFull,
     TransferFailed,
 )
+from p2p.memory import run_virtual
 
 
 def test_a_proposal_is_applied_everywhere_and_returns_its_result() -> None:
@@ -30,7 +31,7 @@ def test_a_proposal_is_applied_everywhere_and_returns_its_result() -> None:
         assert await lab.agree() == [b"four"]
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_what_was_confirmed_survives_the_death_of_all(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_what_was_confirmed_survives_the_death_of_all(tmp_path: Path) -> None:
         assert await lab.agree() == [b"%d" % n for n in range(20)] + [b"after"]
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_the_death_of_the_leader_loses_nothing_and_another_one_leads(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_the_death_of_the_leader_loses_nothing_and_another_one_leads(tmp_path: P
         assert applied[-1] == b"next"
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_follower_refuses_and_names_the_leader() -> None:
@@ -80,7 +81,7 @@ def test_a_follower_refuses_and_names_the_leader() -> None:
         assert caught.value.definite
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_leader_that_is_cut_off_says_unknown_as_soon_as_it_steps_down() -> None:
@@ -96,7 +97,7 @@ def test_a_leader_that_is_cut_off_says_unknown_as_soon_as_it_steps_down() -> Non
         assert leader.status().role is not Role.LEADER
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_lone_voter_of_three_never_leads() -> None:
@@ -113,7 +114,7 @@ def test_a_lone_voter_of_three_never_leads() -> None:
         assert lone.status().term == 0
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_leadership_is_handed_over() -> None:
@@ -127,7 +128,7 @@ def test_leadership_is_handed_over() -> None:
         assert (await lab.leader()) is not before
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_handover_to_nobody_fails_with_a_typed_error() -> None:
@@ -138,7 +139,7 @@ def test_a_handover_to_nobody_fails_with_a_typed_error() -> None:
             await (await lab.leader()).transfer(1.0)
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_command_that_is_too_large_is_refused_with_its_size() -> None:
@@ -150,7 +151,7 @@ def test_a_command_that_is_too_large_is_refused_with_its_size() -> None:
         assert caught.value.size_bytes == 1_000_000
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_after_the_end_a_proposal_is_refused() -> None:
@@ -162,7 +163,7 @@ def test_after_the_end_a_proposal_is_refused() -> None:
         with pytest.raises(Stopped):
             await leader.propose(b"x")
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_state_machine_that_raises_stops_the_node_and_says_so() -> None:
@@ -176,7 +177,7 @@ def test_a_state_machine_that_raises_stops_the_node_and_says_so() -> None:
         assert isinstance(lab.fatal["a"], MachineFailed)
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_full_disk_makes_the_leader_step_down_and_it_recovers(
@@ -204,7 +205,7 @@ def test_a_full_disk_makes_the_leader_step_down_and_it_recovers(
         assert "a" not in lab.fatal
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_broken_disk_stops_the_node_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +223,7 @@ def test_a_broken_disk_stops_the_node_at_once(monkeypatch: pytest.MonkeyPatch) -
         assert isinstance(lab.fatal["a"], StorageBroken)
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_garbage_and_messages_of_others_are_counted_and_change_nothing() -> None:
@@ -236,4 +237,4 @@ def test_garbage_and_messages_of_others_are_counted_and_change_nothing() -> None
         assert (await leader.propose(b"x")).result == 1
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())

@@ -11,6 +11,7 @@ from runner_lab import Lab, Machine, until
 
 from consensus import ChangeRefused, NotLeader, OutcomeUnknown, Runner, StateDiverged
 from consensus.errors import AppliedTimeout, StorageBroken
+from p2p.memory import run_virtual
 
 
 async def feed(runner: Runner, first: int, count: int, size: int = 8) -> None:
@@ -40,7 +41,7 @@ def test_a_follower_that_was_away_gets_a_snapshot(tmp_path: Path, on_disk: bool)
         await lab.stop()
         assert not lab.fatal
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_snapshot_that_is_cut_while_its_node_runs_is_made_anew(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_snapshot_that_is_cut_while_its_node_runs_is_made_anew(tmp_path: Path)
         assert not lab.fatal
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_restart_begins_at_the_snapshot(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_restart_begins_at_the_snapshot(tmp_path: Path) -> None:
         await lab.stop()
         assert not lab.fatal
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_new_member_listens_then_votes_and_the_old_ones_can_go(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_new_member_listens_then_votes_and_the_old_ones_can_go(tmp_path: Path)
         await lab.stop()
         assert not lab.fatal
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_reads_are_served_by_a_leader_that_a_quorum_confirms() -> None:
@@ -129,7 +130,7 @@ def test_reads_are_served_by_a_leader_that_a_quorum_confirms() -> None:
         lab.deaf.clear()
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_machine_that_differs_is_found_out_and_its_node_stops() -> None:
@@ -148,7 +149,7 @@ def test_a_machine_that_differs_is_found_out_and_its_node_stops() -> None:
         assert set(lab.fatal) == {wrong}
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_snapshot_can_be_asked_for() -> None:
@@ -165,7 +166,7 @@ def test_a_snapshot_can_be_asked_for() -> None:
         assert len(await lab.agree()) == 35
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_a_disk_that_fails_under_a_snapshot_stops_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,4 +184,4 @@ def test_a_disk_that_fails_under_a_snapshot_stops_the_node(monkeypatch: pytest.M
         assert isinstance(lab.fatal["a"], StorageBroken), "never go on with such a disk (R24)"
         await lab.stop()
 
-    asyncio.run(main())
+    run_virtual(main())

@@ -208,8 +208,8 @@ def test_a_passphrase_file_that_is_not_there_or_wrong(tmp_path: Path) -> None:
 
 
 def test_a_door_port_in_use(home: Path) -> None:
-    with socket.create_server((LOOPBACK, 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()  # and the ports behind it, which are bound before the door
+    with socket.create_server((LOOPBACK, port)):
         line = up(home, "--port", str(port))
         assert str(port) in line
         assert "--port" in line
