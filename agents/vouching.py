@@ -72,6 +72,7 @@ class Vouching:
         self._on_believed = on_believed
         self._first = electorate.known()
         self._kept: tuple[VotersStatement, ...] = ()
+        self._unproven: dict[bytes, VotersStatement] = {}  # by body; see `_gathered`
         self._asked: set[PeerId] = set()  # at this moment
         self._pauses: dict[PeerId, tuple[int, int]] = {}  # until when, and how long it was
         self._told: dict[PeerId, tuple[bytes, int, int]] = {}  # what, how many signatures, when
@@ -200,7 +201,8 @@ class Vouching:
         for each in found:
             self._join(each)
         known, own = self._electorate.known(), self._own_cluster()
-        steps = walk_voters(known, found, self._peer.trust, self._clock.wall_ms())
+        gathered = [self._gathered(each, known) for each in found]
+        steps = walk_voters(known, gathered, self._peer.trust, self._clock.wall_ms())
         for step in steps:
             who = step.who
             if own is not None and _is_beside(own, who):
@@ -211,6 +213,21 @@ class Vouching:
             if self._learn(step):
                 log.info("others vote now, as %s has proved", self._peer.label(peer_id))
                 self._on_believed(peer_id)
+
+    def _gathered(self, shown: VotersStatement, known: VoterSet) -> VotersStatement:
+        """With the good signatures of voters that we know from what other peers have shown.
+
+        Where all voters change within one heartbeat, members have no time to exchange theirs, and
+        each shows its own alone. What none of the known voters has signed is not kept.
+        """
+        good = shown.only(known.deciders)
+        if shown.who.place <= known.place or not good.signatures:
+            return shown
+        before = self._unproven.pop(shown.body, good)
+        now = self._unproven[shown.body] = good.joined(before, known.deciders)
+        while len(self._unproven) > MAX_TOLD:
+            self._unproven.pop(next(iter(self._unproven)))
+        return shown.joined(now, known.deciders)
 
     def _join(self, other: VotersStatement) -> None:
         """The signatures of members that another copy of what we have brings."""

@@ -51,8 +51,12 @@ def cut_off(lab: NodeLab, *names: str) -> None:
 
 
 async def four(lab: NodeLab) -> list[Node]:
-    nodes = [await lab.up(name) for name in "abcd"]
+    """Three that vote, and d, which comes when they do and so never will."""
+    nodes = [await lab.up(name) for name in "abc"]
+    ids = {node.peer.peer_id for node in nodes}
+    await until(lambda: all(set(n.quorum.electorate.voters) == ids for n in nodes))
     await until(lambda: lab.leader() is not None)
+    nodes.append(await lab.up("d"))
     await until(lambda: all(len(n.peer.presence.present()) == 3 for n in nodes))
     await until(lambda: nodes[3].quorum.roster is not None)
     return nodes
