@@ -108,11 +108,10 @@ def test_who_floods_one_lane_takes_nothing_from_those_on_others() -> None:
                 await eventually(lambda: len(bob.frames) > 1000)
                 for lane in Lane:
                     for number in range(20):
-                        ada.send(bob, b"%d" % number, lane)
+                        frame, before = (ada.peer_id, lane, b"%d" % number), len(bob.frames)
+                        ada.send(bob, frame[2], lane)
                         await eventually(
-                            lambda lane=lane, number=number: (
-                                (ada.peer_id, lane, b"%d" % number) in bob.frames[-2000:]
-                            )
+                            lambda frame=frame, before=before: frame in bob.frames[before:]
                         )
                 flooding = False
                 await task
