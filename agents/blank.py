@@ -8,8 +8,9 @@ has. So a node begins a log only if nothing speaks against it:
                        Written before the roster, removed behind `voter`: a home with a roster that
                        names it, and with neither of the two, has lost what it had.
     on other disks     `heard` holds who has spoken in which log. A member writes it down, durably,
-                       before it looks at anybody's first message, so whoever counted a vote or a
-                       confirmation of ours remembers us.
+                       before it looks at anybody's first message in it, so whoever counted a vote
+                       or a confirmation of ours remembers us. What is of another log does not
+                       count: who follows the one before a new beginning has not spoken in this.
     in the log         who is known to vote, and was no first voter, has had a log to be promoted.
 
 What this module does not know: the network, Raft; `quorum` asks and decides.

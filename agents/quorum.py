@@ -202,8 +202,7 @@ class Quorum:
             return
         if self.replica is not None:
             assert self._heard_in_log is not None
-            if self._heard_in_log.note(peer_id):
-                self.replica.receive(peer_id, payload)
+            self.replica.receive(peer_id, payload, self._heard_in_log.note)
         elif self.roster is not None and not self._is_starting and self._may_become_member():
             # A voter replicates to us: the leader has made us a member.
             self._is_starting = True

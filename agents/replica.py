@@ -87,9 +87,9 @@ class Replica:
 
     # -- what the network brings ---------------------------------------------------------------
 
-    def receive(self, peer_id: PeerId, data: bytes) -> None:
-        """A message of the log."""
-        self._runner.receive_from(peer_id, data)
+    def receive(self, peer_id: PeerId, data: bytes, remember: Callable[[str], bool]) -> None:
+        """A message, which counts if it is of this log and its sender can be remembered."""
+        self._runner.receive_from(peer_id, data, remember)
 
     def receive_part(self, peer_id: PeerId, data: bytes) -> None:
         """A part of a snapshot, or an answer to one."""

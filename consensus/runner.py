@@ -156,8 +156,15 @@ class Runner:
 
     # -- what others use -----------------------------------------------------------------------
 
-    def receive_from(self, sender: NodeId, data: bytes) -> None:
-        """Take a message of a member whom the transport has authenticated."""
+    def receive_from(
+        self, sender: NodeId, data: bytes, remember: Callable[[NodeId], bool] | None = None
+    ) -> None:
+        """Take a message of a member whom the transport has authenticated.
+
+        Args:
+            remember: is told who spoke in this very log, before the message is looked at; where it
+                says no, the message has not come.
+        """
         driver = self._driver
         if driver is None or not self._is_running:
             return
@@ -171,7 +178,8 @@ class Runner:
         except MessageRefused as error:
             self.refused[error.fault.value] += 1
             return
-        driver.post(Received(message))
+        if remember is None or remember(sender):
+            driver.post(Received(message))
 
     def receive_part_from(self, sender: NodeId, data: bytes) -> None:
         """Take a part of a snapshot, or an answer to one."""

@@ -11,6 +11,8 @@ from node_lab import NodeLab, in_lab, until
 
 from agents.blank import Begun, Heard, LogMissing
 from agents.node import Node
+from consensus.codec import encode_message
+from consensus.raft import PreVote
 from keys import Roster
 
 LOG_ID, OTHER_ID = "1" * 32, "2" * 32
@@ -148,6 +150,25 @@ def test_who_spoke_is_remembered_for_its_log_and_before_it_is_heard(tmp_path: Pa
     assert not after.knows(OTHER_ID, "b")
     (tmp_path / "heard").write_text("garbage\n\n" + LOG_ID + "\n")
     assert not Heard(tmp_path, LOG_ID).knows(LOG_ID, "b")
+
+
+def test_a_word_in_another_log_is_no_word_in_this(tmp_path: Path) -> None:
+    """Who still follows the log before a disaster may join the one after it."""
+
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await three(lab)
+        leader, stranger = lab.leader(), (await lab.up("d")).peer.peer_id
+        assert leader is not None
+        own = leader.peer.peer_id
+        words = PreVote(sender=stranger, to=own, term=1, last_index=0, last_term=0)
+        leader.quorum._on_message(stranger, encode_message(OTHER_ID, words))
+        assert stranger not in heard_by(leader)
+        this_id = leader.quorum.electorate.cluster.cluster_id
+        leader.quorum._on_message(stranger, encode_message(this_id, words))
+        assert stranger in heard_by(leader)
+        assert nodes["a"].failure is None
+
+    in_lab(tmp_path, scenario)
 
 
 def test_what_cannot_be_written_down_is_not_heard(tmp_path: Path) -> None:
