@@ -150,6 +150,7 @@ class Quorum:
         machines = machines_of(self.kv, self.decisions)
         replicated = Replicated(self.ledger, machines, leading.on_applied)
         replicated.on_other = self._on_other
+        heard = Heard(self._home, cluster.cluster_id)
         replica = Replica(
             self._peer,
             self._world,
@@ -159,10 +160,10 @@ class Quorum:
             replicated,
             self._on_status,
             self._on_fatal,
+            heard.note,
         )
         leading.attach(replica)
-        self.leading = leading
-        self._heard_in_log = Heard(self._home, cluster.cluster_id)
+        self.leading, self._heard_in_log = leading, heard
         await replica.__aenter__()
         if cluster.generation:
             cluster.save(self._home)
@@ -201,8 +202,7 @@ class Quorum:
         if not self._may_feed(peer_id):
             return
         if self.replica is not None:
-            assert self._heard_in_log is not None
-            self.replica.receive(peer_id, payload, self._heard_in_log.note)
+            self.replica.receive(peer_id, payload)
         elif self.roster is not None and not self._is_starting and self._may_become_member():
             # A voter replicates to us: the leader has made us a member.
             self._is_starting = True

@@ -65,6 +65,7 @@ class Replica:
         machine: StateMachine,
         on_status: Callable[[Status], None],
         on_fatal: Callable[[Exception], None],
+        remember: Callable[[str], bool],
     ) -> None:
         config = Config(node_id=peer.peer_id, cluster_id=cluster_id, voters=tuple(voters))
         self._runner = Runner(
@@ -77,6 +78,7 @@ class Replica:
         )
         self._runner.on_change = on_status
         self._runner.on_fatal = on_fatal
+        self._runner.remember = remember
 
     async def __aenter__(self) -> Self:
         await self._runner.__aenter__()
@@ -87,9 +89,9 @@ class Replica:
 
     # -- what the network brings ---------------------------------------------------------------
 
-    def receive(self, peer_id: PeerId, data: bytes, remember: Callable[[str], bool]) -> None:
+    def receive(self, peer_id: PeerId, data: bytes) -> None:
         """A message, which counts if it is of this log and its sender can be remembered."""
-        self._runner.receive_from(peer_id, data, remember)
+        self._runner.receive_from(peer_id, data)
 
     def receive_part(self, peer_id: PeerId, data: bytes) -> None:
         """A part of a snapshot, or an answer to one."""

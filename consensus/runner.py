@@ -74,7 +74,8 @@ class Runner:
     """Runs one node. Enter it to start, leave it to stop.
 
     `on_change` hears of a new role, term, leader or membership; `on_fatal` of the end of this node;
-    `on_trace` of every step, if the configuration wants that. All run on the loop.
+    `on_trace` of every step, if the configuration wants that. `remember` hears who speaks in this
+    log, before the message counts; where it says no, none has come. All run on the loop.
     """
 
     def __init__(
@@ -95,10 +96,11 @@ class Runner:
         self._machine = machine
         self._clock_ms = clock_ms
         self._rng = rng
-        self._snapshot_limits = (snapshot_entries, snapshot_bytes)
+        self._limits = {"snapshot_entries": snapshot_entries, "snapshot_bytes": snapshot_bytes}
         self.on_change: Callable[[Status], None] = lambda status: None
         self.on_fatal: Callable[[ConsensusError], None] = lambda error: None
         self.on_trace: Callable[[Sequence[TraceEvent]], None] = lambda events: None
+        self.remember: Callable[[NodeId], bool] = lambda sender: True
         self.refused: Counter[str] = Counter()
         self._driver: Driver | None = None
         self._outcomes = Outcomes(config.node_id, MAX_WAITING, config.max_entry_bytes)
@@ -124,7 +126,6 @@ class Runner:
         self._writing.on_broken = self._die
         try:
             recovered = await self._writing.recover()
-            entries, size_bytes = self._snapshot_limits
             self._driver = Driver(
                 self._config,
                 recovered,
@@ -132,8 +133,7 @@ class Runner:
                 self._storage.snapshots,
                 self,
                 self._rng,
-                snapshot_entries=entries,
-                snapshot_bytes=size_bytes,
+                **self._limits,
             )
         except BaseException:
             await self._writing.close()
@@ -156,29 +156,20 @@ class Runner:
 
     # -- what others use -----------------------------------------------------------------------
 
-    def receive_from(
-        self, sender: NodeId, data: bytes, remember: Callable[[NodeId], bool] | None = None
-    ) -> None:
-        """Take a message of a member whom the transport has authenticated.
-
-        Args:
-            remember: is told who spoke in this very log, before the message is looked at; where it
-                says no, the message has not come.
-        """
-        driver = self._driver
+    def receive_from(self, sender: NodeId, data: bytes) -> None:
+        """Take a message of a member whom the transport has authenticated."""
+        driver, own = self._driver, self._config
         if driver is None or not self._is_running:
             return
         if driver.waiting >= MAX_INBOX:
             self.refused["inbox full"] += 1
             return
         try:
-            message = decode_message(
-                self._config.cluster_id, data, sender=sender, recipient=self._config.node_id
-            )
+            message = decode_message(own.cluster_id, data, sender=sender, recipient=own.node_id)
         except MessageRefused as error:
             self.refused[error.fault.value] += 1
             return
-        if remember is None or remember(sender):
+        if self.remember(sender):
             driver.post(Received(message))
 
     def receive_part_from(self, sender: NodeId, data: bytes) -> None:
