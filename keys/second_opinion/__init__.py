@@ -8,6 +8,12 @@ they say. The answer is yes, or `No` with one word where it was noticed.
     decisions   certificates of a quorum's decisions
     extras      roots of several keys, roots that were replaced, transport records
     lists       what was revoked
+
+Each is under 150 lines and read from the top; the first stands alone. Chains and decisions do not
+fit one such file: the formats have nothing in common but a digest and a signature (one is msgpack
+in its canonical form, the other fields behind lengths), so there would be two readers and two sets
+of rules in it. Written for that alone it came to some 200 lines, and to 170 with the rules packed
+so tightly that nobody could hold a line beside its sentence in the documents: what this is for.
 """
 
 from keys.second_opinion.decisions import decision

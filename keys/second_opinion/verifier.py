@@ -1,7 +1,8 @@
-"""Members' chains and decisions of a quorum, verified a second time: from `keys/FORMAT.md` and
-`consensus/ballots/FORMAT.md` alone, and in one file, so that a person can read all of it.
+"""Members' chains, verified a second time: from `keys/FORMAT.md` alone, and with all that it takes
+in one file, so that a person can read it at a sitting.
 
-What this module does not know: several root keys, rotations, revocations, records (`extras`).
+What this module does not know: decisions of a quorum (`decisions`, which takes digests, ids and
+signatures from here), several root keys, rotations, records (`extras`), revocations (`lists`).
 """
 
 import base64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from agents.disaster import restore
 from agents.electorate import MAX_INDEX
 from agents.errors import NotFollowed
 from agents.node import Node
+from agents.vouching import VOUCH
 from consensus import Membership
-from keys.voters import VotersBook
+from keys.voters import VotersBook, VotersStatement
+from p2p import Lane, encode_payload
 
 
 @pytest.mark.parametrize("lie", ["another log", "a later entry"])
@@ -133,6 +136,42 @@ def test_who_was_away_believes_new_voters_whoever_shows_the_proof(tmp_path: Path
         # It knows them from its disk when it begins anew, whoever is there.
         known = VotersBook(away.home, away.keystore.genesis.network_id).load()
         assert set(known[-1].who.voters) == wanted
+
+    in_lab(tmp_path, scenario)
+
+
+def shown_alone(client: Node, signer: Node, index: int, *voters: Node) -> None:
+    """The signer tells the client that these vote since this entry, with no signature but its own:
+    as where all voters change at once, before their members have exchanged theirs."""
+    known = client.quorum.electorate.known()
+    names = tuple(sorted(node.peer.peer_id for node in voters))
+    who = dataclasses.replace(known, index=known.index + index, voters=names)
+    made = VotersStatement.make(client.keystore.genesis.network_id, who)
+    word = made.signed(signer.peer.papers.credentials.identity)
+    packed = encode_payload(word.encode())
+    signer.peer.notify(client.peer.peer_id, VOUCH, packed, lane=Lane.CONTROL)
+
+
+def test_signatures_that_each_voter_shows_alone_are_counted_together(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        a, b, c, client = await four(lab)
+        other = await lab.up("e")
+        before = client.quorum.electorate.voters
+        for node in (a, b, c, other):
+            await until(lambda node=node: client.peer.session_of(node.peer.peer_id) is not None)
+        shown_alone(client, a, 7, c, client)
+        shown_alone(client, a, 7, c, client)  # the same voter counts once
+        shown_alone(client, other, 7, c, client)  # by one that does not vote
+        shown_alone(client, b, 8, c, client)  # of another entry
+        shown_alone(client, c, 7, b, client)  # of other voters at the same entry
+        await asyncio.sleep(1)
+        assert client.quorum.electorate.voters == before
+        assert client.quorum.vouching.counts["believed"] == 0
+        shown_alone(client, b, 7, c, client)
+        wanted = {c.peer.peer_id, client.peer.peer_id}
+        await until(lambda: set(client.quorum.electorate.voters) == wanted, 1)
+        known = VotersBook(client.home, client.keystore.genesis.network_id).load()
+        assert known[-1].claimed() == {a.peer.peer_id, b.peer.peer_id}, "and it can prove it"
 
     in_lab(tmp_path, scenario)
 
