@@ -16,7 +16,7 @@ Invariant: a `Principal` exists only for a chain that passed every check at that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
@@ -28,7 +28,7 @@ from keys.certificate import (
     Certificate,
     CertificateKind,
 )
-from keys.identity import NetworkId, PeerId, network_id_of
+from keys.identity import NetworkId, PeerId, fingerprint, network_id_of
 from keys.names import within
 from keys.refusals import (
     BadRoot,
@@ -162,6 +162,7 @@ class Principal:
     issuer_key_id: bytes
     certificate_digest: bytes
     not_after_ms: int  # the earliest end in its chain, and of the time that its root has left
+    not_before_ms: int = 0  # of its own certificate: which of two is the newer one
     roots: tuple[Certificate, ...] = ()  # of a chain whose root has successors: `RootsSeen.learn`
     lineage: tuple[
         Revocable, ...
@@ -173,6 +174,24 @@ class Principal:
 
     def may_in(self, permission: Permission, namespace: str) -> bool:
         return permission in self.permissions and within(namespace, self.namespaces)
+
+    def has_rights_of(self, other: Principal) -> bool:
+        return (self.roles, self.namespaces) == (other.roles, other.namespaces)
+
+    def within_rights_of(self, other: Principal) -> Principal:
+        """This one, with nothing that the other one has not."""
+        ours, theirs, roles = self.namespaces, other.namespaces, self.roles & other.roles
+        shared = {n for n in ours if within(n, theirs)} | {n for n in theirs if within(n, ours)}
+        if (roles, shared) == (self.roles, set(ours)):
+            return self
+        return replace(
+            self,
+            roles=roles,
+            permissions=self.permissions & permissions_of(roles),
+            namespaces=tuple(sorted(shared)),
+            # What the guard remembers of somebody, it remembers by this.
+            certificate_digest=fingerprint(self.certificate_digest + other.certificate_digest),
+        )
 
 
 def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
@@ -200,6 +219,7 @@ def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
         issuer_key_id=leaf.issuer_key_id,
         certificate_digest=leaf.digest,
         not_after_ms=min(ends),
+        not_before_ms=leaf.not_before_ms,
         roots=chain.roots if chain.rotations else (),
         lineage=_lineage(chain),
     )

@@ -71,6 +71,7 @@ class Peer:
             papers.issuer,
             self._on_incident,
         )
+        self._gathering.sessions.on_rights = self._on_rights
         self._exchange = Exchange(
             self.principal,
             self._transport,
@@ -396,6 +397,10 @@ class Peer:
         self.trusting.began(session.peer_id, session.incarnation)
         if session.peer_id in self._gathering.sessions:  # and was not revoked meanwhile
             self._presence.admitted(session.peer_id, session.incarnation)
+
+    def _on_rights(self, session: Session) -> None:
+        log.info("%s has other rights now", self.label(session.peer_id))
+        self.guard.rights_changed()  # what runs on the former ones is looked at again
 
     def _on_dial_failed(self, peer_id: PeerId) -> None:
         self._presence.door_failed(peer_id)

@@ -167,12 +167,17 @@ class Serving:
             PermissionDenied: nothing below the prefix is the reader's to know.
         """
         found = await self._changes(prefix, since, wait_s)
+        reader = self._as_now(reader)
         self._check_prefix(reader, prefix)  # a policy may have changed meanwhile
         if isinstance(found, FeedCompacted):
             return found
         may = self._peer.guard.may
         shown = tuple(one for one in found.changes if may(reader, Action.READ, one.key))
         return Changes(shown, found.through)
+
+    def _as_now(self, reader: Principal) -> Principal:
+        """Who has waited may have other rights than when it asked."""
+        return self._peer.principal_of(reader.peer_id) or reader
 
     async def _changes(self, prefix: str, since: int, wait_s: float) -> Changes | FeedCompacted:
         until_ms = self._clock.now_ms() + int(wait_s * 1000)
@@ -289,7 +294,7 @@ class Serving:
             if left_ms <= 0 or not self._quorum.leads:
                 break
             await self._change(left_ms / 1000)
-            found = self.read_here(What.LOCK, arguments, reader)
+            found = self.read_here(What.LOCK, arguments, self._as_now(reader))
         return found
 
     async def _on_watch(self, incoming: Incoming, payload: bytes) -> bytes:

@@ -10,14 +10,17 @@ Promises of the table:
 - the key that a peer gave up by a rotation stays its own until the next one;
 - a record with a lower sequence number than one already seen never replaces it, not even after the
   session ended, for as long as the record that set the mark could have been valid;
-- two different records with the same number are a fault of their maker, and the first stays.
+- two different records with the same number are a fault of their maker, and the first stays;
+- the rights of a peer are those of its newest certificate, from the moment that it is here. One
+  that began earlier is good for being let in, and gives back nothing that a newer one has taken,
+  for as long as the newest record is known.
 
 What this module does not know: how a session came about, sockets, allow-lists, revocation lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -106,12 +109,19 @@ class Admission:
 
 
 class SessionTable:
-    """Sessions by peer and by CURVE key. Reads no clock: time arrives in Unix milliseconds."""
+    """Sessions by peer and by CURVE key. Reads no clock: time arrives in Unix milliseconds.
+
+    Attributes:
+        on_rights: hears of each peer whose session has other rights than a moment ago.
+    """
 
     def __init__(self) -> None:
+        self.on_rights: Callable[[Session], None] = lambda session: None
         self._by_peer: dict[PeerId, Session] = {}
         # The newest record seen of each peer, and whose each key is: also of those that are gone.
         self._newest: dict[PeerId, TransportRecord] = {}
+        # By the newest certificate seen of each peer in `_newest`: what it may have at most.
+        self._rights: dict[PeerId, Principal] = {}
         self._by_key: dict[bytes, PeerId] = {}
         self._given_up: dict[PeerId, bytes] = {}  # the key before the one in the newest record
 
@@ -152,13 +162,18 @@ class SessionTable:
         before = self._by_peer.get(peer_id)
         outcome = _outcome(before, session)
         key = self._kept_key(before, session, outcome)
+        newest = self._rights.get(peer_id)
+        session = _within(newest, session)
         self._forget(peer_id)
         self._by_peer[peer_id] = session
+        self._rights[peer_id] = _newer(newest, session.principal)
         self._by_key[session.curve_public] = peer_id
         self._newest[peer_id] = session.record
         if key is not None:
             self._given_up[peer_id] = key
             self._by_key[key] = peer_id
+        if before is not None and not session.principal.has_rights_of(before.principal):
+            self.on_rights(session)
         return Admission(outcome, before)
 
     def end_by(self, peer_id: PeerId, not_after_ms: int) -> None:
@@ -207,8 +222,12 @@ class SessionTable:
         for peer_id, session in self._by_peer.items():
             assert session.peer_id == peer_id == session.record.peer_id, "its own papers"
             assert self._newest[peer_id] is session.record, "the mark is the session's"
+            most = self._rights[peer_id]
+            assert session.principal.within_rights_of(most) is session.principal
+        assert self._rights.keys() == self._newest.keys(), "known for equally long"
 
     def _forget(self, peer_id: PeerId) -> None:
+        self._rights.pop(peer_id, None)
         record = self._newest.pop(peer_id, None)
         if record is not None:
             del self._by_key[record.curve_public]
@@ -223,6 +242,18 @@ class SessionTable:
         if outcome is Admitted.ROTATED:
             return before.curve_public
         return self._given_up.get(after.peer_id)
+
+
+def _within(newest: Principal | None, session: Session) -> Session:
+    """With no right that a newer certificate of this peer did not give."""
+    shown = session.principal
+    if newest is None or shown.not_before_ms >= newest.not_before_ms:
+        return session
+    return replace(session, principal=shown.within_rights_of(newest))
+
+
+def _newer(newest: Principal | None, shown: Principal) -> Principal:
+    return newest if newest is not None and newest.not_before_ms > shown.not_before_ms else shown
 
 
 def _outcome(before: Session | None, after: Session) -> Admitted:

@@ -7,15 +7,31 @@ from dataclasses import replace
 
 from admission_lab import NOW_MS, curve, network, seeded
 
-from keys import verify
+from keys import Chain, Principal, Role, verify
+from keys.issuing import make_peer
+from keys.names import within
 from p2p.admission import SEQUENCES_PER_START, Admitted, RefusalCode, Session, SessionTable
 
 NET = network()
 DAY_MS = 86_400_000
 
 
-def session(seed: int, *, sequence: int = 1, curve_seed: int | None = None) -> Session:
-    member = NET.member(seed, sequence=sequence, curve_seed=curve_seed)
+def session(
+    seed: int,
+    *,
+    sequence: int = 1,
+    curve_seed: int | None = None,
+    roles: Role = Role.SERVICE,
+    spaces: tuple[str, ...] = ("*",),
+    minute: int = 0,
+) -> Session:
+    """Of a member whose certificate was given at this minute."""
+    given_ms = NOW_MS - 3_600_000 + minute * 60_000
+    identity, top = seeded(seed), (NET.middle, NET.top)
+    leaf = make_peer(
+        NET.issuer, NET.middle, identity.public_key, "node", roles, given_ms, namespaces=spaces
+    )
+    member = NET.member(seed, sequence=sequence, curve_seed=curve_seed, chain=Chain((leaf, *top)))
     record = member.record()
     return Session(verify(member.chain, NET.trust, NOW_MS), record, record.hosts)
 
@@ -129,17 +145,67 @@ def test_hints_leave_out_whom_they_are_for() -> None:
     assert len(table.hints(limit=2)) == 2
 
 
+def rights_of(table: SessionTable, seed: int = 11) -> tuple[Role, tuple[str, ...]]:
+    found = table.get(seeded(seed).peer_id)
+    assert found is not None
+    return found.principal.roles, found.principal.namespaces
+
+
+def test_rights_are_those_of_the_newest_certificate_and_an_older_one_brings_none_back() -> None:
+    heard: list[Session] = []
+    table, both = SessionTable(), Role.SERVICE | Role.MANAGER
+    table.on_rights = heard.append
+    table.admit(session(11, roles=both, minute=1))
+    assert heard == []
+    table.admit(session(11, sequence=2, spaces=("shop",), minute=2))
+    assert (rights_of(table), len(heard)) == ((Role.SERVICE, ("shop",)), 1)
+    table.admit(session(11, sequence=3, roles=both, minute=1))
+    assert (rights_of(table), len(heard)) == ((Role.SERVICE, ("shop",)), 1)
+    table.remove(seeded(11).peer_id)
+    table.admit(session(11, sequence=4, roles=both, spaces=("bank", "shop.eu"), minute=1))
+    assert rights_of(table) == (Role.SERVICE, ("shop.eu",)), "what both give, and no more"
+    table.admit(session(11, sequence=5, roles=both, minute=3))
+    assert rights_of(table) == (both, ("*",)), "a newer one gives what it says"
+    assert len(heard) == 2
+    table.check_invariants()
+
+
+def test_what_the_guard_remembers_of_a_certificate_is_not_what_is_left_of_it() -> None:
+    table = SessionTable()
+    wide = session(11, sequence=2, minute=1)
+    table.admit(session(11, spaces=("shop",), minute=2))
+    table.admit(wide)
+    left = table.get(wide.peer_id)
+    assert left is not None
+    assert left.principal.certificate_digest != wide.principal.certificate_digest
+    assert left.record.certificate_hash == wide.principal.certificate_digest
+
+
+def test_what_a_certificate_took_is_forgotten_with_the_mark_of_its_record() -> None:
+    table = SessionTable()
+    table.admit(session(11, spaces=("shop",), minute=2))
+    table.remove(seeded(11).peer_id)
+    table.expired(NOW_MS + 2 * DAY_MS)
+    table.check_invariants()
+    table.admit(session(11, minute=1))
+    assert rights_of(table) == (Role.SERVICE, ("*",))
+
+
 def test_the_promises_hold_under_any_order_of_admissions() -> None:
     for seed in range(40):
         print(f"seed {seed}")
         rng = random.Random(seed)
         table = SessionTable()
         seen: dict[str, int] = {}
+        shown: dict[str, list[Principal]] = {}
         for _ in range(60):
             one = session(
                 rng.randrange(11, 15),
                 sequence=rng.randrange(1, 6),
                 curve_seed=rng.randrange(11, 17),
+                roles=Role(rng.randrange(16)),
+                spaces=rng.choice((("*",), ("a",), ("a.b", "c"), ("b", "c.d"), ())),
+                minute=rng.randrange(5),
             )
             if rng.random() < 0.2:
                 table.remove(one.peer_id)
@@ -147,5 +213,19 @@ def test_the_promises_hold_under_any_order_of_admissions() -> None:
                 assert one.sequence >= seen.get(one.peer_id, 0), "never backwards"
                 seen[one.peer_id] = one.sequence
                 table.admit(one)
-                assert table.of_key(one.curve_public) is one
+                now = table.of_key(one.curve_public)
+                assert now is not None
+                assert replace(now, principal=one.principal) == one
+                shown.setdefault(one.peer_id, []).append(one.principal)
+                most = max(each.not_before_ms for each in shown[one.peer_id])
+                newest = [p for p in shown[one.peer_id] if p.not_before_ms == most][-1]
+                check_rights(now.principal, one.principal, newest)
             table.check_invariants()
+
+
+def check_rights(has: Principal, shown: Principal, newest: Principal) -> None:
+    """Exactly what both of these give, name by name."""
+    assert has.roles == shown.roles & newest.roles
+    for name in ("", "a", "a.b", "a.b.c", "b", "b.x", "c", "c.d", "d"):
+        both = within(name, shown.namespaces) and within(name, newest.namespaces)
+        assert within(name, has.namespaces) == both
