@@ -51,6 +51,7 @@ class Begun:
     def __init__(self, home: Path) -> None:
         self._home = home
         self.path = home / "raft" / LOG
+        self.was_signed = False  # the roster, here and by this start: no earlier one had its log
 
     @property
     def is_begun(self) -> bool:
@@ -70,8 +71,9 @@ class Begun:
         """Whether the roster was adopted here and its log is still to be begun."""
         return (self._home / UNBEGUN).exists()
 
-    def expect(self) -> None:
-        """A roster is about to be adopted."""
+    def expect(self, is_signed: bool) -> None:
+        """A roster is about to be adopted, which this start signs or was told."""
+        self.was_signed = is_signed
         if not self.is_begun and not self.is_expected:
             write_durably(self._home / UNBEGUN, "")
 

@@ -162,10 +162,14 @@ def _advice_for(reason: str) -> str:
 
 
 def _quorum(node: NodeParts) -> list[Finding]:
-    leader = node.quorum.leader()
+    leader, unheard = node.quorum.leader(), node.quorum.unheard
     if leader is not None:
         label = node.peer.label(leader)
-        return [Finding("ok", "quorum", f"{label} leads, term {node.quorum.term}")]
+        found = [Finding("ok", "quorum", f"{label} leads, term {node.quorum.term}")]
+        if unheard.awaited:
+            said = f"this voter does not begin its log yet: {unheard.why()}"
+            found.append(Finding("warning", "quorum", said, "bring them up, or replace them"))
+        return found
     advice = "bring up more voters" if node.quorum.roster is not None else ""
     return [Finding("problem", "quorum", f"NoQuorum: {node.quorum.why_none()}", advice)]
 

@@ -27,7 +27,7 @@ class FoundingService:
     Args:
         on_roster: begin to decide with these voters.
         on_fatal: another roster than ours exists.
-        before_adopting: called before the first roster is stored.
+        before_adopting: called before the first roster is stored: is it signed here?
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class FoundingService:
         clock: Clock,
         on_roster: Callable[[Roster], Awaitable[None]],
         on_fatal: Callable[[Exception], None],
-        before_adopting: Callable[[], None] = lambda: None,
+        before_adopting: Callable[[bool], None] = lambda is_signed: None,
     ) -> None:
         self._peer = peer
         self._keystore = keystore
@@ -52,6 +52,7 @@ class FoundingService:
             may_name=keystore.names_voters,
         )
         self.on_adopted: Callable[[Roster], None] = lambda roster: None  # the first time only
+        self._here: dict[PeerId, int] = {}  # before there was a roster: who, and which start of it
         self._starting: asyncio.Task[None] | None = None
         peer.serve_notice(ROSTER, self._on_told, permission=Permission.MEMBERSHIP)
 
@@ -81,7 +82,8 @@ class FoundingService:
         if wish is None:
             return
         try:
-            self._before_adopting()
+            self._note_who_is_here()
+            self._before_adopting(True)
             roster = self._keystore.sign_roster(wish.voters, self._clock.wall_ms())
         except (KeysError, OSError) as error:
             self._on_fatal(error)
@@ -95,6 +97,15 @@ class FoundingService:
         """Whoever does not know the roster is told."""
         if self._roster is not None and not has_roster:
             self._tell(peer_id)
+
+    def was_here(self, peer_id: PeerId) -> bool:
+        """Whether this start of a peer was here when this start of ours signed the roster."""
+        session = self._peer.session_of(peer_id)
+        return session is not None and self._here.get(peer_id) == session.incarnation
+
+    def _note_who_is_here(self) -> None:
+        sessions = (self._peer.session_of(who) for who in self._peer.presence.present())
+        self._here = {each.peer_id: each.incarnation for each in sessions if each is not None}
 
     def may_vote(self, peer_id: PeerId) -> bool:
         """Whether this peer is known and its certificate lets it vote."""
@@ -120,7 +131,7 @@ class FoundingService:
         try:
             roster = Roster.decode(payload)
             if self._roster is None:
-                self._before_adopting()
+                self._before_adopting(False)
             self._keystore.save_roster(roster)
         except RosterRefused as error:
             log.warning("%s told a roster that is none: %s", self._peer.label(peer_id), error)

@@ -241,7 +241,7 @@ class Node:
         self.founding.on_adopted = self.auditing.roster_adopted
         self.quorum.on_members = self._members_changed
         self.peer.keep_links(lambda: self.quorum.electorate.voters, "they vote")
-        self.quorum.explain_missing(self.founding.explain)
+        self.quorum.founded_by(self.founding.explain, self.founding.was_here)
         self.steering = Steering(
             self.peer,
             self.world,

@@ -23,17 +23,17 @@ from agents.replica import MESSAGE, PART, Replica
 from agents.replicated import DECISIONS_TAG, KV_TAG, Machine, Replicated
 from agents.scheduling import WorkerView
 from agents.tasking import Leading, Polls
+from agents.unheard import Unheard
 from agents.vouching import Vouching
 from consensus import ConsensusError, Role, SqliteStorage, Status, Storage
 from consensus.kv import KvStore, Reply
 from keys import PeerId, Permission, Roster
 from keys.voters import VotersBook
-from p2p import Incoming, P2PError, PayloadError, Peer, World, decode_payload, encode_payload
+from p2p import PayloadError, Peer, World, decode_payload, encode_payload
 
 log = logging.getLogger("conclave.agents.quorum")
 
-REMEMBERED = "consensus.heard"
-REMEMBERED_S = 1.0  # at the beginning, when the others may not have begun to listen
+ASK_AGAIN_S = 0.25  # where too few have said that a new member is one
 
 
 def machines_of(kv: KvStore, decisions: Decisions) -> dict[int, Machine]:
@@ -101,15 +101,15 @@ class Quorum:
             self._on_believed,
         )
         self.begun = Begun(home)
+        self.unheard = Unheard(peer, home, self.electorate, self.begun)
         self._heard_in_log: Heard | None = None  # who spoke in the log that our replica is of
         consensus = Permission.CONSENSUS
-        peer.serve(REMEMBERED, self._on_remembered_asked, permission=consensus)
         peer.serve_notice(MESSAGE, self._on_message, permission=consensus)
         peer.serve_notice(PART, self._on_part, permission=consensus)
 
-    def explain_missing(self, why: Callable[[], str]) -> None:
-        """Say why there is no roster, when there is none."""
-        self._why_no_roster = why
+    def founded_by(self, why: Callable[[], str], was_here: Callable[[PeerId], bool]) -> None:
+        """Who can say why there is no roster, when there is none; and who was here before it."""
+        self._why_no_roster, self.unheard.founded_with = why, was_here
 
     async def begin(self, roster: Roster) -> None:
         """There are voters now; if we are one, or have become a member since, bring up our replica.
@@ -118,14 +118,7 @@ class Quorum:
             StorageError, LogMissing: our log cannot be trusted.
             KeystoreError: nor what we knew of the voters.
         """
-        self._is_starting = True  # a message of the log that comes meanwhile must not start it too
-        try:
-            await self._begin_as(roster)
-        finally:
-            self._is_starting = False
-
-    async def _begin_as(self, roster: Roster) -> None:
-        self.roster = roster
+        self.roster = self.unheard.roster = roster
         self.electorate.begin(Cluster.first(roster), roster.voters)
         later = Cluster.load(self._home)
         if later is not None:
@@ -133,13 +126,28 @@ class Quorum:
         self.vouching.begin()
         self._left = Cluster.left(self._home)
         is_first_voter = later is None and not self._left and self._peer.peer_id in roster.voters
-        if is_first_voter and self.begun.is_blank:
+        self._is_starting = True  # a message of the log that comes meanwhile must not start it too
+        if is_first_voter and self.begun.is_blank and not self.begun.was_signed:
             if not self.begun.is_expected:
                 raise LogMissing(self.begun.path, "this first voter has had one before")
-            await self._refuse_if_remembered()
-        if is_first_voter or self.begun.is_begun:
-            await self._start(roster)
-        self.begun.settle()
+            self._begin(self._begin_once_new(roster))
+            return
+        try:
+            if is_first_voter or self.begun.is_begun:
+                await self._start(roster)
+            self.begun.settle()
+        finally:
+            self._is_starting = False
+
+    async def _begin_once_new(self, roster: Roster) -> None:
+        """This first voter has no log. Until it is certain that it never had, it says nothing."""
+        try:
+            if await self.unheard.is_new_voter(roster):
+                await self._start(roster)
+            self.begun.settle()
+            self._is_starting = False
+        except Exception as error:  # noqa: BLE001 - a voter without its log must stop
+            self._on_fatal(error)
 
     async def _start(self, roster: Roster) -> None:
         cluster = self._own_cluster = self.electorate.cluster
@@ -225,45 +233,18 @@ class Quorum:
 
     async def _become_member(self, roster: Roster) -> None:
         try:
-            if self.begun.is_blank:
-                if self.electorate.is_voter(self._peer.peer_id):
-                    raise LogMissing(self.begun.path, "who votes has had one")
-                await self._refuse_if_remembered()
-            await self._start(roster)
+            is_blank = self.begun.is_blank
+            if is_blank and self.electorate.is_voter(self._peer.peer_id):
+                raise LogMissing(self.begun.path, "who votes has had one")
+            if not is_blank or await self.unheard.is_new_member():
+                await self._start(roster)
+            else:
+                await asyncio.sleep(
+                    ASK_AGAIN_S
+                )  # then the next message of the log has us ask again
+            self._is_starting = False
         except Exception as error:  # noqa: BLE001 - a member without its log must stop
             self._on_fatal(error)
-
-    async def _refuse_if_remembered(self) -> None:
-        """Only those whom we know to decide are asked: others could keep newcomers out.
-
-        Raises:
-            LogMissing: one who is here has heard us in this log.
-        """
-        asked = encode_payload(self.electorate.cluster.cluster_id)
-        deciders = self.electorate.membership.deciders
-        present = [who for who in self._peer.presence.present() if who in deciders]
-        said = await asyncio.gather(*(self._remembers(who, asked) for who in present))
-        for who, remembers in zip(present, said, strict=True):
-            if remembers:
-                how = f"{self._peer.label(who)} has heard this voter in it"
-                raise LogMissing(self.begun.path, how)
-
-    async def _remembers(self, peer_id: PeerId, asked: bytes) -> bool:
-        try:
-            said = await self._peer.request(peer_id, REMEMBERED, asked, timeout_s=REMEMBERED_S)
-            return decode_payload(said) is True
-        except (P2PError, PayloadError) as error:
-            log.debug("not told whether we were heard before: %s", error)
-            return False
-
-    async def _on_remembered_asked(self, incoming: Incoming, payload: bytes) -> bytes:
-        try:
-            cluster_id = decode_payload(payload)
-        except PayloadError:
-            cluster_id = None
-        heard, asker = self._heard_in_log, incoming.caller.peer_id
-        known = heard is not None and isinstance(cluster_id, str)
-        return encode_payload(known and heard is not None and heard.knows(str(cluster_id), asker))
 
     # -- who leads -----------------------------------------------------------------------------
 
@@ -302,6 +283,8 @@ class Quorum:
         voters = set(self.electorate.voters)
         alive = (set(self._peer.presence.present()) | {self._peer.peer_id}) & voters
         needed = len(voters) // 2 + 1
+        if self.unheard.awaited:
+            return f"this voter does not begin its log yet: {self.unheard.why()}"
         if len(alive) < needed:
             return (
                 f"{len(alive)} of {len(voters)} voters are reachable and {needed} are needed; "

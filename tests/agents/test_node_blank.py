@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,6 +41,13 @@ def wipe(node: Node, names: Iterable[str] = ("raft", "voter")) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def forget(node: Node, other: Node) -> None:
+    """This one has never heard the other."""
+    path, name = node.home / "heard", other.peer.peer_id
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    path.write_text("".join(line for line in lines if name not in line))
 
 
 def again(lab: NodeLab, node: Node) -> Node:
@@ -120,21 +128,95 @@ def test_a_voter_that_came_later_is_known_as_one(tmp_path: Path) -> None:
     in_lab(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("gone", [("raft", "voter"), ("voter",)])
-def test_a_founding_that_was_interrupted_goes_on(tmp_path: Path, gone: tuple[str, ...]) -> None:
-    """Killed before the log was made, or between the log and the mark that it has begun."""
+def test_a_founding_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    """Killed between the log and the mark that it has begun."""
 
     async def scenario(lab: NodeLab) -> None:
         nodes = await three(lab)
         victim = nodes["c"]
         await victim.__aexit__(None, None, None)
-        wipe(victim, gone)
-        if "raft" in gone:
-            (victim.home / "unbegun").touch()
+        wipe(victim, ("voter",))
         async with again(lab, victim) as up:
             await until(lambda: up.quorum.leader() is not None)
             assert (up.home / "voter").exists()
             assert not (up.home / "unbegun").exists()
+
+    in_lab(tmp_path, scenario)
+
+
+def test_whoever_is_here_does_not_speak_for_the_one_that_is_away(tmp_path: Path) -> None:
+    """One alone has heard it, and comes back late: the two others could have led without it."""
+
+    async def scenario(lab: NodeLab) -> None:
+        nodes = await three(lab)
+        leader = lab.leader()
+        assert leader is not None
+        victim = next(nodes[name] for name in "bc" if nodes[name] is not leader)
+        other = next(node for node in nodes.values() if node not in (leader, victim))
+        for node in (leader, victim):
+            await node.__aexit__(None, None, None)
+        await asyncio.sleep(1)  # what was on its way
+        forget(other, victim)
+        wipe(victim, ("raft", "voter", "roster", "heard"))
+        async with again(lab, victim) as blank:
+            await until(lambda: blank.quorum.unheard.awaited)
+            await asyncio.sleep(30)
+            assert blank.quorum.unheard.awaited == (leader.peer.peer_id,)
+            assert blank.quorum.replica is None, "it has not said a word"
+            assert blank.failure is None
+            name = blank.peer.label(leader.peer.peer_id)
+            assert f"{name} must say first" in blank.quorum.why_none()
+            assert other.quorum.leader() is None
+            async with again(lab, leader):
+                await until(lambda: blank.failure is not None)
+                assert isinstance(blank.failure, LogMissing)
+                assert "has heard this voter in it" in str(blank.failure)
+        with pytest.raises(LogMissing, match="has had one before"):
+            await again(lab, victim).__aenter__()
+
+    in_lab(tmp_path, scenario)
+
+
+def test_a_voter_that_is_new_begins_once_the_last_one_has_said_so(tmp_path: Path) -> None:
+    """Killed before its log was made; one of the others is away when it comes back."""
+
+    async def nothing(roster: Roster) -> None:
+        """It is killed before it begins its log."""
+
+    async def scenario(lab: NodeLab) -> None:
+        nodes = {name: await lab.up(name) for name in "abc"}
+        late, away = nodes["c"], nodes["b"]
+        late.founding._on_roster = nothing
+        await until(lambda: late.founding.has_roster)
+        await until(lambda: away.quorum.own_replica() is not None)
+        for node in (late, away):
+            await node.__aexit__(None, None, None)
+        async with again(lab, late) as new:
+            await until(lambda: new.quorum.unheard.awaited)
+            await asyncio.sleep(5)
+            assert new.quorum.unheard.awaited == (away.peer.peer_id,)
+            assert new.quorum.replica is None
+            async with again(lab, away):
+                await until(lambda: new.quorum.replica is not None)
+                await until(lambda: new.quorum.leader() is not None)
+                assert new.failure is None
+                assert not new.quorum.unheard.awaited
+
+    in_lab(tmp_path, scenario)
+
+
+def test_first_voters_that_never_meet_begin_by_the_word_of_the_founder(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        nodes = {name: await lab.up(name) for name in "ab"}
+        one = lab.worlds["b"].host
+        start, _, last = one.rpartition(".")
+        other = f"{start}.{int(last) + 1}"
+        lab.network.cut([one], [other])
+        nodes["c"] = await lab.up("c")
+        assert lab.worlds["c"].host == other
+        await until(lambda: all(node.quorum.replica is not None for node in nodes.values()))
+        assert not any(node.failure for node in nodes.values())
+        assert nodes["c"].peer.session_of(nodes["b"].peer.peer_id) is None
 
     in_lab(tmp_path, scenario)
 
@@ -181,7 +263,7 @@ def test_what_cannot_be_written_down_is_not_heard(tmp_path: Path) -> None:
 def test_the_marks_of_a_home_in_every_order_of_a_crash(tmp_path: Path) -> None:
     begun = Begun(tmp_path)
     assert begun.is_blank
-    begun.expect()
+    begun.expect(False)
     assert begun.is_expected  # killed here: the roster is not stored, or it is
     begun.path.parent.mkdir()
     begun.path.write_bytes(b"log")
@@ -189,7 +271,7 @@ def test_the_marks_of_a_home_in_every_order_of_a_crash(tmp_path: Path) -> None:
     begun.begin()
     assert begun.is_begun
     assert not begun.is_expected
-    begun.expect()
+    begun.expect(False)
     assert not begun.is_expected, "a log that has begun is never expected again"
     begun.path.unlink()
     assert not begun.is_blank, "it had one"

@@ -21,10 +21,10 @@ from agents.clusters.seats import LEASE_S
 from agents.errors import KeyInvalid
 from agents.keeping.wire import WRITE, read_reply
 from agents.node import Node
-from agents.quorum import Quorum
 from agents.tasking import wire
+from agents.unheard import Unheard
 from consensus.kv import Refusal, encode_delete, encode_put
-from keys import Role
+from keys import Role, Roster
 from p2p import PermissionDenied, encode_payload
 
 
@@ -370,14 +370,14 @@ async def hurt(lab: NodeLab, nodes: dict[str, Node], rng: Random, cluster: Clust
 def test_a_voter_that_begins_slowly_is_started_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begins = Quorum._refuse_if_remembered
+    is_new = Unheard.is_new_voter
 
-    async def slowly(self: Quorum) -> None:
-        await begins(self)
+    async def slowly(self: Unheard, roster: Roster) -> bool:
         if self._peer.name == "c":
             await asyncio.sleep(3)  # while the others lead and write to it
+        return await is_new(self, roster)
 
-    monkeypatch.setattr(Quorum, "_refuse_if_remembered", slowly)
+    monkeypatch.setattr(Unheard, "is_new_voter", slowly)
 
     async def scenario(lab: NodeLab) -> None:
         await asyncio.gather(*[lab.up(name) for name in "abc"])
