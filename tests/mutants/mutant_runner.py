@@ -54,7 +54,7 @@ BALLOTS = ("ballots/test_ballots_[!jv]*.py",)
 VOTED = ("agents/ledger/test_ledger_voted.py", "agents/scheduling/test_scheduling_voting.py")
 APPROVED = ("agents/ledger/test_approving.py", "agents/test_node_approvals.py")
 WHOLE = ("agents/test_node_voted_tasks.py",)
-BLANK = ("agents/test_node_blank.py",)
+BLANK = ("agents/test_unheard.py", "agents/test_node_blank.py")
 # The tests of the part come first: what they find takes a second or two.
 ORDER = {
     "agents/ledger/": (VOTED, APPROVED, WHOLE),
