@@ -2,7 +2,8 @@
 
 A person's wish is asked of the leader, wherever the person sits, which judges the node that it
 comes from; a new voter first listens until it has caught up. A change by hand keeps the autopilot
-(`steering`) from undoing it.
+(`steering`) from undoing it. Whose answer was lost asks again, also of another leader, and hears
+what came of it: that a member is to go is in the log before it goes.
 
 What this module does not know: how a change is decided, what the autopilot wants.
 """
@@ -20,6 +21,7 @@ from agents.tasking import Asking, wire
 from consensus import (
     AppliedTimeout,
     ChangeRefused,
+    Membership,
     NotLeader,
     OutcomeUnknown,
     ProposalsFull,
@@ -47,6 +49,7 @@ log = logging.getLogger("conclave.agents.governing")
 CHANGE_S = 10.0
 CATCH_UP_S = 60.0
 TRANSFER_S = 3.0
+PAUSE_S = 0.1  # before the members are looked at again
 
 ADD_VOTER = "consensus.add"
 REMOVE_VOTER = "consensus.remove"
@@ -186,11 +189,13 @@ class Governing:
         fields = wire.read_list(payload, 1)
 
         async def remove(replica: Replica) -> str | None:
-            now = replica.status.membership
-            name = str(fields[0]) if fields else ""
+            name = PeerId(str(fields[0])) if fields else PeerId("")
+            now = await self._settled(replica)
             if name not in now.members:
-                return "it neither votes nor listens"
-            await self._steering.set_automatic(replica, on=False)
+                # One that a person wanted removed before: the answer of then was lost.
+                is_gone = self._steering.was_to_be_removed(name)
+                return None if is_gone else "it neither votes nor listens"
+            await self._steering.set_automatic(replica, on=False, removing=name)
             voters = [PeerId(v) for v in now.voters if v != name]
             learners = [PeerId(one) for one in now.learners if one != name]
             await replica.change_members(voters, learners, CHANGE_S)
@@ -266,6 +271,20 @@ class Governing:
         now = replica.status.membership
         return wire.answer(wire.Tag.OK, [list(now.voters), list(now.learners)])
 
+    async def _settled(self, replica: Replica) -> Membership:
+        """Who votes and listens, once all that earlier leaders decided or began is in force.
+
+        Raises:
+            NotLeader, Stopped, AppliedTimeout: nothing has been changed.
+        """
+        until_ms = self._clock.now_ms() + int(CHANGE_S * 1000)
+        while True:
+            await replica.read_index(CHANGE_S)
+            status = replica.status
+            if not status.is_changing or self._clock.now_ms() >= until_ms:
+                return status.membership
+            await asyncio.sleep(PAUSE_S)
+
     async def _bring_in(self, replica: Replica, peer_id: PeerId | None) -> str | None:
         if peer_id is None:
             return "it names no peer"
@@ -290,7 +309,7 @@ class Governing:
             except ChangeRefused as error:
                 if self._clock.now_ms() >= until_ms or not replica.is_leader:
                     return str(error)
-                await asyncio.sleep(0.1)  # it has not caught up yet
+                await asyncio.sleep(PAUSE_S)  # it has not caught up yet
             else:
                 return None
 

@@ -38,7 +38,8 @@ class RaftNet:
         return list(await self._gate.request("raft.add", {"peer": peer}))
 
     async def remove_voter(self, peer: str) -> list[Any]:
-        """Let a peer vote and listen no more; return voters and learners.
+        """Let a peer vote and listen no more; return voters and learners, also where it was removed
+        so before: whoever did not hear the answer may ask again.
 
         Raises:
             ChangeRefused, NoQuorum, OutcomeUnknown, PeerUnreachable.

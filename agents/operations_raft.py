@@ -6,7 +6,7 @@ What this module does not know: sockets, printing, how members are decided.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from agents.addressing import MIN_START_CHARS, peer_named
 from agents.errors import InvalidArguments
 from agents.local import Table
 from keys import PeerId
+from p2p import PeerUnreachable
 
 if TYPE_CHECKING:
     from agents.node_parts import NodeParts
@@ -127,13 +128,27 @@ class _Raft:
         return {"index": made["index"], "path": str(target), "bytes": size_bytes}
 
     def _member_named(self, params: Mapping[str, Any]) -> PeerId:
-        """A member, also one that is dead; otherwise a living peer."""
-        wanted, label = str(params["peer"]), self._node.peer.label
-        members = self._node.quorum.electorate.membership.members
-        found = [m for m in members if m == wanted or label(PeerId(m)).split(" ")[0] == wanted]
+        """A member, also one that is dead; otherwise a living peer, or one that was to be removed
+        before: who did not hear that it is gone asks again."""
+        wanted, quorum = str(params["peer"]), self._node.quorum
+        found = self._matching(wanted, quorum.electorate.membership.members)
+        if len(found) == 1:
+            return found[0]
+        try:
+            return self._named(params)
+        except PeerUnreachable:
+            gone = self._matching(wanted, self._node.steering.removed())
+            if len(gone) == 1:
+                return gone[0]
+            raise
+
+    def _matching(self, wanted: str, among: Sequence[str]) -> list[PeerId]:
+        """Those of this id, of this name, or else those whose ids begin like this."""
+        peers, label = [PeerId(one) for one in among], self._node.peer.label
+        found = [one for one in peers if one == wanted or label(one).split(" ")[0] == wanted]
         if not found and len(wanted) >= MIN_START_CHARS:
-            found = [member for member in members if member.startswith(wanted)]
-        return PeerId(found[0]) if len(found) == 1 else self._named(params)
+            found = [one for one in peers if one.startswith(wanted)]
+        return found
 
     def _named(self, params: Mapping[str, Any]) -> PeerId:
         return peer_named(self._node.peer, str(params["peer"]))

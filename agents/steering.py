@@ -24,7 +24,7 @@ from agents.autopilot import (
 from agents.replicated import KV_TAG, command_for
 from agents.scoring import PeerFacts, priority_delay_ms, ranks_of, score_of
 from consensus import ConsensusError
-from consensus.kv import encode_put
+from consensus.kv import encode_batch, put
 from keys import PeerId
 from p2p import Member, MemberChange, MemberState, Peer, World
 
@@ -39,6 +39,8 @@ CHANGE_S = 10.0
 TRANSFER_S = 3.0
 FLAPS_FOR_MS = 3_600_000
 AUTOPILOT_KEY = "conclave/autopilot"
+REMOVED_KEYS = "conclave/removed/"  # before the id of each member that a person wanted removed
+MAX_REMOVED = 1000
 ON, OFF = b"\xa2on", b"\xa3off"  # as payloads of the store
 
 
@@ -100,14 +102,29 @@ class Steering:
         entry = self._quorum.kv.get(AUTOPILOT_KEY)
         return entry is None or entry.value != OFF
 
-    async def set_automatic(self, replica: Replica, *, on: bool) -> None:
+    async def set_automatic(
+        self, replica: Replica, *, on: bool, removing: PeerId | None = None
+    ) -> None:
         """Have it decided whether the autopilot may change the voters.
+
+        Args:
+            removing: the member that a person wants removed, noted in the same entry.
 
         Raises:
             ProposalError: it is not, or nobody knows.
         """
-        command = encode_put(AUTOPILOT_KEY, ON if on else OFF)
+        notes = [] if removing is None else [put(REMOVED_KEYS + removing, b"\xc0")]
+        command = encode_batch([put(AUTOPILOT_KEY, ON if on else OFF), *notes])
         await replica.propose(command_for(KV_TAG, 0, command))
+
+    def removed(self) -> list[str]:
+        """The ids of all members that a person wanted removed, as far as this node has the log."""
+        found = self._quorum.kv.list(REMOVED_KEYS, limit=MAX_REMOVED)
+        return [key.removeprefix(REMOVED_KEYS) for key, _ in found]
+
+    def was_to_be_removed(self, peer_id: PeerId) -> bool:
+        """Whether a person wanted this member removed, ever."""
+        return self._quorum.kv.get(REMOVED_KEYS + peer_id) is not None
 
     async def _look(self) -> None:
         while True:
