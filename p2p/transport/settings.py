@@ -51,8 +51,9 @@ class TransportSettings:
     topics_redial_max_ms: int = 10_000  # subscriptions are dialled for as long as they stand
     handshake_timeout_ms: int = 5_000
     former_key_ms: int = 75_000  # how long the key that a peer gave up is let in; see `rotation`
-    heartbeat_interval_ms: int = 2_000
-    heartbeat_timeout_ms: int = 6_000
+    silence_ms: int = 6_000  # nothing acknowledged for so long: the connection is over
+    topics_silence_ms: int = 45_000  # longer than a subscriber may hold
+    keepalive_s: int = 2  # an idle connection is asked for so often, by the system
     self_test_interval_ms: int = 60_000
     self_test_timeout_ms: int = 5_000
     linger_ms: int = 200  # what close() grants to what was already handed to libzmq

@@ -15,6 +15,11 @@ Why the profile is what it is:
   may never exist, because we send only after its handshake.
 - AFFINITY: one I/O thread encrypts about 1.5 GB/s and takes the work in turns of its own; bulk has
   a thread to itself, so that no heartbeat waits behind a megabyte.
+- HEARTBEAT_IVL stays 0: a heartbeat that comes due, or is answered, on a connection that has ended
+  while its messages wait to be read aborts the whole process (`Assertion failed: !_io_error`,
+  libzmq issues 4364 and 4767). A busy node has such connections. The system looks whether the other
+  side is there: TCP_KEEPALIVE while nothing is under way, TCP_MAXRT while something is. A process
+  that stands still is no business of these; membership tells.
 - libzmq does not redial (RECONNECT_IVL -1): a second connection under the same routing id is
   silently ignored by the ROUTER while the first is not yet known to be gone. We dial anew.
 """
@@ -125,15 +130,29 @@ class Sockets:
         socket.curve_secretkey = key.export_secret()
         socket.setsockopt(zmq.MAXMSGSIZE, limit_bytes)
         socket.setsockopt(zmq.HANDSHAKE_IVL, settings.handshake_timeout_ms)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, settings.heartbeat_interval_ms)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, settings.heartbeat_timeout_ms)
-        socket.setsockopt(zmq.HEARTBEAT_TTL, settings.heartbeat_timeout_ms)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
         socket.setsockopt(zmq.SNDHWM, high_water)
         socket.setsockopt(zmq.RCVHWM, high_water)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, 1)
-        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self._watch(socket, kind)
         return socket
+
+    def _watch(self, socket: zmq.Socket[bytes], kind: int) -> None:
+        """Have the system notice that the other side is gone without a word.
+
+        TCP_MAXRT counts also while the other side is there and has no room, so that a publisher
+        has more patience. A subscriber says next to nothing, and without it, it asks to the end.
+        """
+        settings = self._settings
+        every_s, silence_ms = settings.keepalive_s, settings.silence_ms
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, every_s)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, every_s)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, max(1, silence_ms // 1000 // every_s - 1))
+        if kind != zmq.SUB:
+            most_ms = settings.topics_silence_ms if kind == zmq.XPUB else silence_ms
+            socket.setsockopt(zmq.TCP_MAXRT, most_ms)
 
 
 def bind(socket: zmq.Socket[bytes], host: str, port: int) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 import zmq
-from test_transport_e2e import ROOT, WATCHFUL
+from test_transport_e2e import ROOT
 from transport_lab import Foul, Node, eventually, foul_contact, nodes, run, slower
 
 from keys import PeerId, TransportKey
@@ -219,7 +219,7 @@ def reader_process(ada: Node) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP on this system")
 def test_a_reader_that_stops_with_bulk_under_way_costs_bounded_memory_and_is_reported() -> None:
     async def main() -> None:
-        async with nodes("ada", settings=WATCHFUL) as (ada,):
+        async with nodes("ada", settings=slower(silence_ms=1_000, keepalive_s=1)) as (ada,):
             with reader_process(ada) as process:
                 ada.transport.send(FOUL, Lane.BULK, b"e", body=b"first")
                 await eventually(lambda: ada.states(Lane.BULK) == [LinkState.UP])
