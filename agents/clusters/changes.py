@@ -81,6 +81,46 @@ class ClusterChange:
         return ", ".join(said) or now.why or "as before"
 
 
+class ClusterView:
+    """What members and users of a cluster see of it alike.
+
+    Attributes:
+        name: of the cluster.
+        capability: what it is for.
+    """
+
+    def __init__(self, name: str, capability: str) -> None:
+        self.name = name
+        self.capability = capability
+        self._standing = Standing()
+
+    @property
+    def state(self) -> ClusterState:
+        """How it stands."""
+        return self._standing.now
+
+    @property
+    def members(self) -> tuple[ClusterMember, ...]:
+        """Who is in it, those that came first before the others."""
+        return self.state.members
+
+    @property
+    def leader(self) -> ClusterMember | None:
+        """Which member leads, as this node has heard; None between two terms."""
+        return self.state.leader
+
+    @property
+    def version(self) -> int:
+        """Of the roster; grows with every change."""
+        return self.state.version
+
+    async def watch(self) -> AsyncGenerator[ClusterChange, None]:
+        """Yield what changes from now on: members, the leader, whether it is short or unsure.
+        Whoever is slow is told of the sum of what came in between; a member until it is out."""
+        async for change in self._standing.changes():
+            yield change
+
+
 class Standing:
     """How a cluster stands, and whoever waits for it to change."""
 

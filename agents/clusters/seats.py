@@ -19,11 +19,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from agents.clusters.book import ClusterBook, Known
-from agents.clusters.changes import ClusterChange, ClusterMember, ClusterState, Standing
+from agents.clusters.changes import ClusterState, ClusterView
 from agents.clusters.model import LEADER
 from agents.errors import AgentsError, LockLost
 from agents.health import restart_delay_ms
@@ -56,42 +56,20 @@ class Term(Lock):
         """The end of a term is no surprise: whoever leads waits for it."""
 
 
-class ClusterSeat:
+class ClusterSeat(ClusterView):
     """One cluster as a member has it: `Context.cluster`, and what `@agent.on_cluster` is given.
 
+    Its state is sure while this node hears of a leader of the log; who is cut off is unsure after
+    seconds, and may be out of the roster by then.
+
     Attributes:
-        name: of the cluster.
-        capability: what it is for.
         net: the network, to call the others.
     """
 
     def __init__(self, name: str, capability: str, net: Net) -> None:
-        self.name = name
-        self.capability = capability
+        super().__init__(name, capability)
         self.net = net
-        self._standing = Standing()
         self._term: Term | None = None
-
-    @property
-    def state(self) -> ClusterState:
-        """How it stands. It is sure while this node hears of a leader of the log; who is cut off
-        is unsure after seconds, and may be out of the roster by then."""
-        return self._standing.now
-
-    @property
-    def members(self) -> tuple[ClusterMember, ...]:
-        """Everybody in it, this node among them."""
-        return self.state.members
-
-    @property
-    def leader(self) -> ClusterMember | None:
-        """Who leads, as this node has heard."""
-        return self.state.leader
-
-    @property
-    def version(self) -> int:
-        """Of the roster; grows with every change."""
-        return self.state.version
 
     @property
     def is_leader(self) -> bool:
@@ -125,12 +103,6 @@ class ClusterSeat:
         """Return when this node does not lead, or leads no more."""
         if self._term is not None:
             await self._term.lost.wait()
-
-    async def watch(self) -> AsyncGenerator[ClusterChange, None]:
-        """Yield what changes from now on, until this node is out of the cluster. Whoever is slow
-        is told of the sum of what came in between."""
-        async for change in self._standing.changes():
-            yield change
 
 
 class SeatKeeper:

@@ -22,7 +22,7 @@ from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from agents.clusters.changes import ClusterChange, ClusterMember, ClusterState, Standing
+from agents.clusters.changes import ClusterMember, ClusterState, ClusterView
 from agents.clusters.model import MAX_SIZE, Need, name_problem
 from agents.errors import (
     AgentsError,
@@ -44,12 +44,11 @@ LEASE_S: Final = 15.0
 TIMEOUT_S: Final = 10.0
 HOLD_S: Final = 5.0
 AGAIN_S: Final = 0.5
-LOOK_S: Final = 0.5  # a timer does not count a suspended machine's time, the clock does
 RELEASE_S: Final = 2.0
 LEADER: Final = "leader"
 
 
-class Cluster:
+class Cluster(ClusterView):
     """One cluster, held for as long as the block lasts.
 
     Args:
@@ -72,8 +71,7 @@ class Cluster:
             problem = "a lease is 1 to 600 seconds"
         if problem:
             raise InvalidArguments(f"cluster {name[:64]!r}", problem)
-        self.name = name
-        self.capability = need.capability
+        super().__init__(name, need.capability)
         self._net = net
         self._gate = gate
         self._clock = clock
@@ -83,7 +81,6 @@ class Cluster:
         self._mark = secrets.token_hex(8)
         self._lease: HeldLease | None = None
         self._view: Mapping[str, Any] | None = None
-        self._standing = Standing()
         self._running: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -119,26 +116,6 @@ class Cluster:
     # -- how it stands -------------------------------------------------------------------------
 
     @property
-    def state(self) -> ClusterState:
-        """How it stands."""
-        return self._standing.now
-
-    @property
-    def members(self) -> tuple[ClusterMember, ...]:
-        """Who is in it, those that came first before the others."""
-        return self.state.members
-
-    @property
-    def leader(self) -> ClusterMember | None:
-        """Which member leads; None between two terms."""
-        return self.state.leader
-
-    @property
-    def version(self) -> int:
-        """Of the roster; grows with every change."""
-        return self.state.version
-
-    @property
     def is_short(self) -> bool:
         """Whether fewer are in it than its users need."""
         return self.state.is_short
@@ -147,12 +124,6 @@ class Cluster:
     def is_sure(self) -> bool:
         """Whether our lease is good by our own clock, so that it cannot be dissolved now."""
         return self._lease is not None and self._lease.is_valid(self._clock.now_ms())
-
-    async def watch(self) -> AsyncGenerator[ClusterChange, None]:
-        """Yield what changes from now on: members, the leader, whether it is short or unsure.
-        Whoever is slow is told of the sum of what came in between."""
-        async for change in self._standing.changes():
-            yield change
 
     async def until_led(self, timeout: float = TIMEOUT_S) -> ClusterMember:
         """Return who leads, as soon as somebody does.
@@ -234,8 +205,7 @@ class Cluster:
             assert lease is not None
             self._take(self._view)  # it may be unsure by now
             if not lease.renew_due(now_ms) and now_ms >= lease.sent_ms:
-                due_s = (lease.renew_at_ms - now_ms) / 1000
-                await asyncio.sleep(max(0.001, min(LOOK_S, due_s)))
+                await asyncio.sleep(lease.look_in_ms(now_ms) / 1000)
                 continue
             try:
                 await self._hold(max(1.0, min(HOLD_S, lease.remaining_ms(now_ms) / 1000)))

@@ -38,7 +38,6 @@ MIN_LEASE_S: Final = 0.1
 CLAIM_S: Final = 5.0
 WAIT_S: Final = 5.0
 RETRY_S: Final = 0.1
-LOOK_S: Final = 0.5  # a timer does not count a suspended machine's time, the clock does
 RELEASE_S: Final = 2.0
 LATE: Final = "its lease was not renewed in time"
 LEADERSHIP: Final = "leadership/"  # before the names of locks that stand for a lead
@@ -208,8 +207,7 @@ class Lock:
                 self._lose(LATE)
                 return
             if not held.renew_due(now_ms):
-                due_s = (held.renew_at_ms - now_ms) / 1000
-                await asyncio.sleep(max(0.001, min(LOOK_S, due_s)))
+                await asyncio.sleep(held.look_in_ms(now_ms) / 1000)
                 continue
             left_s = held.remaining_ms(now_ms) / 1000
             try:

@@ -27,6 +27,7 @@ from consensus.kv.model import Token
 
 DRIFT_DIVISOR: Final = 8  # an eighth of the lease is given up to drift
 MARGIN_MS: Final = 10
+LOOK_MS: Final = 500  # a timer does not count a suspended machine's time, the clock does
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,10 @@ class HeldLease:
     @property
     def renew_at_ms(self) -> int:
         return self.sent_ms + max(0, self.deadline_ms - self.sent_ms) // 3
+
+    def look_in_ms(self, now_ms: int) -> int:
+        """How long its holder sleeps before it looks again whether a renewal is due."""
+        return max(1, min(LOOK_MS, self.renew_at_ms - now_ms))
 
     def remaining_ms(self, now_ms: int) -> int:
         """How long it is still valid, 0 if it is not."""

@@ -8,6 +8,7 @@ What this module does not know: whether papers are any good.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from keys import PeerId, decode_id, encode_id
 from p2p.wire import PayloadError, decode_payload, encode_payload
@@ -28,13 +29,8 @@ def wanted_message(peers: Iterable[PeerId]) -> bytes:
 
 def wanted_from_wire(payload: bytes) -> tuple[PeerId, ...] | None:
     """Whose papers are asked for, or None. Never raises."""
-    try:
-        fields = decode_payload(payload)
-    except PayloadError:
-        return None
-    if not isinstance(fields, list) or len(fields) > MAX_WANTED:
-        return None
-    if not all(type(each) is bytes and len(each) == ID_BYTES for each in fields):
+    fields = _rows(payload)
+    if fields is None or not all(type(each) is bytes and len(each) == ID_BYTES for each in fields):
         return None
     return tuple(PeerId(encode_id(each)) for each in fields)
 
@@ -45,11 +41,8 @@ def papers_message(pairs: Sequence[Pair]) -> bytes:
 
 def papers_from_wire(payload: bytes) -> tuple[Pair, ...] | None:
     """Chains and records, or None. Never raises."""
-    try:
-        fields = decode_payload(payload)
-    except PayloadError:
-        return None
-    if not isinstance(fields, list) or len(fields) > MAX_WANTED:
+    fields = _rows(payload)
+    if fields is None:
         return None
     pairs: list[Pair] = []
     for each in fields:
@@ -62,3 +55,11 @@ def papers_from_wire(payload: bytes) -> tuple[Pair, ...] | None:
             return None
         pairs.append((chain, record))
     return tuple(pairs)
+
+
+def _rows(payload: bytes) -> list[Any] | None:
+    try:
+        fields = decode_payload(payload)
+    except PayloadError:
+        return None
+    return fields if isinstance(fields, list) and len(fields) <= MAX_WANTED else None

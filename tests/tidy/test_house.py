@@ -75,7 +75,6 @@ PURE = (
 )
 IMPURE = {"asyncio", "time", "os", "socket", "zmq", "logging", "threading", "subprocess", "pathlib"}
 MAX_LINES = 450
-STILL_LONGER = {"tests/p2p/membership/test_swim_core.py"}
 
 
 def names(path: Path) -> str:
@@ -175,9 +174,8 @@ def test_every_module_says_what_it_is() -> None:
 
 def test_files_are_of_a_size_that_can_be_read() -> None:
     for path in (*files(), *of_tests()):
-        if names(path) not in STILL_LONGER:
-            lines = path.read_text(encoding="utf-8").count("\n")
-            assert lines <= MAX_LINES, f"{names(path)} has {lines} lines"
+        lines = path.read_text(encoding="utf-8").count("\n")
+        assert lines <= MAX_LINES, f"{names(path)} has {lines} lines"
 
 
 def test_names_say_something() -> None:

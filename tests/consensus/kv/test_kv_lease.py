@@ -37,6 +37,13 @@ def test_it_is_renewed_at_a_third() -> None:
     assert held.renew_due(held.renew_at_ms)
 
 
+def test_its_holder_looks_again_when_it_is_due_and_twice_a_second_before() -> None:
+    held = lease()
+    assert held.look_in_ms(1000) == 500
+    assert held.look_in_ms(held.renew_at_ms - 70) == 70
+    assert held.look_in_ms(held.renew_at_ms + 70) == 1
+
+
 def test_answers_to_renewals_may_come_in_any_order() -> None:
     held = lease()
     later = held.renewed(sent_ms=4000, lease_ms=8000)

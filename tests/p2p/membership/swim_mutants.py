@@ -370,9 +370,8 @@ def hunt(mutant: Mutant, base: Path) -> str | None:
     """The test that finds it, or None."""
     whole = (ROOT / mutant.path).read_text(encoding="utf-8")
     (base / mutant.path).write_text(planted(mutant, whole), encoding="utf-8")
-    names = [
-        f"{TESTS}/test_swim_{part}.py" for part in ("table", "core", "wiring", "messages", "scale")
-    ]
+    parts = ("table", "core", "words", "wiring", "messages", "scale")
+    names = [f"{TESTS}/test_swim_{part}.py" for part in parts]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *names]
     environment = {**os.environ, "PYTHONPATH": str(base)}
     try:

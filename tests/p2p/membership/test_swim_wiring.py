@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swim_lab import an_id
-from test_swim_core import (
+from swim_one import (
     ALIVE,
     DEAD,
     OTHER,
@@ -17,7 +17,7 @@ from test_swim_core import (
     changes,
     say,
 )
-from test_swim_core import sent as words_to
+from swim_one import sent as words_to
 
 from keys import PeerId
 from p2p.membership.swim import (
