@@ -32,7 +32,7 @@ class NotPermitted(ChaosError):
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            "processes in network namespaces need Linux, root, and the programs ip, tc and nft: "
+            "processes in network namespaces need Linux, root, the program ip, and /dev/net/tun: "
             f"{why}. Who is not root may have it in a namespace of users: {ROOTLESS}. "
             "With --loopback processes run without namespaces, and only processes can be hurt"
         )

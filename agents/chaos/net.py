@@ -87,7 +87,8 @@ class ChaosNet(Hurting):
 
     def can(self, what: str) -> bool:
         """Whether this world can do that: "partition", "cut", "loss", "delay", "slow_link",
-        "clock", "disk_full". What it cannot raises `CannotHere`; scripts for several worlds ask."""
+        "duplicate", "reorder", "clock", "disk_full". What it cannot raises `CannotHere`; scripts
+        for several worlds ask."""
         return Ability(what) in self._world.abilities
 
     @property
@@ -298,8 +299,10 @@ class ChaosNet(Hurting):
             Exception: what something raised that the script had started beside it.
         """
         self.log("the script has ended; all faults are ended too")
-        for node in list(self._full):
+        for node in self.full:
             await self.disk_full(node, False)
+        for node in sorted(self._skewed):
+            await self.clock(node, 0)
         for node in list(self._names):
             await self.resume(node)
         await self.heal()

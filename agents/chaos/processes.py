@@ -1,7 +1,8 @@
 """Real nodes: processes of `conclave up`, which are killed, stopped and started.
 
 Everything is as in real life: sockets, CURVE, the disk, time; so runs differ, whatever the seed.
-On loopback only processes can be hurt. In network namespaces the network can be, too: see `spaces`.
+On loopback only processes and clocks can be hurt. In network namespaces the network and disks can
+be, too: see `spaces`, `disks`.
 
 What this module does not know: scripts, checks, how namespaces are made.
 
@@ -15,7 +16,6 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
 import signal
 import socket
 import sys
@@ -26,12 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from agents.agent import Agent
+from agents.chaos.disks import Disks
 from agents.chaos.errors import CannotHere, ChaosError
 from agents.chaos.founding import Homes
+from agents.chaos.programs import leash
+from agents.chaos.skew import Skew
 from agents.chaos.spaces import Spaces
-from agents.chaos.world import Ability, AgentSource, Trouble
+from agents.chaos.world import Ability, AgentSource
 from agents.errors import NodeNotUp
 from agents.local import AttachedGate, GateChannel, attach
+from agents.switching import Trouble
 from p2p import Clock, SystemClock
 
 LOOPBACK = "127.0.0.1"
@@ -41,16 +45,20 @@ UP_S = 30.0
 STOP_S = 10.0
 LOOK_S = 0.05
 TOLD_LINES = 3
+NO_DISK = "all nodes have this machine's disk; without --loopback each has one"
 
 
 class _Machine:
     """A node's home and place, and its process while there is one."""
 
-    def __init__(self, home: Path, host: str, port: int, words: tuple[str, ...]) -> None:
+    def __init__(
+        self, home: Path, host: str, port: int, words: tuple[str, ...], skew: Skew
+    ) -> None:
         self.home = home
         self.host = host
         self.port = port
         self.words = words
+        self.skew = skew
         self.process: Process | None = None
         self.looking: asyncio.Task[None] | None = None
         self.gate: AttachedGate | None = None
@@ -65,12 +73,12 @@ class ProcessWorld:
     """
 
     name = "real"
-    abilities: frozenset[Ability] = frozenset()
+    abilities = frozenset({Ability.CLOCK})
     starts_together = True  # each takes a second
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._leash = _leash()
+        self._leash = leash()
         self._began_ns = time.monotonic_ns()
         self._homes = Homes()
         self._machines: dict[str, _Machine] = {}
@@ -82,12 +90,17 @@ class ProcessWorld:
     # -- starting ------------------------------------------------------------------------------
 
     async def make(self, name: str, agents: Sequence[AgentSource], voters: int) -> None:
-        home = self._directory / name
         words = tuple(_word_of(source) for source in agents)
+        home = await self._disk(name)
         self._homes.make(home, name, voters, time.time_ns() // 1_000_000)
-        self._machines[name] = _Machine(home, *self._place(name), words)
+        skew = Skew(self._directory / f"{name}.clock")
+        self._machines[name] = _Machine(home, *await self._place(name), words, skew)
 
-    def _place(self, name: str) -> tuple[str, int]:
+    async def _disk(self, name: str) -> Path:
+        """Where its home shall be."""
+        return self._directory / name
+
+    async def _place(self, name: str) -> tuple[str, int]:
         """Its address, and its port."""
         return LOOPBACK, _free_port(machine.port for machine in self._machines.values())
 
@@ -107,7 +120,7 @@ class ProcessWorld:
         with (self._directory / f"{name}.log").open("ab") as log:
             machine.process = await asyncio.create_subprocess_exec(
                 *(*self._leash, *self._where(name)),
-                *(sys.executable, "-m", "agents.cli", "up", *machine.words),
+                *(sys.executable, *machine.skew.words(), "up", *machine.words),
                 *(*place, "--no-mdns", *seeds),
                 stdin=DEVNULL,
                 stdout=DEVNULL,
@@ -161,7 +174,7 @@ class ProcessWorld:
         return machine.gate
 
     def clock_of(self, name: str) -> Clock:
-        return SystemClock()
+        return _MachineClock(self._machines[name])
 
     # -- hurting -------------------------------------------------------------------------------
 
@@ -183,10 +196,10 @@ class ProcessWorld:
             raise CannotHere("a fault of the network", self.name, why)
 
     async def set_clock(self, name: str, offset_ms: int) -> None:
-        raise CannotHere(f"clock({name!r})", self.name, "all nodes have this machine's clock")
+        self._machines[name].skew.set(offset_ms)
 
     async def fill_disk(self, name: str, *, is_full: bool) -> None:
-        raise CannotHere(f"disk_full({name!r})", self.name, "all nodes have this machine's disk")
+        raise CannotHere(f"disk_full({name!r})", self.name, NO_DISK)
 
     def facts(self) -> str:
         return f"{len(self._machines)} processes on loopback"
@@ -221,34 +234,57 @@ class SpaceWorld(ProcessWorld):
         NotPermitted: network namespaces cannot be made here.
     """
 
-    abilities = frozenset({Ability.PARTITION, Ability.CUT, Ability.LOSS, Ability.SLOW_LINK})
+    abilities = frozenset(Ability)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._spaces = Spaces.opened(directory)
+        self._disks = Disks(directory)
 
-    def _place(self, name: str) -> tuple[str, int]:
-        return self._spaces.add(name), PORT
+    async def _disk(self, name: str) -> Path:
+        return await asyncio.to_thread(self._disks.add, name) / "home"
+
+    async def _place(self, name: str) -> tuple[str, int]:
+        return await asyncio.to_thread(self._spaces.add, name), PORT
 
     def _where(self, name: str) -> tuple[str, ...]:
         return self._spaces.inside(name)
 
     async def apply(self, trouble: Trouble) -> None:
-        if any(link.delay_ms != (0.0, 0.0) for _, _, link in trouble.links):
-            raise CannotHere("delay", self.name, "a bridge cannot hold back what passes")
         try:
             await asyncio.to_thread(self._spaces.apply, trouble)
         except ChaosError as error:
             raise CannotHere("a fault of the network", self.name, str(error)) from None
 
+    async def fill_disk(self, name: str, *, is_full: bool) -> None:
+        doing = self._disks.fill if is_full else self._disks.free
+        try:
+            await asyncio.to_thread(doing, name)
+        except ChaosError as error:
+            raise CannotHere(f"disk_full({name!r})", self.name, str(error)) from None
+
     def facts(self) -> str:
-        return f"{len(self._machines)} processes in network namespaces"
+        counts = self._spaces.counts()
+        frames = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+        return f"{len(self._machines)} processes in network namespaces; frames: {frames}"
 
     async def close(self) -> None:
         try:
             await super().close()
         finally:
             await asyncio.to_thread(self._spaces.close)
+            await asyncio.to_thread(self._disks.close)
+
+
+class _MachineClock(SystemClock):
+    """What a program on a node's machine reads."""
+
+    def __init__(self, machine: _Machine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self._machine.skew.offset_ms
 
 
 class RestartedGate:
@@ -291,12 +327,6 @@ def _word_of(source: AgentSource) -> str:
                     return f"{Path(str(path)).resolve()}:{name}"
     why = "a process finds only an Agent that a file calls by a name of its own"
     raise CannotHere(f"agents=[{source!r}]", ProcessWorld.name, why)
-
-
-def _leash() -> tuple[str, ...]:
-    """The words before a command that let the kernel end it when we end, also by SIGKILL."""
-    setpriv = shutil.which("setpriv")
-    return (setpriv, "--pdeathsig", "KILL") if setpriv is not None else ()
 
 
 def _send(process: Process | None, number: signal.Signals) -> None:

@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from agents.agent import Agent
 from agents.chaos.errors import CannotHere
 from agents.chaos.founding import Homes
-from agents.chaos.world import Ability, AgentSource, Trouble
+from agents.chaos.world import Ability, AgentSource
 from agents.cli.loading import load_agents
 from agents.errors import NodeNotUp
 from agents.local import DirectGate, GateChannel
 from agents.node import Node
+from agents.switching import Trouble
 from consensus import Recovered, SnapshotStore, Storage, StorageFull, StoreBatch
 from keys import Keystore
 from p2p import Clock
@@ -111,7 +112,7 @@ class VirtualWorld:
     """
 
     name = "virtual"
-    abilities = frozenset(Ability)
+    abilities = frozenset(Ability) - {Ability.DUPLICATE, Ability.REORDER}
     starts_together = False  # in an order that a reader of the timeline can follow
 
     def __init__(self, directory: Path, seed: int) -> None:
@@ -232,6 +233,9 @@ class VirtualWorld:
             process.life.go_on()
 
     async def apply(self, trouble: Trouble) -> None:
+        if any(link.duplicate or link.reorder for _, _, link in trouble.links):
+            why = "what is sent here is a message of a connection: it arrives once, and in order"
+            raise CannotHere("duplicate, reorder", self.name, why)
         self._network.set_cuts(trouble.cuts)
         self._network.clear_links()
         for source, target, link in trouble.links:

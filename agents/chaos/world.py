@@ -9,36 +9,14 @@ What this module does not know: scripts, checks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
 from agents.agent import Agent
 from agents.local import Gate
+from agents.switching import Trouble
 
 AgentSource = Agent | Callable[[], Agent] | str  # itself, what makes one for each node, or its file
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What is wrong with the network just now, by names of nodes; both worlds make it so.
-
-    Attributes:
-        cuts: from the first of each pair nothing reaches the second.
-        links: what else is wrong with a direction.
-    """
-
-    cuts: frozenset[tuple[str, str]] = frozenset()
-    links: tuple[tuple[str, str, LinkTrouble], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LinkTrouble:
-    """One direction between two nodes."""
-
-    loss: float = 0.0
-    delay_ms: tuple[float, float] = (0.0, 0.0)
-    bytes_per_s: float | None = None
 
 
 class Ability(Enum):
@@ -49,6 +27,8 @@ class Ability(Enum):
     LOSS = "loss"
     DELAY = "delay"
     SLOW_LINK = "slow_link"
+    DUPLICATE = "duplicate"
+    REORDER = "reorder"
     CLOCK = "clock"
     DISK_FULL = "disk_full"
 

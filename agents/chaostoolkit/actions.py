@@ -15,13 +15,19 @@ from agents.chaostoolkit.current import FOLLOWER, LEADER, do, node_of, nodes_of
 
 __all__ = [
     "cut",
+    "delay",
+    "duplicate",
+    "fill_disk",
+    "free_disk",
     "freeze",
     "heal",
     "isolate",
     "kill",
     "loss",
     "partition",
+    "reorder",
     "restart",
+    "set_clock",
     "slow_link",
     "stop",
     "submit",
@@ -138,6 +144,73 @@ def slow_link(a: str, b: str, bytes_per_s: float) -> list[str]:
         one, other = await nodes_of(net, [a, b])
         await net.slow_link(one, other, bytes_per_s)
         return [one, other]
+
+    return do(work)
+
+
+def delay(a: str, b: str, low_ms: float, high_ms: float = 0.0) -> list[str]:
+    """Between the two everything takes so much longer each way, and stays in order."""
+
+    async def work(net: ChaosNet) -> list[str]:
+        one, other = await nodes_of(net, [a, b])
+        await net.delay(one, other, low_ms, max(low_ms, high_ms))
+        return [one, other]
+
+    return do(work)
+
+
+def duplicate(a: str, b: str, share: float) -> list[str]:
+    """Between the two this share of all packets arrives twice, 0 to below 1."""
+
+    async def work(net: ChaosNet) -> list[str]:
+        one, other = await nodes_of(net, [a, b])
+        await net.duplicate(one, other, share)
+        return [one, other]
+
+    return do(work)
+
+
+def reorder(a: str, b: str, share: float) -> list[str]:
+    """Between the two this share of all packets comes after some that were sent later."""
+
+    async def work(net: ChaosNet) -> list[str]:
+        one, other = await nodes_of(net, [a, b])
+        await net.reorder(one, other, share)
+        return [one, other]
+
+    return do(work)
+
+
+def set_clock(node: str = FOLLOWER, offset_s: float = 0.0) -> str:
+    """A node's time of day is wrong by so many seconds, or right again; return its name."""
+
+    async def work(net: ChaosNet) -> str:
+        name = await node_of(net, node)
+        await net.clock(name, offset_s)
+        return name
+
+    return do(work)
+
+
+def fill_disk(node: str = FOLLOWER) -> str:
+    """A node's disk has no room, until `free_disk`; return its name."""
+
+    async def work(net: ChaosNet) -> str:
+        name = await node_of(net, node)
+        await net.disk_full(name)
+        return name
+
+    return do(work)
+
+
+def free_disk(node: str = "") -> list[str]:
+    """A node's disk has room again; without a name every disk that is full. Returns the names."""
+
+    async def work(net: ChaosNet) -> list[str]:
+        names = [await node_of(net, node)] if node else list(net.full)
+        for name in names:
+            await net.disk_full(name, False)
+        return names
 
     return do(work)
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from agents.chaos.errors import ChaosError
 from agents.chaos.spaces import Spaces
-from agents.chaos.world import LinkTrouble, Trouble
+from agents.switching import LinkTrouble, Trouble
 from benchmarks.contenders import homes_of, skipped
 from benchmarks.crowds import MEMBERSHIPS, all_up, ask_all
 from benchmarks.figures import Figure, measures, median_of

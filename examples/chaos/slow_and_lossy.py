@@ -1,7 +1,5 @@
 """Everything is slow, late and lossy, one node stands still for a while, one has a full disk.
 
-Processes have no delays, no full disks and no wrong clocks, so with --real these are left out.
-
 conclave chaos run examples/chaos/slow_and_lossy.py --seed 7
 """
 
@@ -24,8 +22,7 @@ async def scenario(net: ChaosNet) -> None:
     await net.up(4, agents=[agent], voters=3)
     for a, b in combinations(net.nodes, 2):
         await net.loss(a, b, net.random.uniform(0.0, 0.1))
-        if net.can("delay"):
-            await net.delay(a, b, 5, net.random.uniform(10, 60))
+        await net.delay(a, b, 5, net.random.uniform(10, 60))
     slow = net.random.choice(net.nodes)
     for other in net.nodes:
         if other != slow:
@@ -35,14 +32,12 @@ async def scenario(net: ChaosNet) -> None:
     client = net.client(net.random.choice(net.nodes))
     tasks = await client.submit_many("math.add", items, timeout=60)
     await net.pause(net.random.choice(net.nodes), net.random.uniform(0.5, 6.0))
-    if net.can("disk_full"):
-        full = net.random.choice(net.nodes)
-        await net.disk_full(full)
-        await net.sleep(net.random.uniform(0.5, 4.0))
-        await net.disk_full(full, False)
+    full = net.random.choice(net.nodes)
+    await net.disk_full(full)
+    await net.sleep(net.random.uniform(0.5, 4.0))
+    await net.disk_full(full, False)
     results = await tasks.results(timeout=120)
     net.expect.that("all sums are right", results == [2 * n for n in range(20)], f"{results}")
-    if net.can("clock"):
-        await net.clock(net.random.choice(net.nodes), net.random.uniform(-3600, 3600))
+    await net.clock(net.random.choice(net.nodes), net.random.uniform(-3600, 3600))
     await net.heal()
     await net.expect.members_agree(within=60)

@@ -61,7 +61,6 @@ def test_processes_stand_still_and_are_killed_and_none_is_left() -> None:
     ("ask", "words"),
     [
         (lambda net: net.isolate("a"), "a fault of the network: the real world cannot do this"),
-        (lambda net: net.clock("a", 5), "all nodes have this machine's clock"),
         (lambda net: net.disk_full("a"), "all nodes have this machine's disk"),
         (lambda net: net.up(1, agents=[lambda: adder]), "an Agent that a file calls"),
     ],

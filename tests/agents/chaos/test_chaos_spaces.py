@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from agents import Agent
-from agents.chaos import CannotHere, ChaosNet, NotPermitted, Run, load_scenario, run_real_scenario
+from agents.chaos import ChaosError, ChaosNet, NotPermitted, Run, load_scenario, run_real_scenario
+from agents.chaos.disks import Disks
 from agents.chaos.spaces import OWNERS, PREFIX, Spaces
-from agents.chaos.world import LinkTrouble, Trouble
+from agents.chaos.world import Ability
+from agents.switching import LinkTrouble, Trouble
 
 pytestmark = pytest.mark.e2e
 
@@ -29,6 +32,11 @@ adder = Agent("adder")
 @adder.serve("math.add")
 async def add(a: int, b: int) -> int:
     return a + b
+
+
+@adder.serve("time.of_day")
+async def time_of_day() -> float:
+    return time.time()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -119,7 +127,7 @@ class Ear:
         self._process.communicate()
 
 
-def test_the_bridge_cuts_one_way_loses_a_share_and_holds_back(spaces: Spaces) -> None:
+def test_the_switch_cuts_one_way_loses_a_share_and_holds_back(spaces: Spaces) -> None:
     a, b = Ear(spaces, "a"), Ear(spaces, "b")
     try:
         assert b.hears("a", 20)[0] == 20
@@ -142,12 +150,99 @@ def test_the_bridge_cuts_one_way_loses_a_share_and_holds_back(spaces: Spaces) ->
         b.close()
 
 
+IP_ADD_MEMBERSHIP = 35
+ECHO = f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 7))
+s.setsockopt(0, {IP_ADD_MEMBERSHIP}, socket.inet_aton("224.0.0.251") + socket.inet_aton("0.0.0.0"))
+print("ready", flush=True)
+while True:
+    data, where = s.recvfrom(2000)
+    s.sendto(data, where)
+"""
+ASK = """
+import json, socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1.0)
+began_s, came = time.monotonic(), []
+for n in range(int(sys.argv[2])):
+    s.sendto(n.to_bytes(4, "big"), (sys.argv[1], 7))
+try:
+    while True:
+        came.append((int.from_bytes(s.recv(2000), "big"), time.monotonic() - began_s))
+except TimeoutError:
+    print(json.dumps(came))
+"""
+
+
+def test_the_switch_delays_doubles_and_lets_overtake_and_groups_are_reached(
+    spaces: Spaces,
+) -> None:
+    spaces.add("a")
+    address = spaces.add("b")
+    listening = [*spaces.inside("b"), sys.executable, "-c", ECHO]
+
+    def asked(to: str, count: int) -> list[tuple[int, float]]:
+        words = [*spaces.inside("a"), sys.executable, "-c", ASK, to, str(count)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        return [(number, late_s) for number, late_s in json.loads(done.stdout)]
+
+    with subprocess.Popen(listening, stdout=subprocess.PIPE, text=True) as echo:
+        assert echo.stdout is not None
+        assert echo.stdout.readline() == "ready\n"
+        try:
+            assert [n for n, _ in asked("224.0.0.251", 1)] == [0]
+            spaces.apply(Trouble(links=(("b", "a", LinkTrouble(delay_ms=(200.0, 300.0))),)))
+            late = asked(address, 20)
+            assert [n for n, _ in late] == list(range(20))
+            assert min(seconds for _, seconds in late) >= 0.2
+            spaces.apply(Trouble(links=(("a", "b", LinkTrouble(duplicate=0.5)),)))
+            doubled = [n for n, _ in asked(address, 200)]
+            assert doubled == sorted(doubled)
+            assert 250 < len(doubled) < 350  # 7 standard deviations
+            spaces.apply(Trouble(links=(("a", "b", LinkTrouble(reorder=0.5)),)))
+            mixed = [n for n, _ in asked(address, 200)]
+            assert mixed != sorted(mixed) == list(range(200))
+        finally:
+            echo.kill()
+
+
+def test_a_switch_that_was_killed_is_told_of(spaces: Spaces) -> None:
+    spaces.add("a")
+    space = spaces.inside("a")[-1].replace("-a", "-switch")
+    pids = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True).stdout
+    os.kill(int(pids), signal.SIGKILL)
+    with pytest.raises(ChaosError, match="the switch has ended"):
+        spaces.apply(Trouble())
+    with pytest.raises(ChaosError, match="the switch has ended"):
+        spaces.add("b")
+
+
+def test_a_disk_is_full_until_it_is_freed_and_what_is_there_can_be_read(tmp_path: Path) -> None:
+    disks = Disks(tmp_path)
+    try:
+        file = disks.add("a") / "file"
+        file.write_bytes(b"x" * 100_000)
+        disks.fill("a")
+        assert file.read_bytes() == b"x" * 100_000
+        with pytest.raises(OSError, match="No space left"):
+            (tmp_path / "a" / "more").write_bytes(b"x" * 5000)
+        disks.fill("a")
+        disks.free("a")
+        (tmp_path / "a" / "more").write_bytes(b"x" * 5_000_000)
+    finally:
+        disks.close()
+    assert not file.exists()
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
 # -- what is left ---------------------------------------------------------------------------------
 
 OWNER = """
 import pathlib, subprocess, sys, time
+from agents.chaos.disks import Disks
 from agents.chaos.spaces import Spaces
 spaces = Spaces.opened(pathlib.Path(sys.argv[1]))
+Disks(pathlib.Path(sys.argv[1])).add("a")
 spaces.add("a")
 sleeping = subprocess.Popen([*spaces.inside("a"), "sleep", "600"])
 print(sleeping.pid, spaces.inside("a")[-1], flush=True)
@@ -158,7 +253,7 @@ time.sleep(600)
 def test_the_next_run_removes_what_one_that_was_killed_left_and_nothing_else(
     tmp_path: Path, spaces: Spaces
 ) -> None:
-    directory = tmp_path / f"{PREFIX}x"
+    directory = tmp_path / f"{PREFIX}x y"
     directory.mkdir()
     spaces.add("mine")
     words = [sys.executable, "-c", OWNER, str(directory)]
@@ -170,6 +265,7 @@ def test_the_next_run_removes_what_one_that_was_killed_left_and_nothing_else(
         owner.kill()
         owner.wait()
     assert space in there()
+    assert os.path.ismount(directory / "a")
     Spaces.opened(tmp_path).close()
     assert space not in there()
     assert is_gone(int(pid))
@@ -216,7 +312,7 @@ def test_who_may_not_is_told_what_is_needed() -> None:
     words += ["-m", "agents.cli", "chaos", "run", str(EXAMPLES / "split_brain.py"), "--real"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode != 0
-    assert "need Linux, root, and the programs ip, tc and nft: ip netns add" in done.stderr
+    assert "need Linux, root, the program ip, and /dev/net/tun: ip netns add" in done.stderr
     assert "Operation not permitted" in done.stderr
     assert "With --loopback" in done.stderr
     assert "Traceback" not in done.stderr
@@ -229,38 +325,49 @@ def shown(run: Run) -> str:
     return "\n".join([*map(str, run.events), run.error, *map(str, run.checks)])
 
 
-def test_processes_in_namespaces_are_cut_off_slowed_and_come_together_again() -> None:
+def test_processes_in_namespaces_are_hurt_in_every_way_and_come_together_again() -> None:
     async def scenario(net: ChaosNet) -> None:
+        assert all(net.can(ability.value) for ability in Ability)
         await net.up(3, agents=[adder], voters=3)
-        await net.loss("a", "b", 0.05)
-        await net.slow_link("b", "c", 128 * 1024)
+        for a, b in combinations(net.nodes, 2):
+            await net.loss(a, b, 0.2)
+            await net.slow_link(a, b, 128 * 1024)
+            await net.delay(a, b, 5, 20, one_way=True)
+            await net.duplicate(a, b, 0.5)
+            await net.reorder(a, b, 0.5)
         leader = await net.isolate_leader()
         other = await net.leader(other_than=leader, within=30)
         task = await net.client(other).submit("math.add", {"a": 1, "b": 2}, timeout=30)
         await net.heal()
         assert await task.result(timeout=30) == 3
         await net.settle()
-        with pytest.raises(CannotHere):
-            await net.delay("a", "b", 5)
-        await net.loss("a", "b", 0.01)  # what was refused is forgotten
+
+        full = next(name for name in net.nodes if name != other)
+        home = net._world._machines[full].home  # type: ignore[attr-defined]
+        await net.disk_full(full)
+        with pytest.raises(OSError, match="No space left"):
+            (home / "more").write_bytes(bytes(5000))
+        await net.client(other).kv.put("key", "value", timeout=30)
+        await net.disk_full(full, False)
+        if full in net.down:
+            await net.restart(full)
+        await net.settle()
+
+        for offset_s, starts_again in ((-3600, False), (60, True)):
+            await net.clock(other, offset_s)
+            if starts_again:
+                await net.restart(other)
+                await net.settle()
+            seen_s = await net.client(other).call("time.of_day", peer=other, deadline=10)
+            assert abs(seen_s - time.time() - offset_s) < 30
 
     run = run_real_scenario(scenario, 1)
     assert run.passed, shown(run)
-    assert "processes in network namespaces" in run.events[-1].text
-
-
-@pytest.mark.parametrize("what", ["delay", "clock", "disk_full"])
-def test_what_namespaces_cannot_do_is_said_when_it_is_asked_for(what: str) -> None:
-    async def scenario(net: ChaosNet) -> None:
-        net._names = ["a", "b"]  # nobody has to run for a refusal
-        assert not net.can(what)
-        assert net.can("partition")
-        words = {"delay": ("a", "b", 5), "clock": ("a", 5), "disk_full": ("a",)}[what]
-        await getattr(net, what)(*words)
-
-    run = run_real_scenario(scenario, 1)
-    assert "the real world cannot do this" in run.error
-    assert what in run.error
+    last = run.events[-1].text
+    assert "3 processes in network namespaces; frames: " in last
+    for word in ("cut", "lost", "doubled", "out of order", "passed"):
+        assert f" {word}" in last
+    assert "conclave-chaos" not in Path("/proc/self/mountinfo").read_text()
 
 
 @pytest.mark.slow

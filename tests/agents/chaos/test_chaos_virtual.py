@@ -14,6 +14,7 @@ import pytest
 from agents import Agent, NodeNotUp, NoQuorum, OutcomeUnknown
 from agents.chaos import (
     BadScenario,
+    CannotHere,
     ChaosNet,
     NoSuchNode,
     NotSettled,
@@ -180,6 +181,9 @@ def test_late_and_narrow_links_make_calls_slow_by_as_much() -> None:
         await net.delay("a", "b", 200)
         assert 0.4 <= await took("") < 0.5
         await net.heal()
+        await net.delay("a", "b", 200, one_way=True)
+        assert 0.2 <= await took("") < 0.3
+        await net.heal()
         await net.loss("a", "b", 0.3)
         slow = [await took("") for _ in range(10)]
         assert max(slow) >= 0.2
@@ -215,7 +219,42 @@ def test_a_clock_that_is_wrong_is_wrong_for_its_node_alone() -> None:
         clocks = [net.client(name)._clock.wall_ms() for name in net.nodes]
         assert clocks[0] - clocks[1] == 3_600_000
 
-    green(scenario)
+    said = texts(green(scenario), What.FAULT)
+    assert said[-1] == "b its clock is right", "every fault is ended at the end"
+
+
+def test_packets_that_come_twice_or_late_are_for_processes() -> None:
+    async def scenario(net: ChaosNet) -> None:
+        net._names = ["a", "b"]  # nobody has to run for a refusal
+        assert not net.can("duplicate")
+        with pytest.raises(CannotHere, match="it arrives once, and in order"):
+            await net.duplicate("a", "b", 0.1)
+        await net.loss("a", "b", 0.1)  # what was refused is forgotten
+        await net.reorder("a", "b", 0.1)
+
+    assert (
+        "CannotHere: duplicate, reorder: the virtual world"
+        in run_virtual_scenario(scenario, 1).error
+    )
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda net: net.loss("a", "b", 1.0), "a share is 0 to below 1; for all of it"),
+        (lambda net: net.duplicate("a", "b", -0.1), "a share is 0 to below 1"),
+        (lambda net: net.delay("a", "b", 20, 10), "delay 20 to 10 ms"),
+        (lambda net: net.delay("a", "b", 0, 1e9), "both are 0 to 60000"),
+        (lambda net: net.slow_link("a", "b", 0), "some pass; for none, `partition`"),
+        (lambda net: net.slow_link("a", "b", float("nan")), "some pass"),
+    ],
+)
+def test_what_makes_no_sense_for_a_link_is_refused(ask, words: str) -> None:  # type: ignore[no-untyped-def]
+    async def scenario(net: ChaosNet) -> None:
+        net._names = ["a", "b"]
+        await ask(net)
+
+    assert words in run_virtual_scenario(scenario, 1).error
 
 
 def test_what_fails_beside_the_script_fails_the_run() -> None:
