@@ -14,6 +14,7 @@ Invariant: what `decode_record` returns is well formed; who signed it is checked
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -183,7 +184,7 @@ def _ports(table: Mapping[str, object]) -> Mapping[str, int]:
     for name, port in table.items():
         if not _PORT_NAME.fullmatch(name) or type(port) is not int or not 1 <= port <= 65535:
             raise NotCanonical(f"port {name!r} is not a port number")
-        ports[name] = port
+        ports[sys.intern(name)] = port  # the same few names in every record
     missing = [name for name in PORT_NAMES if name not in ports]
     if missing:
         raise NotCanonical(f"the port {missing[0]!r} is missing")

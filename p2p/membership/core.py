@@ -184,7 +184,7 @@ class Membership:
             return self._drop(event.peer_id, DropReason.REPLAYED, effects)
         record.heartbeat = heartbeat
         if event.wall_ms is not None:
-            record.offsets_ms.append(heartbeat.wall_ms - event.wall_ms)
+            record.add_offset_ms(heartbeat.wall_ms - event.wall_ms)
         self._revive(record, now_ms, Reason.HEARD, effects)
         return None
 
@@ -286,7 +286,7 @@ class Membership:
             self._become(record, MemberState.DEAD, Reason.RESTARTED, now_ms, effects)
         record.incarnation = incarnation
         record.heartbeat = None
-        record.offsets_ms.clear()
+        record.offsets_ms = ()
         if record.state is MemberState.LEFT:
             record.state = MemberState.DEAD  # that goodbye was of another process
 

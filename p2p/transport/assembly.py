@@ -168,6 +168,7 @@ class Assembly:
         for listener in self._listeners():
             cuts += listener.cut_unfinished(limit_bytes)
         for dial in tuple(self.exchange.dials):
+            dial.look()
             cuts += dial.end_unfinished(limit_bytes)
         self._counters.connections_unfinished += cuts
         delay_s = self._settings.unfinished_check_ms / 1000

@@ -25,6 +25,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Connections:
             return known
         if self._silent.pop(fd, None) != remote:
             self._ahead.add(fd)
-        connection = self._owned[fd] = Connection(fd, remote, owner)
+        connection = self._owned[fd] = Connection(fd, remote, sys.intern(owner))
         return connection
 
     def shed_for(self, fd: int) -> int:

@@ -1,5 +1,11 @@
 """One attempt at one outgoing connection: one socket, one routing id, never used again.
 
+A monitor tells what becomes of the attempt. It costs 16 KB for as long as it is there, so on Linux
+it is let go of when the handshake is over, and from then on the descriptor is looked at, which
+libzmq closes when it has read all that came. That makes the socket readable, though there is no
+message; so whenever there is none, a look follows a moment later, and one every
+`unfinished_check_ms` in any case. Until then libzmq takes what is sent and forgets it.
+
 Does not know: other addresses, when to try again, what travels; that is the dialler's.
 """
 
@@ -17,6 +23,7 @@ from keys import TransportKey
 from p2p.links import Lane
 from p2p.transport.connections import received_bytes
 from p2p.transport.flushing import Flusher
+from p2p.transport.liveness import CAN_LOOK, OVER, is_there, mark_of
 from p2p.transport.monitors import Monitors
 from p2p.transport.outbox import Body
 from p2p.transport.parts import MORE, NOBLOCK, SHARE_FROM_BYTES
@@ -24,6 +31,7 @@ from p2p.transport.reading import SocketReader
 from p2p.transport.settings import TransportSettings
 from p2p.transport.sockets import Sockets
 
+_LOOK_S = 0.005  # longer than libzmq takes from the signal to the close
 _DENIED = 400  # the ZAP status for a key that is not on the list
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -40,6 +48,7 @@ _REASONS: dict[int, str] = {
     zmq.EVENT_DISCONNECTED: "connection closed by the other side",
     zmq.EVENT_CLOSED: "nobody listens there",
 }
+_CLOSED_BY_OTHER = _REASONS[zmq.EVENT_DISCONNECTED]
 
 
 class Sent(Enum):
@@ -99,6 +108,9 @@ class Dial:
         self.own_public = (own_key or exchange.sockets.key).public
         self._dials = exchange.dials
         self._fd = -1
+        self._loop = exchange.loop
+        self._mark: int | None = None  # known where nobody watches any more
+        self._is_look_due = False
         self._is_fresh = False
         self._received = 0
         self.up = False
@@ -112,6 +124,7 @@ class Dial:
             take=self._take,
             settled=exchange.flusher.room,
             batch=exchange.settings.drain_frames_of(Lane.BULK if bulk else Lane.DATA),
+            empty=self._nothing_came if CAN_LOOK else None,
         )
         self._token = exchange.monitors.watch(self.socket, _EVENTS, self._on_event)
         self._dials.add(self)
@@ -149,6 +162,15 @@ class Dial:
         self._monitors.unwatch(self._token, self.socket)
         self.socket.close(linger=linger_ms)
 
+    def look(self) -> None:
+        """End it, and tell the owner, if there is no connection any more."""
+        if self._mark is None or self.closed or is_there(self._fd, self._mark):
+            return
+        self.reader.finish()  # what arrived before the end
+        if not self.closed:
+            self.close()
+            self._owner.dial_ended(self, _CLOSED_BY_OTHER, False)
+
     def end_unfinished(self, limit_bytes: int) -> bool:
         """End it if the other side sends a message without end; see `Connections`."""
         if self.closed or not self.up:
@@ -162,6 +184,15 @@ class Dial:
         self._owner.dial_ended(self, "it sent a message without end", False)
         return True
 
+    def _nothing_came(self) -> None:
+        if not self._is_look_due:
+            self._is_look_due = True
+            self._loop.call_later(_LOOK_S, self._look_later)
+
+    def _look_later(self) -> None:
+        self._is_look_due = False
+        self.look()
+
     def _take(self) -> None:
         self._is_fresh = True
         self._owner.dial_message(self)
@@ -173,6 +204,9 @@ class Dial:
             self._fd = value
             return
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if CAN_LOOK:
+                self._monitors.unwatch(self._token, self.socket)
+                self._mark = mark_of(self._fd, self.endpoint) or OVER
             self.up = True
             self.reader.start()
             self._owner.dial_up(self)

@@ -239,7 +239,7 @@ class LaneServer:
         if len(mine) >= self._settings.routes_per_peer:
             self._counters.connections_cut += self._connections.cut(mine[0].connection)
             self._close_route(mine[0], "replaced: it opened too many connections")
-        route = Route(self, peer_id, user_id, routing_id, connection)
+        route = Route(self, peer_id, connection.owner, routing_id, connection)
         self._routes[routing_id] = route
         self._owner.route_opened(self._lane, route)
         return route

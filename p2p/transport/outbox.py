@@ -18,6 +18,8 @@ larger than the frame limit; the order within a priority is the order of `push`.
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
+from typing import NamedTuple
 
 from p2p.errors import MisuseError, PayloadTooLarge
 from p2p.links import JOIN_BYTES, MAX_BODY_BYTES, Lane, frame_of
@@ -56,6 +58,30 @@ class _Queue:
             self.sealed = deque()
         self.sealed.append(frame)
 
+    def pop(self) -> Frame:
+        frame = self.sealed.popleft()
+        if not self.sealed:
+            self.sealed = _NOTHING
+        return frame
+
+
+_UNUSED = _Queue()  # stands for every queue that nothing was pushed into: most of most peers
+
+
+class _Limits(NamedTuple):
+    """Of all outboxes that were given the same numbers."""
+
+    half_bytes: int  # below it nothing is refused
+    refused_from_bytes: tuple[int, int, int]  # by priority
+    together_bytes: int
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def of(cls, budget_bytes: int, frame_limit_bytes: int) -> _Limits:
+        half_bytes = budget_bytes // 2
+        refused_from_bytes = (half_bytes, budget_bytes * 9 // 10, budget_bytes)
+        return cls(half_bytes, refused_from_bytes, frame_limit_bytes - JOIN_BYTES)
+
 
 class Outbox:
     __slots__ = (
@@ -75,13 +101,12 @@ class Outbox:
         self, *, budget_bytes: int, batch_envelopes: int, batch_bytes: int, frame_limit_bytes: int
     ) -> None:
         self._budget_bytes = budget_bytes
-        self._half_bytes = budget_bytes // 2  # below it nothing is refused
-        self._refused_from_bytes = (budget_bytes // 2, budget_bytes * 9 // 10, budget_bytes)
+        limits = _Limits.of(budget_bytes, frame_limit_bytes)
+        self._half_bytes, self._refused_from_bytes, self._together_bytes = limits
         self._batch_envelopes = batch_envelopes
         self._batch_bytes = batch_bytes
         self._frame_limit_bytes = frame_limit_bytes
-        self._together_bytes = frame_limit_bytes - JOIN_BYTES
-        self._queues = (_Queue(), _Queue(), _Queue())
+        self._queues = [_UNUSED, _UNUSED, _UNUSED]
         self._waiting: _Queue | None = None  # where `first` found the frame to send
         self.queued_bytes = 0
 
@@ -104,6 +129,8 @@ class Outbox:
             the turn.
         """
         queue = self._queues[priority]
+        if queue is _UNUSED:
+            queue = self._queues[priority] = _Queue()
         size_bytes = len(envelope)
         total_bytes = self.queued_bytes + size_bytes
         if total_bytes > self._half_bytes and self._refuses(size_bytes, priority):
@@ -134,6 +161,8 @@ class Outbox:
         if self._refuses(size_bytes, priority):
             return REFUSED
         queue = self._queues[priority]
+        if queue is _UNUSED:
+            queue = self._queues[priority] = _Queue()
         queue.seal()
         queue.append((envelope, 1, body, size_bytes))
         self.queued_bytes += size_bytes
@@ -155,18 +184,20 @@ class Outbox:
     def pop(self) -> None:
         """The frame that `first` gave has left."""
         assert self._waiting is not None, "pop follows first"
-        self.queued_bytes -= self._waiting.sealed.popleft()[3]
+        self.queued_bytes -= self._waiting.pop()[3]
         self._waiting = None
 
     def clear(self) -> int:
         """Forget everything; returns how many envelopes that were."""
         envelopes = self.envelopes
-        self._queues = (_Queue(), _Queue(), _Queue())
+        self._queues = [_UNUSED, _UNUSED, _UNUSED]
         self._waiting = None
         self.queued_bytes = 0
         return envelopes
 
     def check_invariants(self) -> None:
+        assert not _UNUSED.open, "nobody uses it"
+        assert not _UNUSED.sealed
         total_bytes = 0
         for queue in self._queues:
             assert queue.open_bytes == sum(map(len, queue.open)) <= self._frame_limit_bytes

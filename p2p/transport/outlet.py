@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import zmq
 
@@ -42,6 +43,8 @@ _OTHERS_TURN_S = 0.5  # in which the other side should dial anew what it had dia
 _YIELD_S = 0.1  # longer than a handshake on a busy machine, shorter than between two heartbeats
 
 Path = Dial | Route
+
+_NONE: frozenset[Any] = frozenset()
 
 
 class Outlet:
@@ -93,8 +96,11 @@ class Outlet:
         self._path: Path | None = None
         self._draining: int | None = None  # waiting for this answer, to leave the path
         self._number = 0
-        self._released: set[Dial] = set()  # under keys of before; open while anybody sends there
-        self._finished: set[Path] = set()  # LAST: of ours, it was heard; of theirs, it is said
+        # Both hold something only while keys rotate, and so are made anew for each change:
+        # those under keys of before, open while anybody sends there;
+        self._released: frozenset[Dial] = _NONE
+        # and those of ours on which LAST was heard, and of theirs on which it is said.
+        self._finished: frozenset[Path] = _NONE
         self._owed: Owed[Path] = Owed()
         self._window: asyncio.TimerHandle | None = None
 
@@ -160,7 +166,7 @@ class Outlet:
         if dial is not None and not aim.fits(dial):
             self._dialler.release()
             dial.hand_to(self)
-            self._released.add(dial)
+            self._released |= {dial}
         self._dialler.target(aim)
         if dial is not None and dial.closed and self._path is dial:
             self._lose(dial, "its address changed")
@@ -192,8 +198,8 @@ class Outlet:
         self._dialler.stop(linger_ms)
         for dial in self._released:
             dial.close(linger_ms)
-        self._released.clear()
-        self._finished.clear()
+        self._released = _NONE
+        self._finished = _NONE
         self._owed = Owed()
         self._draining = None
         self._routes.clear()
@@ -253,7 +259,7 @@ class Outlet:
             if path is self._path and word.number == self._draining:
                 self._leave(path)
         elif word.verb is Verb.LAST and isinstance(path, Dial):
-            self._finished.add(path)
+            self._finished |= {path}
             self._close_if_left(path)
 
     def dial_up(self, dial: Dial) -> None:
@@ -261,7 +267,7 @@ class Outlet:
 
     def dial_ended(self, dial: Dial, reason: str, refused: bool) -> None:
         """One that was released is gone."""
-        self._released.discard(dial)
+        self._released -= {dial}
         self._gone(dial)
         if self._path is dial:
             self._counters.links_lost += 1
@@ -365,7 +371,7 @@ class Outlet:
                 self._dialler.stop()  # one connection for a pair of peers
             for route in self._routes:
                 if route not in self._finished and self._is_stale(route):
-                    self._finished.add(route)
+                    self._finished |= {route}
                     self._owe(route, Verb.LAST)
         elif self._fresh() is not None:
             self._number = (self._number + 1) % NUMBERS
@@ -393,13 +399,13 @@ class Outlet:
             self._close(dial)
 
     def _close(self, dial: Dial) -> None:
-        self._released.discard(dial)
+        self._released -= {dial}
         dial.reader.finish()
         dial.close()
         self._gone(dial)
 
     def _gone(self, path: Path) -> None:
-        self._finished.discard(path)
+        self._finished -= {path}
         self._owed.forget(path)
 
     def _say(self, path: Path, word: bytes) -> bool:

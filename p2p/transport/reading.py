@@ -17,6 +17,8 @@ from typing import Any
 
 import zmq
 
+_POLLIN = int(zmq.POLLIN)  # an operation with a member of an enum costs a microsecond
+
 
 class Room(Enum):
     """What those who wait for room on a socket made of an offer."""
@@ -35,15 +37,17 @@ class SocketReader:
         take: Callable[[], None],
         settled: Callable[[SocketReader], Room],
         batch: int,
+        empty: Callable[[], None] | None = None,
     ) -> None:
         """`take` reads one message. `settled` runs after each drain, since there may be room to
-        send."""
+        send. `empty` runs when there was no message."""
         self._loop = loop
         # Bound once: it is called for every frame. Its type says `int | bytes`.
         self._option: Callable[[int], Any] = socket.getsockopt
         self._take = take
         self._settled = settled
         self._batch = batch
+        self._empty = empty
         self._fd = -1
         self._scheduled = False
         self._paused = False
@@ -55,7 +59,7 @@ class SocketReader:
         if self.closed or self._paused:
             return False
         self._schedule()
-        return not self._option(zmq.EVENTS) & zmq.POLLIN
+        return not self._option(zmq.EVENTS) & _POLLIN
 
     def start(self) -> None:
         self.closed = False
@@ -83,7 +87,7 @@ class SocketReader:
 
     def finish(self) -> None:
         """Read all that is left, paused or not: the connection behind this socket is over."""
-        while not self.closed and self._option(zmq.EVENTS) & zmq.POLLIN:
+        while not self.closed and self._option(zmq.EVENTS) & _POLLIN:
             self._take()
 
     def drain(self) -> None:
@@ -91,11 +95,13 @@ class SocketReader:
         if self.closed or self._paused:
             return
         more = True
+        took = False
         try:
             for _ in range(self._batch):
-                if not self._option(zmq.EVENTS) & zmq.POLLIN:
+                if not self._option(zmq.EVENTS) & _POLLIN:
                     more = False
                     break
+                took = True
                 self._take()
                 if self.closed or self._paused:
                     return
@@ -103,6 +109,8 @@ class SocketReader:
         finally:
             if more:
                 self._schedule()
+        if self._empty is not None and not (took or more):
+            self._empty()
 
     def _offer_room(self, more: bool) -> bool:
         """Let those send who wait for room; returns whether there is something to read.
@@ -116,7 +124,7 @@ class SocketReader:
             in_vain = in_vain + 1 if room is Room.NONE else 0
             if more or in_vain == 2:
                 break
-            more = bool(self._option(zmq.EVENTS) & zmq.POLLIN)
+            more = bool(self._option(zmq.EVENTS) & _POLLIN)
         return more
 
     def _schedule(self) -> None:

@@ -15,6 +15,7 @@ its own is known here by both until it changes it again, or for `former_key_ms`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -158,7 +159,7 @@ class ZmqTransport:
         key, peer_id = contact.curve_public, contact.peer_id
         if len(key) != _CURVE_KEY_BYTES:
             raise MisuseError(f"a CURVE key has {_CURVE_KEY_BYTES} bytes, not {len(key)}")
-        user_id = key.hex()
+        user_id = sys.intern(key.hex())  # it stands beside every connection of this peer
         if self._own.are(key) or self._peers.get(user_id, peer_id) != peer_id:
             self._counters.dropped_key_taken += 1
             return
@@ -299,8 +300,7 @@ class ZmqTransport:
 
     @property
     def topics_queued_bytes(self) -> int:
-        """What waits for the slowest subscriber; a publisher that paces itself by this loses
-        nothing."""
+        """What waits for the slowest subscriber; who paces itself by this loses nothing."""
         return self._assembly.topics.queued_bytes if self._assembly is not None else 0
 
     def subscribers(self, topic: str) -> frozenset[PeerId]:

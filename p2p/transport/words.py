@@ -67,6 +67,8 @@ class Owed(Generic[P]):
     """Words that are still to be said, each over its own connection; one of a kind at most, so
     that nobody can make us keep many."""
 
+    __slots__ = ("_words",)
+
     def __init__(self) -> None:
         self._words: dict[P, dict[Verb, Word]] = {}
 
