@@ -320,7 +320,7 @@ class Node:
     def _approvals(self) -> Approvals:
         """What looks at the votes on work that comes here."""
         standing = Standing(self.peer, self.quorum.electorate, self.trusting.is_revoked)
-        return Approvals(self.peer.peer_id, self.peer.principal.network_id, standing)
+        return Approvals(self.peer.peer_id, self.peer.principal.network_id, standing, self.home)
 
     def _build_sealing(self) -> None:
         peer, clock = self.peer, self.world.clock

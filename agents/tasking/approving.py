@@ -8,27 +8,25 @@ A handler may ask for more (`Demand`): a majority of the voters of the log as th
 them, or the approval of certain members. Without that a leader that lies can name voters of its
 choice among those who may decide, itself alone, say; or leave the vote out altogether.
 
-An approval serves for one assignment. Which ones were used is kept in memory, the latest ones: a
-worker that was started again would do the same approved work again, if a leader lied to it.
+An approval serves for one assignment, also where the worker was started again meanwhile (`used`).
 
 What this module does not know: where a worker's view of others comes from, handlers.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection
-from typing import Final, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from agents.deciding import SCHEME
 from agents.errors import ApprovalRefused, ApproverUnknown
 from agents.hosting import Demand
 from agents.ledger import Work, fault_of_approval
+from agents.tasking.used import UsedApprovals
 from consensus import ballots
 from consensus.ballots import CertificateInvalid, Choice, Proposal, Status, Verified
 from keys import NetworkId, PeerId
-
-MAX_USED: Final = 4096
 
 
 class Standing(Protocol):
@@ -48,11 +46,11 @@ class Standing(Protocol):
 class Approvals:
     """The approvals that one worker was shown."""
 
-    def __init__(self, own: PeerId, network_id: NetworkId, standing: Standing) -> None:
+    def __init__(self, own: PeerId, network_id: NetworkId, standing: Standing, home: Path) -> None:
         self._own = own
         self._network_id = network_id
         self._standing = standing
-        self._used: OrderedDict[str, int] = OrderedDict()  # by question, the token it served for
+        self._used = UsedApprovals(home)
 
     def read(self, work: Work, demand: Demand | None) -> Verified | None:
         """What was approved; None of work that nobody voted on and nobody has to.
@@ -89,11 +87,17 @@ class Approvals:
             if strangers:
                 raise ApproverUnknown(work.skill, work.task_id, strangers)
             raise ApprovalRefused(work.skill, work.task_id, why)
-        if self._used.setdefault(found.proposal.proposal_id, work.token) != work.token:
-            said = "it has served for another assignment already"
-            raise ApprovalRefused(work.skill, work.task_id, said)
-        while len(self._used) > MAX_USED:
-            self._used.popitem(last=False)
+
+    async def use(self, found: Verified, work: Work) -> None:
+        """The last of all: from now on it serves for nothing but this assignment, durably.
+
+        Raises:
+            ApprovalRefused: it has served for another one.
+            KeystoreError: that it serves cannot be written down.
+        """
+        why = await self._used.take(found.proposal.proposal_id, work.token)
+        if why is not None:
+            raise ApprovalRefused(work.skill, work.task_id, why)
 
     def _fault(self, found: Verified, work: Work) -> str | None:
         proposal = found.proposal

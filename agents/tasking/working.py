@@ -222,6 +222,7 @@ class Working:
         """
         Raises:
             ApprovalRefused: it was to be voted on, and is not approved as far as this node can see.
+            KeystoreError: this node cannot write down that the approval has served.
         """
         demand = self._host.demand_of(peer_meant(work.skill)[0])
         found = self._approvals.read(work, demand)
@@ -229,6 +230,7 @@ class Working:
             return
         await asyncio.gather(*map(self._meet, self._approvals.strangers(found)))
         self._approvals.check(found, work, demand)
+        await self._approvals.use(found, work)
 
     async def _check(self, work: Work) -> None:
         """

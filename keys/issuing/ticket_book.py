@@ -11,9 +11,10 @@ derived from a ticket's secret, not the secret.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from keys.canonical import Fields, NotCanonical, decode, encode
 from keys.certificate import SERIAL_BYTES
@@ -30,6 +31,7 @@ FORGET_AFTER_MS: Final = 30 * 86_400_000
 
 _MAX_NOTE_BYTES: Final = 2048
 _MAC_KEY_BYTES: Final = 32
+_T = TypeVar("_T")
 _NOTE_NAME = re.compile(r"([0-9a-f]{16})\.ticket")
 
 
@@ -84,47 +86,31 @@ class TicketBook:
         Raises:
             HomeDamaged, HomeUnreadable, InsecurePermissions.
         """
-        path = self._note_path(ticket_id)
-        data = read_private(path, _MAX_NOTE_BYTES)
-        if data is None:
-            return None
-        try:
-            fields = Fields(decode(data, _MAX_NOTE_BYTES))
-            fields.integer(1, VERSION, VERSION)
-            note = TicketNote(
+        return _read(
+            self._note_path(ticket_id),
+            lambda fields: TicketNote(
                 ticket_id=ticket_id,
                 mac_key=fields.binary(2, _MAC_KEY_BYTES),
                 expires_ms=fields.integer(3),
                 roles=Role(fields.integer(4, 0, ALL_ROLES)),
                 namespaces=fields.texts(5, MAX_NAMESPACES, MAX_NAME_CHARS),
-            )
-            fields.finish()
-        except NotCanonical as error:
-            raise HomeDamaged(path, str(error)) from error
-        return note
+            ),
+        )
 
     def used_by(self, ticket_id: bytes) -> UsedMark | None:
         """
         Raises:
             HomeDamaged, HomeUnreadable, InsecurePermissions.
         """
-        path = self._mark_path(ticket_id)
-        data = read_private(path, _MAX_NOTE_BYTES)
-        if data is None:
-            return None
-        try:
-            fields = Fields(decode(data, _MAX_NOTE_BYTES))
-            fields.integer(1, VERSION, VERSION)
-            mark = UsedMark(
+        return _read(
+            self._mark_path(ticket_id),
+            lambda fields: UsedMark(
                 public_key=fields.binary(2, KEY_BYTES),
                 name=fields.text(3, MAX_NAME_CHARS),
                 serial=fields.binary(4, SERIAL_BYTES),
                 issued_ms=fields.integer(5),
-            )
-            fields.finish()
-        except NotCanonical as error:
-            raise HomeDamaged(path, str(error)) from error
-        return mark
+            ),
+        )
 
     def claim(self, ticket_id: bytes, mark: UsedMark) -> UsedMark:
         """Mark the ticket used, durably. Returns the mark that holds: another's if it was first."""
@@ -160,3 +146,22 @@ class TicketBook:
 
     def _mark_path(self, ticket_id: bytes) -> Path:
         return self._directory / f"{ticket_id.hex()}.used"
+
+
+def _read(path: Path, of: Callable[[Fields], _T]) -> _T | None:
+    """What a file of the book says, of which `of` takes every field; None if there is no file.
+
+    Raises:
+        HomeDamaged, HomeUnreadable, InsecurePermissions.
+    """
+    data = read_private(path, _MAX_NOTE_BYTES)
+    if data is None:
+        return None
+    try:
+        fields = Fields(decode(data, _MAX_NOTE_BYTES))
+        fields.integer(1, VERSION, VERSION)
+        found = of(fields)
+        fields.finish()
+    except NotCanonical as error:
+        raise HomeDamaged(path, str(error)) from error
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from agents.deciding import SCHEME, Question
 from agents.errors import TaskFailed
 from agents.ledger import LeaseRef, TaskId, TaskSpec, Token, Work, make_terms
 from agents.ledger.task import Task
-from agents.ledger.voted import question_on
+from agents.ledger.voted import VotedTask, question_on
 from agents.node import Node
 from agents.tasking import wire
+from agents.tasking.used import UsedApprovals
 from consensus.ballots import Ballot, Choice, Elector, Proposal, QuorumCertificate, Tally
+from keys import Keystore
 from keys.auditing import AuditEntry, read_audit
 from p2p import BadRequest, encode_payload
+from p2p.memory import MemoryWorld
 
 
 def worker() -> tuple[Agent, list[str]]:
@@ -144,6 +148,52 @@ def test_a_worker_runs_what_the_voters_approved_and_nothing_that_a_leader_makes_
         assert set(said) == {bare.task_id, alone.task_id, task.id}
         assert {note.by for note in said.values()} == {leader.peer.peer_id}
         assert "no majority of the voters" in str(said[alone.task_id].detail)
+
+    in_lab(tmp_path, scenario)
+
+
+def test_what_served_before_a_worker_was_started_again_serves_no_more(tmp_path: Path) -> None:
+    """Whoever leads has all of it: the work, the votes on it, and the right to send work."""
+
+    async def scenario(lab: NodeLab) -> None:
+        nodes, did = await network(lab)
+        task = await nodes["a"].net.submit("deploy.run", {"tag": "v1"}, policy="vote")
+        assert await task.result(timeout=20) == "deployed v1"
+        leader, d = lab.leader(), nodes["d"]
+        assert leader is not None
+        (approved,) = [
+            each for each in leader.quorum.decisions.register.list(9) if each.certificate
+        ]
+        said = VotedTask.read(approved.proposal.subject)
+        assert said is not None
+        assert said.payload is not None
+        work = forged("deploy.run", "v1", nodes["a"], task_id=TaskId(task.id))
+        work = work._replace(payload=said.payload, proof=approved.certificate)
+        shutil.copytree(d.home, tmp_path / "again")  # as a kill leaves it
+        lab.crash(d)
+        agent, done = worker()
+        world = MemoryWorld(lab.network, 77)
+        again = Node(Keystore.open(tmp_path / "again"), world, [agent], local_door=False)
+        async with again:
+            await until(lambda: len(again.peer.presence.present()) == 3)
+            await until(lambda: leader.peer.session_of(d.peer.peer_id) is not None)
+            await told(leader, again, work)
+            assert did == ["v1"]
+            assert not done
+            (why,) = [each.note.detail for each in await refusals(again)]
+            assert "before this node was started again" in str(why)
+            # The same without its memory: so this is what the memory is for.
+            for file in again.home.glob("approvals-*.used"):
+                file.unlink()
+            again.working._approvals._used = UsedApprovals(again.home)
+            leader.peer.notify(
+                again.peer.peer_id,
+                wire.WORK,
+                encode_payload(
+                    [again.peer.incarnation, [work._replace(token=Token(901)).to_wire()]]
+                ),
+            )
+            await until(lambda: done == ["v1"])
 
     in_lab(tmp_path, scenario)
 

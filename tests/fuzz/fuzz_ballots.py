@@ -10,10 +10,11 @@ from fuzz_wire import of_value
 
 import consensus.ballots as ballots
 import consensus.ballots.register_commands as register_commands
+from agents.tasking.used import UsedFile, parse_used
 from consensus import SnapshotInvalid
 from consensus.ballots.blocking import Blocking
 from consensus.ballots.proposal import Elector
-from keys import Identity, peer_id_of, verify_signature
+from keys import Identity, fingerprint, peer_id_of, verify_signature
 from p2p import PayloadError
 
 SCHEME = ballots.Scheme(verify=verify_signature, peer_id_of=peer_id_of)
@@ -120,7 +121,20 @@ def _evidence(data: bytes) -> None:
     ballots.Evidence.decode(data).check(SCHEME)
 
 
+def _used(data: bytes) -> None:
+    found = parse_used(data)
+    assert found.encode() == data, "one form of each"
+
+
 HARNESSES = [
+    Harness(
+        "used-approvals",
+        _used,
+        [UsedFile(16, (bytes(range(16)), b"task" + bytes(12))).encode(), UsedFile(0, ()).encode()],
+        (ValueError,),
+        ("agents.tasking.used:parse_used",),
+        mend=lambda data: fingerprint(data[32:]) + data[32:],
+    ),
     Harness(
         "proposal",
         ballots.Proposal.decode,

@@ -3,8 +3,10 @@ it run."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -43,10 +45,16 @@ class Known:
 class Desk:
     """A worker, and a ledger whose leader gives it work."""
 
+    home = Path("nowhere")  # of one that takes nothing
+
     def __init__(self) -> None:
         self.lab = VotedLab()
         self.known = Known()
-        self.approvals = Approvals(ANNA, NETWORK, self.known)
+        self.start()
+
+    def start(self) -> None:
+        """The worker is up, for the first time or again."""
+        self.approvals = Approvals(ANNA, NETWORK, self.known, self.home)
 
     def question(self, number: int = 1, voting: bytes | None = None) -> Proposal:
         self.lab.submit_voted(number, voting, payload=b"page")
@@ -67,6 +75,12 @@ class Desk:
         found = self.approvals.read(work, demand)
         if found is not None:
             self.approvals.check(found, work, demand)
+            asyncio.run(self.approvals.use(found, work))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "home", tmp_path)
 
 
 def test_work_that_a_vote_approved_comes_with_its_proof_and_is_taken() -> None:
@@ -105,13 +119,13 @@ def test_an_approval_of_something_else_is_none(mistake: str) -> None:
         desk.takes(change(desk.approved(YES, YES)))
 
 
-def test_an_approval_of_another_worker_or_network_is_none() -> None:
+def test_an_approval_of_another_worker_or_network_is_none(tmp_path: Path) -> None:
     desk = Desk()
     work = desk.approved(YES, YES)
     with pytest.raises(ApprovalRefused, match="for another worker"):
-        Approvals(BEN, NETWORK, desk.known).read(work, None)
+        Approvals(BEN, NETWORK, desk.known, tmp_path).read(work, None)
     with pytest.raises(ApprovalRefused, match="another network"):
-        Approvals(ANNA, NetworkId("elsewhere"), desk.known).read(work, None)
+        Approvals(ANNA, NetworkId("elsewhere"), desk.known, tmp_path).read(work, None)
 
 
 def test_a_rejection_is_no_approval() -> None:
@@ -185,6 +199,17 @@ def test_an_approval_serves_for_one_assignment() -> None:
     desk.takes(work)
     with pytest.raises(ApprovalRefused, match="served for another assignment"):
         desk.takes(work._replace(token=Token(work.token + 5)))
+
+
+def test_an_approval_that_has_served_serves_no_later_start_of_the_worker() -> None:
+    desk = Desk()
+    work, other = desk.approved(YES, YES), desk.approved(YES, YES, number=2)
+    desk.takes(work)
+    desk.start()
+    for token in (work.token, Token(work.token + 5)):
+        with pytest.raises(ApprovalRefused, match="before this node was started again"):
+            desk.takes(work._replace(token=token))
+    desk.takes(other)
 
 
 def test_work_without_a_vote_is_taken_unless_the_handler_asks_for_one() -> None:
