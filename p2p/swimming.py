@@ -130,6 +130,7 @@ class Swimming(Presence):
             random.Random(rng.getrandbits(64)),
             lambda body: sign_as(own.credentials.identity, network, body),
             self._verify,
+            is_met=lambda peer_id: start_met(peer_id) is not None,
         )
         self._strangers = Strangers(book, self._own_pair, exchange, clock, self._known_now)
         self._mark = b""
@@ -273,8 +274,8 @@ class Swimming(Presence):
         peer_id, now_ms = change.peer_id, self._clock.now_ms()
         seen = self._seen.setdefault(peer_id, _Seen(now_ms, now_ms))
         seen.changed_ms = now_ms
-        if change.after is MemberState.SUSPECT:
-            self._knock(peer_id)
+        if change.after is MemberState.SUSPECT and peer_id in self._swim.neighbours():
+            self._knock(peer_id)  # all others at its door at once would be what it can stand least
         elif change.after not in _PRESENT:
             self._gone(peer_id)
             seen.beat = None

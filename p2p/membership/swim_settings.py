@@ -12,6 +12,7 @@ class SwimSettings:
 
     beat_ms: int = 650
     silence_ms: int = 1_150  # a neighbour silent for so long is probed
+    meeting_ms: int = 4_000  # whom we have not met is not probed before: it is being introduced
     probe_ms: int = 300  # for the answer, straight or by way of others
     helpers: int = 3  # who are asked to probe as well
     suspicion_ms: int = 600  # the shortest, times log10 of the members where these are over ten
@@ -40,8 +41,11 @@ class SwimSettings:
     def __post_init__(self) -> None:
         if not 0 < self.flush_ms <= self.beat_ms < self.silence_ms:
             raise ValueError("0 < flush_ms <= beat_ms < silence_ms must hold")
-        if min(self.probe_ms, self.suspicion_ms, self.knock_ms, self.compare_ms) < 1:
-            raise ValueError("probe_ms, suspicion_ms, knock_ms and compare_ms are at least 1")
+        paces = (self.meeting_ms, self.probe_ms, self.suspicion_ms, self.knock_ms, self.compare_ms)
+        if min(paces) < 1:
+            raise ValueError(
+                "meeting_ms, probe_ms, suspicion_ms, knock_ms and compare_ms are at least 1"
+            )
         if min(self.helpers, self.enough_accusers, self.suspicion_factor, self.rings) < 1:
             raise ValueError("helpers, enough_accusers, suspicion_factor, rings are at least 1")
         if self.max_health < 0 or self.lag_ms < 1 or self.recovery_ms < 1 or self.mesh < 1:

@@ -78,6 +78,7 @@ class Swim(Speaking):
         mark: a fingerprint of our address and transport key; another process with our identity
             has another.
         picture: start from this one, as if all of it had been heard.
+        is_met: whether messages can reach this one; a neighbour is given time to be introduced.
     """
 
     def __init__(
@@ -90,18 +91,17 @@ class Swim(Speaking):
         sign: Sign,
         verify: Verify,
         picture: Picture | None = None,
+        is_met: Callable[[PeerId], bool] = lambda peer_id: True,
     ) -> None:
-        super().__init__(own, incarnation, mark, settings, rng, sign, picture)
+        super().__init__(own, incarnation, mark, settings, rng, sign, picture, is_met)
         self._verify = verify
         self._liars = Liars(settings.liar_accusations, settings.liar_ms)
         self._beat_at_ms: int | None = None  # None before the first step
         self._knock_at_ms = self._clean_at_ms = 0
         self._is_newcomer = picture is None
         self._newcomer_until_ms = 0
-        self._sequence = 0
         self._has_left = False
         self.status = b""  # goes into every beat
-        self.audience: tuple[PeerId, ...] = ()  # who get our beats though they do not watch us
         self._picture.table.merge(self._say(Say.ALIVE))
 
     # -- what it knows -------------------------------------------------------------------------
@@ -151,6 +151,7 @@ class Swim(Speaking):
         self._notice_own_stall()
         match event:
             case Met():
+                self._watch.hear(event.peer_id, now_ms)
                 self._comparing.meet(event.peer_id)
                 self._send_compare(event.peer_id)
             case Received():
@@ -350,7 +351,8 @@ class Swim(Speaking):
     def _run_timers(self) -> None:
         now_ms, watch, picture = self._now_ms, self._watch, self._picture
         if watch.look_at_ms is not None and now_ms >= watch.look_at_ms:
-            for peer_id in watch.silent(now_ms, self._health.patient(self._settings.silence_ms)):
+            limits_ms = (self._settings.silence_ms, self._settings.meeting_ms)
+            for peer_id in watch.silent(now_ms, *map(self._health.patient, limits_ms)):
                 self._probe(peer_id, is_again=False)
         for subject in [p for p, probe in watch.probes.items() if now_ms >= probe.due_ms]:
             self._on_no_answer(subject)
@@ -371,9 +373,8 @@ class Swim(Speaking):
         beat = Beat(self._sequence, self.digest, self.status)
         for peer_id in self._watch.neighbours:
             self._send(peer_id, beat, self._outboxes.take(peer_id, self._picture.table.holds))
-        for peer_id in self.audience:
-            if peer_id not in self._watch.neighbours and peer_id not in self._picture.gone:
-                self._send(peer_id, beat)
+        for peer_id in self._listeners():
+            self._send(peer_id, beat)
         self._beat_at_ms = self._now_ms + pace_ms - self._rng.randint(0, pace_ms // 10)
         for stranger in self._comparing.strangers(self._picture.table):
             self._compare(stranger)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 from keys import PeerId
 from p2p.membership.swim.comparing import Comparing
@@ -18,6 +19,8 @@ from p2p.membership.swim.picture import Picture
 from p2p.membership.swim.statements import Say, Sign, Statement, signed
 from p2p.membership.swim.watching import To, Watch
 from p2p.membership.swim_settings import SwimSettings
+
+AUDIENCE_BEATS = 4  # in so many of ours each of the audience gets one
 
 
 class Speaking:
@@ -32,12 +35,13 @@ class Speaking:
         rng: random.Random,
         sign: Sign,
         picture: Picture | None,
+        is_met: Callable[[PeerId], bool],
     ) -> None:
         self._own, self._mark, self._settings, self._rng = own, mark, settings, rng
         self._sign = sign
         self.incarnation = incarnation
         self._picture = picture or Picture(own, settings)
-        self._watch = Watch(rng)
+        self._watch = Watch(rng, is_met)
         self._outboxes = Outboxes(own, settings.packet_bytes, settings.flush_bytes)
         self._comparing = Comparing(settings)
         self._health = Health(settings)
@@ -45,6 +49,8 @@ class Speaking:
         self._now_ms = 0
         self._flush_at_ms: int | None = None
         self._counters: Counter[str] = Counter()
+        self._sequence = 0
+        self.audience: tuple[PeerId, ...] = ()  # who get our beats though they do not watch us
 
     def word(self) -> Statement:
         """What we say of ourselves now."""
@@ -69,6 +75,14 @@ class Speaking:
         if accused and accused[0] not in statements:
             statements = (*statements, *accused)
         self._effects.append(Send(to, Message(body, statements)))
+
+    def _listeners(self) -> list[PeerId]:
+        """Those of the audience whose turn it is. Nobody there judges by our silence, and beats of
+        everybody to everybody cost each member what all do."""
+        gone, neighbours = self._picture.gone, self._watch.neighbours
+        rest = [p for p in self.audience if p not in neighbours and p not in gone]
+        turns = min(AUDIENCE_BEATS, -(-len(rest) // self._settings.mesh))
+        return rest[self._sequence % turns :: turns] if turns else []
 
     def _send_all(self, messages: To) -> None:
         for to, body in messages:

@@ -1,5 +1,9 @@
 """Those that we watch: when each was last heard, and the probes that are under way.
 
+Whom we have not met yet is silent until it is introduced, which takes its time where many begin at
+once: it is not probed before that time is over. Else a slow introduction makes a suspect, and the
+suspect makes work for all.
+
 A probe asks straight and by way of others at once: a silence costs one wait, not two. A helper
 says at once that it helps. If not even a helper is heard, then it may be us.
 
@@ -9,6 +13,7 @@ What this module does not know: how messages travel, what follows from a silence
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from keys import PeerId
@@ -24,6 +29,7 @@ To = list[tuple[PeerId, Body]]
 @dataclass(slots=True)
 class Neighbour:
     heard_ms: int
+    since_ms: int  # it is one
     differs_since_ms: int | None = None  # its digest and ours
 
 
@@ -53,10 +59,11 @@ class Help:
 
 
 class Watch:
-    """See the module."""
+    """See the module. `is_met` says with whom messages can be exchanged."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, is_met: Callable[[PeerId], bool]) -> None:
         self._rng = rng
+        self._is_met = is_met
         self.neighbours: dict[PeerId, Neighbour] = {}
         self.probes: dict[PeerId, Probe] = {}
         self._helps: dict[int, Help] = {}
@@ -67,7 +74,7 @@ class Watch:
         if peers == list(self.neighbours):
             return False
         before = self.neighbours
-        self.neighbours = {peer: before.get(peer) or Neighbour(now_ms) for peer in peers}
+        self.neighbours = {peer: before.get(peer) or Neighbour(now_ms, now_ms) for peer in peers}
         self.probes = {p: probe for p, probe in self.probes.items() if p in self.neighbours}
         due_ms = now_ms + limit_ms
         self.look_at_ms = due_ms if self.look_at_ms is None else min(self.look_at_ms, due_ms)
@@ -83,12 +90,18 @@ class Watch:
         neighbour = self.neighbours.get(peer_id)
         return neighbour is not None and now_ms - neighbour.heard_ms < limit_ms
 
-    def silent(self, now_ms: int, limit_ms: int) -> list[PeerId]:
-        """Who is due for a probe; finds when the next could be."""
+    def silent(self, now_ms: int, limit_ms: int, meeting_ms: int) -> list[PeerId]:
+        """Who is due for a probe; finds when the next could be.
+
+        Args:
+            meeting_ms: how long an introduction may take.
+        """
         found: list[PeerId] = []
         next_ms: int | None = None
         for peer_id, neighbour in self.neighbours.items():
             due_ms = neighbour.heard_ms + limit_ms
+            if not self._is_met(peer_id):
+                due_ms = max(due_ms, neighbour.since_ms + meeting_ms)
             if due_ms <= now_ms:
                 due_ms = now_ms + limit_ms
                 if peer_id not in self.probes:
@@ -101,6 +114,7 @@ class Watch:
         """That time was ours: nobody was silent in it."""
         for neighbour in self.neighbours.values():
             neighbour.heard_ms = min(now_ms, neighbour.heard_ms + lag_ms)
+            neighbour.since_ms = min(now_ms, neighbour.since_ms + lag_ms)
         for probe in self.probes.values():
             probe.due_ms += lag_ms
 

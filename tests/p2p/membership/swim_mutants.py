@@ -357,6 +357,27 @@ MUTANTS = (
         "witnesses = members - len(self.suspects)",
         "witnesses = 1",
     ),
+    Mutant(
+        "crowds",
+        "whom we have not met is probed like others",
+        "watching.py",
+        "if not self._is_met(peer_id):",
+        "if False:",
+    ),
+    Mutant(
+        "crowds",
+        "each of the audience gets each beat",
+        "speaking.py",
+        "return rest[self._sequence % turns :: turns] if turns else []",
+        "return rest",
+    ),
+    Mutant(
+        "crowds",
+        "whoever was just met was not heard",
+        "core.py",
+        "                self._watch.hear(event.peer_id, now_ms)\n",
+        "",
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 
 from swim_lab import an_id, sign_as, verify
 
@@ -42,9 +43,16 @@ def accused(peer_id: PeerId, by: PeerId, number: int = 1) -> Statement:
 
 
 class One:
-    """A core, and the time."""
+    """A core, and the time.
 
-    def __init__(self, *others: PeerId, incarnation: int = 1) -> None:
+    Args:
+        unmet: with these it has exchanged no word.
+    """
+
+    def __init__(
+        self, *others: PeerId, incarnation: int = 1, unmet: Collection[PeerId] = ()
+    ) -> None:
+        self.unmet = set(unmet)
         self.core = Swim(
             OWN,
             incarnation,
@@ -53,6 +61,7 @@ class One:
             random.Random(1),
             lambda body: sign_as(OWN, body),
             verify,
+            is_met=lambda peer_id: peer_id not in self.unmet,
         )
         self.now_ms = 1_000
         self.step(Tick())

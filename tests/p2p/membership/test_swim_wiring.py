@@ -27,7 +27,9 @@ from p2p.membership.swim import (
     DropReason,
     Expelled,
     Ignored,
+    LinkLost,
     Message,
+    Met,
     Neighbours,
     Numbered,
     Received,
@@ -35,12 +37,13 @@ from p2p.membership.swim import (
     Say,
     Send,
     Statement,
+    SwimEffect,
     SwimSettings,
     Unknown,
     Why,
     start_of,
 )
-from p2p.membership.swim.messages import Beat, News
+from p2p.membership.swim.messages import Beat, News, Ping
 from p2p.membership.swim.statements import number_after
 
 FIRST, SECOND = START_NUMBERS, 2 * START_NUMBERS
@@ -159,6 +162,17 @@ def test_beats_go_to_the_audience_too_but_not_to_the_gone() -> None:
     assert beats.count(PEER) == beats.count(OTHER)
 
 
+def test_a_large_audience_is_sent_beats_in_turns_and_neighbours_all_of_them() -> None:
+    one = One(PEER)
+    audience = [an_id(number) for number in range(10, 50)]
+    one.core.audience = tuple(audience)
+    every_ms = SwimSettings().beat_ms
+    sent = [e for e in one.pass_ms(8 * every_ms, PEER) if isinstance(e, Send)]
+    beats = [e.to for e in sent if _is_beat(e.message)]
+    assert beats.count(PEER) >= 8
+    assert {beats.count(peer_id) for peer_id in audience} <= {2, 3}
+
+
 def _is_beat(message: Message) -> bool:
     return isinstance(message.body, Beat)
 
@@ -184,3 +198,30 @@ def test_one_accuser_among_many_waits_for_others() -> None:
     one.pass_ms(2_000, *others)
     one.pass_ms(4_400, *others[1:])
     assert one.state(others[0]) is SUSPECT
+
+
+def test_a_neighbour_that_was_never_met_is_given_the_time_of_an_introduction() -> None:
+    one = One(PEER, OTHER, THIRD, unmet=[OTHER])
+    settings = SwimSettings()
+    done = one.pass_ms(settings.meeting_ms - 500, PEER, THIRD)
+    assert not _probed(done)
+    assert _probed(one.pass_ms(1_000, PEER, THIRD)) == {OTHER}, "it is not waited for for ever"
+
+
+def test_one_that_was_met_has_no_such_time_and_counts_as_heard_when_it_is_met() -> None:
+    one = One(PEER, OTHER, THIRD, unmet=[OTHER])
+    one.pass_ms(2_000, PEER, THIRD)
+    one.unmet.clear()
+    one.step(Met(OTHER))
+    silence_ms = SwimSettings().silence_ms
+    assert not _probed(one.pass_ms(silence_ms - 100, PEER, THIRD))
+    assert _probed(one.pass_ms(200, PEER, THIRD)) == {OTHER}
+
+
+def test_one_that_was_never_met_and_whose_door_does_not_answer_is_probed_at_once() -> None:
+    one = One(PEER, OTHER, unmet=[OTHER])
+    assert _probed(one.step(LinkLost(OTHER))) == {OTHER}
+
+
+def _probed(effects: list[SwimEffect]) -> set[PeerId]:
+    return {e.to for e in effects if isinstance(e, Send) and isinstance(e.message.body, Ping)}
