@@ -25,8 +25,8 @@ def peer_named(peer: Peer, wanted: str) -> PeerId:
     """
     known = {peer.peer_id: peer.name}
     for peer_id in peer.presence.present():
-        session = peer.session_of(peer_id)
-        known[peer_id] = session.principal.name if session else ""
+        member = peer.member(peer_id)
+        known[peer_id] = member.name if member else ""
     found = [p for p, name in known.items() if wanted in (p, name)]
     if not found and len(wanted) >= MIN_START_CHARS:
         found = [p for p in known if p.startswith(wanted)]

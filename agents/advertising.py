@@ -75,7 +75,7 @@ class Advertising:
 
     def seen(self, event: AdvertSeen) -> None:
         """A peer told of its agents."""
-        principal = self._peer.principal_of(event.peer_id)
+        principal = self._peer.member(event.peer_id)
         self._apply(event.peer_id, event.incarnation, event.changes, may_offer_in(principal))
 
     def _tell(self, entries: Mapping[str, bytes]) -> None:

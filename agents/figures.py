@@ -133,11 +133,11 @@ class Figures:
         links = peer.links()
         rows = []
         for member in peer.presence.members():
-            session = peer.session_of(member.peer_id)
+            shown = peer.member(member.peer_id)
             link = links.get(member.peer_id)
             row: dict[str, Any] = {
                 "peer": member.peer_id,
-                "name": session.principal.name if session else "?",
+                "name": shown.name if shown else "?",
                 "state": member.state.value,
                 "lanes": {},
                 "round_trip": rounds.get(member.peer_id),

@@ -261,11 +261,11 @@ class Operations:
         }
         rows = [own]
         for member in peer.presence.members():
-            session = peer.session_of(member.peer_id)
+            session, shown = peer.session_of(member.peer_id), peer.member(member.peer_id)
             rows.append(
                 {
                     "peer": member.peer_id,
-                    "name": session.principal.name if session else "?",
+                    "name": shown.name if shown else "?",
                     "state": member.state.value,
                     "is_self": False,
                     "since_s": round(member.since_ms / 1000, 1),

@@ -61,8 +61,8 @@ class _Topics:
         peer = self._node.peer
         if only is None:
             raise InvalidArguments("publish", "say for whom it is sealed, as only_peers=[...]")
-        sessions = (peer.session_of(peer_id) for peer_id in peer.presence.present())
-        present = [peer.principal, *(s.principal for s in sessions if s is not None)]
+        members = (peer.member(peer_id) for peer_id in peer.presence.present())
+        present = [peer.principal, *(each for each in members if each is not None)]
         named = {peer_or_id(peer, str(word)) for word in params["only_peers"]}
         readers = frozenset(named | {who.peer_id for who in present if only(who)})
         if not readers:

@@ -89,6 +89,6 @@ class _Policy:
                 namespaces=("*",),
                 certificate_digest=b"",
             )
-        found = self._node.peer.principal_of(peer_named(self._node.peer, wanted))
-        assert found is not None, "a peer that is present has a session"
+        found = self._node.peer.member(peer_named(self._node.peer, wanted))
+        assert found is not None, "a peer that is present has shown its papers"
         return found

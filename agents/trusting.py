@@ -96,8 +96,8 @@ class Trusting:
 
     def _here(self) -> Iterable[Known]:
         own = self._peer.principal
-        sessions = (self._peer.session_of(peer_id) for peer_id in self._peer.presence.present())
-        for principal in (own, *(each.principal for each in sessions if each is not None)):
+        members = (self._peer.member(peer_id) for peer_id in self._peer.presence.present())
+        for principal in (own, *(each for each in members if each is not None)):
             serials = frozenset({principal.serial})
             yield Known(
                 principal.peer_id, principal.name, principal.roles, principal.namespaces, serials

@@ -274,10 +274,7 @@ class Peer:
 
     def label(self, peer_id: PeerId) -> str:
         """Return how people call this peer: its name and the start of its id."""
-        if peer_id == self.peer_id:
-            return f"{self.name} ({peer_id[:8]})"
-        session = self.session_of(peer_id)
-        who = session.principal if session else self._company.principal_of(peer_id)
+        who = self.member(peer_id)
         return f"{who.name} ({peer_id[:8]})" if who else f"peer {peer_id[:8]}"
 
     def counters(self) -> Mapping[str, int]:
@@ -383,6 +380,10 @@ class Peer:
     def principal_of(self, peer_id: PeerId) -> Principal | None:
         """Who a peer proved to be when it was admitted, or this node itself; None for others."""
         return self.principal if peer_id == self.peer_id else self._principal_of(peer_id)
+
+    def member(self, peer_id: PeerId) -> Principal | None:
+        """Who a member is, also without a link: then as papers say that others passed on."""
+        return self.principal_of(peer_id) or self._company.principal_of(peer_id)
 
     def _principal_of(self, peer_id: PeerId) -> Principal | None:
         session = self._gathering.sessions.get(peer_id)

@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from keys import PeerId, Permission, verify_signature
+from p2p.adverts import DOMAIN as ADVERTS
+from p2p.adverts import Crowd
 from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.members import PaperBook, Strangers, mark_of, sign_as
@@ -143,6 +145,17 @@ class Swimming(Presence):
         self._untold: set[PeerId] = set()  # who are here, and have no link yet
         self.audience: Callable[[], Sequence[PeerId]] = tuple
         self.is_mesh: Callable[[], bool] = lambda: True
+        self.adverts.relay(
+            own.peer_id,
+            Crowd(
+                lambda body: sign_as(own.credentials.identity, network, body, ADVERTS),
+                lambda who, body, said: book.has_signed(who, body, said, ADVERTS),
+                self._start_told,
+                self.neighbours,
+                lambda: self.is_mesh(),
+                on_garbage,
+            ),
+        )
         self._alarm = Alarm(clock, self._tick)
         exchange.serve_notice(MESSAGE, self._on_message, Permission.MEMBERSHIP)
 
@@ -300,12 +313,19 @@ class Swimming(Presence):
         if before is not after:
             self._told[peer_id] = after
             self._tell(MemberChange(peer_id, start, before, after, why))
+            if after in _PRESENT:
+                self.adverts.appeared(peer_id)
 
     def _tell_late(self, peer_id: PeerId) -> None:
         word, state = self._swim.word_of(peer_id), self._swim.state_of(peer_id)
         if peer_id in self._untold and word is not None and state is not None:
             why = Why.RETURNED if peer_id in self._told else Why.JOINED
             self._tell_change(peer_id, start_of(word.incarnation), state, why.value)
+
+    def _start_told(self, peer_id: PeerId) -> int | None:
+        word = self._swim.word_of(peer_id)
+        is_told = self.is_present(peer_id) and word is not None
+        return start_of(word.incarnation) if is_told and word is not None else None
 
     def _is_linked(self, peer_id: PeerId, start: int) -> bool:
         met = self._start_met(peer_id)

@@ -103,7 +103,7 @@ class Fitting:
         is_own, member = who == self._peer.peer_id, look.here.get(who)
         if member is not None and member.state in _GONE:
             return Fit.UNFIT, _GONE[member.state]
-        principal = self._peer.principal_of(who)
+        principal = self._peer.member(who)
         is_met = is_own or (member is not None and self._directory.start_of(who))
         if principal is None or not is_met:
             return (Fit.SILENT, _NOT_MET) if look.is_new else (Fit.UNFIT, "it is not here")

@@ -1,7 +1,21 @@
-"""What peers offer: one table a peer, told by its owner in changes, and compared by digests."""
+"""What peers offer: one table a peer, told by its owner in changes, and compared by digests.
 
-from p2p.adverts.messages import Page, decode_page, encode_page, read_digest, read_since
+Where not everybody has a link to everybody, members pass on what owners have signed.
+"""
+
+from p2p.adverts.headings import Heading, Headings
+from p2p.adverts.messages import (
+    DOMAIN,
+    Page,
+    Proof,
+    decode_page,
+    encode_page,
+    read_digest,
+    read_since,
+    signed_body,
+)
 from p2p.adverts.own import OwnTable
+from p2p.adverts.relaying import Crowd
 from p2p.adverts.service import AdvertService
 from p2p.adverts.tables import (
     MAX_ENTRIES,
@@ -14,18 +28,24 @@ from p2p.adverts.tables import (
 )
 
 __all__ = [
+    "DOMAIN",
     "MAX_ENTRIES",
     "MAX_ENTRY_BYTES",
     "MAX_NAME_CHARS",
     "MAX_TABLE_BYTES",
     "AdvertService",
     "Changes",
+    "Crowd",
+    "Heading",
+    "Headings",
     "OwnTable",
     "Page",
+    "Proof",
     "Tables",
     "decode_page",
     "digest_of",
     "encode_page",
     "read_digest",
     "read_since",
+    "signed_body",
 ]

@@ -1,5 +1,8 @@
 """The bytes of adverts: pages of a table, the question for one, and the digest in a heartbeat.
 
+A page that ends where the table stands may carry the owner's proof: its signature over the start,
+the version and the hash of the whole table. With it, others can pass the table on.
+
 What this module does not know: what an entry means, who has said what before.
 """
 
@@ -13,8 +16,17 @@ MAX_INTEGER = 2**63 - 1
 VERSION_BYTES = 8
 HASH_BYTES = 16
 DIGEST_BYTES = VERSION_BYTES + HASH_BYTES  # a heartbeat has room for 64
+SIGNATURE_BYTES = 64
+DOMAIN = "adverts"
 
 Entry = tuple[str, bytes | None]  # None: there is no such entry any more
+
+
+class Proof(NamedTuple):
+    """The owner's word on its whole table at one version."""
+
+    table_hash: bytes
+    signature: bytes
 
 
 class Page(NamedTuple):
@@ -30,10 +42,16 @@ class Page(NamedTuple):
     upto: int
     latest: int
     entries: tuple[Entry, ...]
+    proof: Proof | None = None  # of the table at `latest`, where that is `upto`
+
+    @property
+    def is_last(self) -> bool:
+        return self.upto == self.latest
 
 
 def encode_page(page: Page) -> bytes:
-    return encode_payload([*page[:4], [list(entry) for entry in page.entries]])
+    entries = [list(entry) for entry in page.entries]
+    return encode_payload([*page[:4], entries, *(page.proof or ())])
 
 
 def decode_page(data: bytes) -> Page | None:
@@ -44,9 +62,23 @@ def decode_page(data: bytes) -> Page | None:
     incarnation, since, upto, latest, found = fields[:5]
     is_forward = since < upto <= latest or since == upto == latest
     entries = tuple((e[0], e[1]) for e in found if _is_entry(e))
-    if not is_forward or len(entries) != len(found) or len(entries) > upto - since:
+    if not is_forward or len(entries) != len(found) or len(entries) > upto:
         return None
-    return Page(incarnation, since, upto, latest, entries)
+    proof = _proof_of(fields[5:7]) if upto == latest else None
+    return Page(incarnation, since, upto, latest, entries, proof)
+
+
+def _proof_of(fields: list[Any]) -> Proof | None:
+    if [type(each) for each in fields] != [bytes, bytes]:
+        return None
+    proof = Proof(*fields)
+    is_good = len(proof.table_hash) == HASH_BYTES and len(proof.signature) == SIGNATURE_BYTES
+    return proof if is_good else None
+
+
+def signed_body(incarnation: int, version: int, table_hash: bytes) -> bytes:
+    """What the owner's signature covers; its key stands for the owner."""
+    return incarnation.to_bytes(8, "big") + digest_bytes(version, table_hash)
 
 
 def _is_entry(entry: object) -> bool:

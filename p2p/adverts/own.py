@@ -9,14 +9,19 @@ What this module does not know: the network, what an entry means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from p2p.adverts.messages import Entry, Page, digest_bytes
-from p2p.adverts.tables import MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_TABLE_BYTES, digest_of
+from p2p.adverts.messages import Entry, Page, Proof, digest_bytes, signed_body
+from p2p.adverts.tables import (
+    ENTRY_OVERHEAD_BYTES,
+    MAX_ENTRIES,
+    MAX_ENTRY_BYTES,
+    MAX_TABLE_BYTES,
+    digest_of,
+)
 from p2p.errors import MisuseError, PayloadTooLarge
 
 PAGE_BYTES = 16 * 1024  # of one answer: heartbeats and consensus wait behind it
-ENTRY_OVERHEAD_BYTES = 8
 
 
 class OwnTable:
@@ -25,12 +30,15 @@ class OwnTable:
     Attributes:
         incarnation: which start that is.
         version: how many changes there were.
+        sign: makes our signature; without it pages carry no proof, and nobody passes them on.
     """
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self._entries: dict[str, tuple[int, bytes | None]] = {}  # in the order of their versions
-        self._digest: bytes | None = None
+        self._hash: bytes | None = None
+        self._proof: Proof | None = None
+        self.sign: Callable[[bytes], bytes] | None = None
         self.version = 0
 
     def set(self, changes: Mapping[str, bytes | None]) -> int:
@@ -46,7 +54,7 @@ class OwnTable:
             self.version += 1
             self._entries[name] = (self.version, entry)
         if real:
-            self._digest = None
+            self._hash = self._proof = None
         return len(real)
 
     def names(self) -> tuple[str, ...]:
@@ -58,9 +66,19 @@ class OwnTable:
 
     def digest(self) -> bytes:
         """Return what every heartbeat says of this table."""
-        if self._digest is None:
-            self._digest = digest_bytes(self.version, digest_of(self.live()))
-        return self._digest
+        return digest_bytes(self.version, self.table_hash())
+
+    def table_hash(self) -> bytes:
+        if self._hash is None:
+            self._hash = digest_of(self.live())
+        return self._hash
+
+    def proof(self) -> Proof | None:
+        """Return our signature on the table as it is."""
+        if self._proof is None and self.sign is not None:
+            body = signed_body(self.incarnation, self.version, self.table_hash())
+            self._proof = Proof(self.table_hash(), self.sign(body))
+        return self._proof
 
     def since(self, version: int, limit_bytes: int = PAGE_BYTES) -> Page:
         """Return what changed after a version, as far as it fits; one entry always does."""
@@ -73,7 +91,8 @@ class OwnTable:
                 return Page(self.incarnation, version, upto, self.version, tuple(entries))
             entries.append((name, entry))
             upto = at
-        return Page(self.incarnation, version, self.version, self.version, tuple(entries))
+        proof = self.proof()
+        return Page(self.incarnation, version, self.version, self.version, tuple(entries), proof)
 
     def _after(self, version: int) -> list[tuple[str, int, bytes | None]]:
         found = []

@@ -4,6 +4,9 @@ What changes is told to everybody who is present as soon as it does, the changes
 message, and never more than what changed. Every heartbeat carries the digest of the sender's
 table: who is behind, because a message was lost or it has just come, asks for the rest by pages.
 
+Where not everybody has a link to everybody, those who have one pass it on (`relaying.py`), and
+heartbeats carry the digest of where all tables stand instead.
+
 Nothing here is durable: each start begins a table, and heartbeats name the start.
 
 What this module does not know: what an entry means, who is alive; presence tells.
@@ -17,8 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from keys import PeerId, Permission
+from p2p.adverts.headings import SUMMARY_BYTES, Heading
 from p2p.adverts.messages import Page, decode_page, encode_page, encode_since, read_since
 from p2p.adverts.own import PAGE_BYTES, OwnTable
+from p2p.adverts.relaying import TOLD_BYTES, Crowd, Relaying
 from p2p.adverts.tables import Changes, Tables, Wish
 from p2p.clock import Clock
 from p2p.errors import DeadlineExceeded, P2PError
@@ -30,6 +35,7 @@ log = logging.getLogger("conclave.p2p.adverts")
 CHANGED = "adverts.changed"
 SINCE = "adverts.since"
 GATHER_S = 0.02  # changes of one moment share a message
+RELAYED_EVERY_S = 0.2  # what all others pass on is told once in so long
 FIRST_ASK_S = 0.5  # doubled while nothing comes: what was lost should be here in two seconds
 ASK_S = 2.0
 PAGES_AT_A_STRETCH = 128  # then the next heartbeat has to ask: no peer keeps us busy by itself
@@ -62,10 +68,26 @@ class AdvertService:
         self._told = 0  # everybody present was told of all up to this version
         self._timer: asyncio.TimerHandle | None = None
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
+        self._told_ms = -10_000
+        self._relaying: Relaying | None = None
         self._is_open = True
         self.counts: Counter[str] = Counter()
         exchange.serve_notice(CHANGED, self._on_changed, Permission.MEMBERSHIP)
         exchange.serve(SINCE, self._give, Permission.MEMBERSHIP)
+
+    def relay(self, own_id: PeerId, crowd: Crowd) -> None:
+        """Pass on what others offer, from now on, and have others pass on what we do."""
+        self._own.sign = lambda body: crowd.sign(body)
+        self._relaying = Relaying(
+            own_id,
+            self._own,
+            self._tables,
+            crowd,
+            self._clock,
+            self._exchange,
+            self._tell,
+            self.counts,
+        )
 
     # -- our own -------------------------------------------------------------------------------
 
@@ -77,7 +99,9 @@ class AdvertService:
         """
         if self._own.set(changes) and self._timer is None and self._is_open:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(GATHER_S, self._tell_all)
+            since_s = (self._clock.now_ms() - self._told_ms) / 1000
+            wait_s = RELAYED_EVERY_S - since_s if self._relays else 0.0
+            self._timer = loop.call_later(max(GATHER_S, wait_s), self._tell_all)
 
     def offer(self, entries: Mapping[str, bytes]) -> None:
         """Offer exactly this from now on. Raises as `change`."""
@@ -85,19 +109,39 @@ class AdvertService:
 
     def digest(self) -> bytes:
         """What each heartbeat says; at most 64 bytes."""
-        return self._own.digest()
+        relaying = self._relaying
+        return relaying.summary if relaying is not None and self._relays else self._own.digest()
+
+    @property
+    def _relays(self) -> bool:
+        """Whether others are reached by way of others."""
+        return self._relaying is not None and not self._relaying.is_mesh
 
     def _tell_all(self) -> None:
         self._timer = None
+        self._told_ms = self._clock.now_ms()
+        if self._relaying is not None:
+            self._relaying.own_changed()
         page = self._own.since(self._told, PAGE_BYTES)
         self._told = self._own.version  # of what did not fit, `latest` tells
         payload = encode_page(page)
         for peer_id in self._present():
-            self._count("told", payload)
-            try:
-                self._exchange.notify(peer_id, CHANGED, payload, lane=Lane.CONTROL)
-            except P2PError as error:
-                log.debug("not told: %s", error)
+            self._tell_one(peer_id, payload)
+
+    def _tell_one(self, peer_id: PeerId, payload: bytes) -> None:
+        self._count("told", payload)
+        try:
+            self._exchange.notify(peer_id, CHANGED, payload, lane=Lane.CONTROL)
+        except P2PError as error:
+            log.debug("not told: %s", error)
+
+    def _greet(self, peer_id: PeerId) -> None:
+        """It may be the first that has a link to us, and all others wait for its word."""
+        version = self._own.version
+        page = self._own.since(0, TOLD_BYTES)
+        if not page.is_last:
+            page = Page(self._own.incarnation, version, version, version, (), self._own.proof())
+        self._tell_one(peer_id, encode_page(page))
 
     async def _give(self, incoming: Incoming, payload: bytes) -> bytes:
         incarnation, version = read_since(payload) or (0, 0)
@@ -117,7 +161,10 @@ class AdvertService:
         return self._tables.entries_of(peer_id)
 
     def heard(self, peer_id: PeerId, incarnation: int, digest: bytes) -> None:
-        """A living peer said where its table stands."""
+        """A living peer said where its table stands, or where all do."""
+        if self._relaying is not None and len(digest) == SUMMARY_BYTES:
+            self._relaying.on_summary(peer_id, digest)
+            return
         now_ms = self._clock.now_ms()
         if self._tables.heard(peer_id, incarnation, digest, now_ms) is Wish.ASK:
             self._ask(peer_id)
@@ -127,9 +174,18 @@ class AdvertService:
         entries = self._tables.entries_of(peer_id)
         if entries:
             self._tell(peer_id, self._tables.standing(peer_id)[0], dict(entries))
+        if self._relays:
+            self._greet(peer_id)
+
+    def appeared(self, peer_id: PeerId) -> None:
+        """It is here, as those above are told."""
+        if self._relaying is not None:
+            self._relaying.appeared(peer_id)
 
     def gone(self, peer_id: PeerId) -> None:
         self._tables.forget(peer_id)
+        if self._relaying is not None:
+            self._relaying.gone(peer_id)
         task = self._asking.get(peer_id)
         if task is not None:
             task.cancel()
@@ -144,19 +200,28 @@ class AdvertService:
         for task in self._asking.values():
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        if self._relaying is not None:
+            await self._relaying.close()
 
     def _on_changed(self, peer_id: PeerId, payload: bytes) -> None:
         page = decode_page(payload)
         if page is None:
             self.counts["malformed"] += 1
-        elif self._is_present(peer_id) and self._take(peer_id, page) is Wish.ASK:
-            self._ask(peer_id)
+        elif self._is_present(peer_id):
+            if self._take(peer_id, page) is Wish.ASK:
+                self._ask(peer_id)
+        elif self._relaying is not None and page.proof is not None:
+            heading = Heading(page.incarnation, page.latest, page.proof.table_hash)
+            self._relaying.miss(peer_id, peer_id, heading)
 
     def _take(self, peer_id: PeerId, page: Page) -> Wish:
-        start, _ = self._tables.standing(peer_id)
+        start, version = self._tables.standing(peer_id)
         changes, wish = self._tables.take(peer_id, page)
         if changes or start != self._tables.standing(peer_id)[0]:
             self._tell(peer_id, page.incarnation, changes)
+        if self._relaying is not None:
+            is_same = start == page.incarnation
+            self._relaying.told_directly(peer_id, version if is_same else 0, page)
         return wish
 
     def _ask(self, peer_id: PeerId) -> None:

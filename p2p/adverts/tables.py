@@ -5,10 +5,15 @@ we stand are applied; one that begins later shows a gap, and the rest is to be a
 of the version that we stand at has to be ours: where it is not, the table is asked for anew, at
 most once a minute, since nobody should be able to have us do so all the time.
 
-What this module does not know: how pages travel, what an entry means, who is alive.
+A table with its owner's proof can be passed on: pages of it can be made here as the owner makes
+them, and one that somebody else passes on is taken as a whole (`staged.py`), when its hash is the
+one that the owner has signed.
+
+What this module does not know: how pages travel, what an entry means, who is alive, signatures.
 
 Invariants (`check_invariants`): a table holds at most so many entries of so many bytes; what did
-not fit was counted, and the digest of such a table is not compared.
+not fit was counted, and the digest of such a table is not compared; a proof is of the table as it
+is.
 """
 
 from __future__ import annotations
@@ -20,12 +25,14 @@ from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 
 from keys import PeerId
-from p2p.adverts.messages import HASH_BYTES, Page, read_digest
+from p2p.adverts.messages import HASH_BYTES, Entry, Page, Proof, read_digest
+from p2p.adverts.staged import Staged
 
 MAX_ENTRIES = 4096
 MAX_ENTRY_BYTES = 128 * 1024
 MAX_TABLE_BYTES = 1024 * 1024
 MAX_NAME_CHARS = 128
+ENTRY_OVERHEAD_BYTES = 8
 REPAIR_EVERY_MS = 60_000
 
 Changes = Mapping[str, bytes | None]  # None: there is no such entry any more
@@ -51,15 +58,43 @@ class Wish(Enum):
 class Table:
     """What one start of one peer offers, as far as we know."""
 
-    __slots__ = ("checked", "entries", "incarnation", "is_cut", "size", "version")
+    __slots__ = ("at", "checked", "entries", "incarnation", "is_cut", "proof", "size", "version")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.version = 0
         self.entries: dict[str, bytes] = {}
+        # By name, also of those that are gone, in this order: by which version it was so at last.
+        self.at: dict[str, int] = {}
         self.size = 0
         self.is_cut = False  # something did not fit
         self.checked = -1  # the version whose digest was found to be right
+        self.proof: Proof | None = None
+
+    def put(self, name: str, entry: bytes | None, version: int) -> None:
+        self.size -= len(self.entries.get(name, b""))
+        self.at.pop(name, None)  # to the end
+        self.at[name] = version
+        if entry is None:
+            self.entries.pop(name, None)
+        else:
+            self.entries[name] = entry
+            self.size += len(entry)
+
+    def fits(self, name: str, entry: bytes | None) -> bool:
+        size = self.size - len(self.entries.get(name, b"")) + len(entry or b"")
+        return (
+            len(name) <= MAX_NAME_CHARS
+            and len(entry or b"") <= MAX_ENTRY_BYTES
+            and size <= MAX_TABLE_BYTES
+            and (name in self.at or len(self.at) < MAX_ENTRIES)
+        )
+
+    def copy(self) -> Table:
+        twin = Table(self.incarnation)
+        twin.version, twin.size = self.version, self.size
+        twin.entries, twin.at = dict(self.entries), dict(self.at)
+        return twin
 
 
 class Tables:
@@ -116,6 +151,7 @@ class Tables:
         self.forget_repairs(now_ms)
         self._repaired_ms[peer_id] = now_ms
         table.version = 0  # what is there serves until the first page of the new one
+        table.proof = None
         return Wish.ASK
 
     def take(self, peer_id: PeerId, page: Page) -> tuple[Changes, Wish]:
@@ -141,40 +177,103 @@ class Tables:
         changes: dict[str, bytes | None] = {}
         if before is not None:
             changes.update(dict.fromkeys(before.entries))
-        changes.update(self._apply(table, page.entries))
+        changes.update(self._apply(table, page.entries, page.upto))
+        if table.version != page.upto:
+            table.proof = None
         table.version = page.upto
         return changes, Wish.ASK if page.latest > page.upto else Wish.NOTHING
 
     def _apply(
-        self, table: Table, entries: Iterable[tuple[str, bytes | None]]
+        self, table: Table, entries: Iterable[Entry], version: int
     ) -> dict[str, bytes | None]:
         changes: dict[str, bytes | None] = {}
         for said, entry in entries:
             name = sys.intern(said)  # one copy for all who have an agent of this name
-            table.size -= len(table.entries.get(name, b""))
-            if entry is None:
-                table.entries.pop(name, None)
-            elif self._fits(table, name, entry):
-                table.entries[name] = entry
-                table.size += len(entry)
-            else:
+            if not table.fits(name, entry):
                 table.is_cut = True
                 self.counts["too_much"] += 1
-                table.entries.pop(name, None)
                 entry = None
+            if entry is not None or name in table.at or table.fits(name, None):
+                table.put(name, entry, version)
             changes[name] = entry
         return changes
 
-    def _fits(self, table: Table, name: str, entry: bytes) -> bool:
-        return (
-            len(name) <= MAX_NAME_CHARS
-            and len(entry) <= MAX_ENTRY_BYTES
-            and table.size + len(entry) <= MAX_TABLE_BYTES
-            and (name in table.entries or len(table.entries) < MAX_ENTRIES)
-        )
+    # -- passing on ----------------------------------------------------------------------------
+
+    def prove(self, peer_id: PeerId, proof: Proof) -> bool:
+        """Keep the owner's proof, which is verified, if it is of the table that is here."""
+        table = self._tables[peer_id]
+        if table.is_cut or digest_of(table.entries) != proof.table_hash:
+            return False
+        table.proof, table.checked = proof, table.version
+        return True
+
+    def proof_of(self, peer_id: PeerId) -> Proof | None:
+        table = self._tables.get(peer_id)
+        return table.proof if table is not None else None
+
+    def page(self, peer_id: PeerId, version: int, limit_bytes: int) -> Page | None:
+        """Return what has changed after a version, as the owner would; None without a proof."""
+        table = self._tables.get(peer_id)
+        if table is None or table.proof is None:
+            return None
+        start, latest = table.incarnation, table.version
+        since = upto = version if version <= latest else 0
+        entries: list[Entry] = []
+        size = 0
+        for name, at in _changed_after(table, since):
+            entry = table.entries.get(name)
+            size += len(name) + len(entry or b"") + ENTRY_OVERHEAD_BYTES
+            if size > limit_bytes and at > upto > since:  # what came together stays together
+                return Page(start, since, upto, latest, tuple(entries))
+            entries.append((name, entry))
+            upto = at
+        return Page(start, since, latest, latest, tuple(entries), table.proof)
+
+    def commit(self, peer_id: PeerId, staged: Staged, proof: Proof) -> Changes | None:
+        """Take what others have passed on, whole and proven; None where it is not that."""
+        before = self._tables.get(peer_id)
+        if staged.since == 0:
+            table = Table(staged.incarnation)
+        elif before is not None and self.standing(peer_id) == (staged.incarnation, staged.since):
+            table = before.copy()
+        else:
+            return None
+        for version, entries in staged.parts:
+            for said, entry in entries:
+                name = sys.intern(said)
+                if not table.fits(name, entry):
+                    self.counts["too_much"] += 1
+                    return None
+                table.put(name, entry, version)
+        if digest_of(table.entries) != proof.table_hash:
+            return None
+        table.version = table.checked = staged.upto
+        table.proof = proof
+        self._tables[peer_id] = table
+        return _differences(before.entries if before is not None else {}, table.entries)
 
     def check_invariants(self) -> None:
         for table in self._tables.values():
             assert len(table.entries) <= MAX_ENTRIES
             assert table.size == sum(map(len, table.entries.values())) <= MAX_TABLE_BYTES
             assert table.version >= 0
+            assert table.entries.keys() <= table.at.keys()
+            assert list(table.at.values()) == sorted(table.at.values())
+            assert len(table.at) <= MAX_ENTRIES
+            assert table.proof is None or table.proof.table_hash == digest_of(table.entries)
+
+
+def _changed_after(table: Table, version: int) -> list[tuple[str, int]]:
+    found = []
+    for name in reversed(table.at):
+        if table.at[name] <= version:
+            break
+        found.append((name, table.at[name]))
+    found.reverse()
+    return found
+
+
+def _differences(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Changes:
+    gone: dict[str, bytes | None] = dict.fromkeys(before.keys() - after.keys())
+    return gone | {name: said for name, said in after.items() if before.get(name) != said}

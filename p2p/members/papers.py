@@ -73,8 +73,8 @@ def signed_bytes(network_id: NetworkId, body: bytes) -> bytes:
     return decode_id(network_id) + body
 
 
-def sign_as(identity: Identity, network_id: NetworkId, body: bytes) -> bytes:
-    return identity.sign(DOMAIN, signed_bytes(network_id, body))
+def sign_as(identity: Identity, network_id: NetworkId, body: bytes, domain: str = DOMAIN) -> bytes:
+    return identity.sign(domain, signed_bytes(network_id, body))
 
 
 class PaperBook:
@@ -127,13 +127,15 @@ class PaperBook:
     def forget(self, peer_id: PeerId) -> None:
         self._papers.pop(peer_id, None)
 
-    def has_signed(self, signer: PeerId, body: bytes, signature: bytes) -> bool | None:
+    def has_signed(
+        self, signer: PeerId, body: bytes, signature: bytes, domain: str = DOMAIN
+    ) -> bool | None:
         """Whether a member has said this; None where its papers are not here, or are over."""
         papers = self._papers.get(signer)
         if papers is None or papers.has_ended(self._wall_ms()):
             return None
         said = signed_bytes(self._trust().network_id, body)
-        return verify_signature(papers.principal.public_key, DOMAIN, said, signature)
+        return verify_signature(papers.principal.public_key, domain, said, signature)
 
     def judge(self) -> list[PeerId]:
         """Drop whoever is revoked by the lists that are in force now; returns them."""

@@ -20,7 +20,14 @@ ROW = re.compile(
 
 
 HEARTBEATS = {"presence.heartbeat", "presence.leave"}
-SWIM = {"members.message", "members.papers", "members.part"}
+SWIM = {
+    "adverts.compare",
+    "adverts.news",
+    "adverts.tables",
+    "members.message",
+    "members.papers",
+    "members.part",
+}
 
 
 @pytest.mark.parametrize("settings", [MembershipSettings(), SwimSettings()], ids=["beats", "swim"])

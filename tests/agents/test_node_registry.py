@@ -10,6 +10,8 @@ from node_lab import NodeLab, in_lab, until
 from agents import Agent
 from agents.node import Node
 
+PROOF_BYTES = 90  # of a table that others may pass on, with SWIM
+
 
 def crowd(prefix: str, count: int = 60) -> list[Agent]:
     """Agents that serve one capability each."""
@@ -67,7 +69,7 @@ def test_a_change_of_one_agent_costs_the_bytes_of_that_one(tmp_path: Path) -> No
         a.host.close_agent("a-7", "test", "why not")
         a.advertising.one("a-7")
         await until(lambda: not b.directory.providers("a.n7"))
-        assert 0 < told_bytes(a) - before < 100
+        assert 0 < told_bytes(a) - before < 100 + PROOF_BYTES
 
     in_lab(tmp_path, scenario)
 
