@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import select
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 from agents.chaos.errors import ChaosError
 from agents.switching import LinkTrouble, Trouble
 
+ANSWER_S = 20.0
 END_S = 5.0
 TOLD_LINES = 3
 _CLEAN = dataclasses.asdict(LinkTrouble())
@@ -70,7 +72,8 @@ class Cables:
             try:
                 self._process.stdin.write(json.dumps(command) + "\n")
                 self._process.stdin.flush()
-                line = self._process.stdout.readline()
+                readable, _, _ = select.select([self._process.stdout], [], [], ANSWER_S)
+                line = self._process.stdout.readline() if readable else ""
             except (OSError, ValueError):  # it is gone, or was closed here
                 line = ""
         if not line:
@@ -81,7 +84,7 @@ class Cables:
         return answer
 
     def _last_words(self) -> str:
-        self._process.kill()  # if it lives, nobody can speak with it any more
+        self._process.kill()  # if it lives, it does not answer
         try:
             said = self._process.communicate(timeout=END_S)[1]
         except ValueError:  # closed before

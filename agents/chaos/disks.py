@@ -1,7 +1,8 @@
 """Disks for the nodes of one run: file systems in memory, which can be made full.
 
-A full one is made as small as what it holds: nothing more can be written, as on a disk whose rest
-somebody else has filled. What is there can still be read and removed.
+A full one is made about as small as what it holds, and the rest is taken by a file beside: nothing
+more can be written, as on a disk that somebody else has filled. What is there can still be read and
+removed; what is removed makes room.
 
 What this module does not know: nodes, what they write.
 
@@ -19,7 +20,10 @@ from agents.chaos.errors import ChaosError
 from agents.chaos.programs import run_program
 
 SIZE_BYTES = 1 << 30  # memory is taken for what is written, no more
-TRIES = 20  # what the node writes or removes meanwhile may make a size wrong
+REST_BYTES = 256 << 10  # what its node may write while it is being resized; then more is tried
+TRIES = 10
+BALLAST = "taken"
+BLOCK_BYTES = 4096
 MOUNTS = Path("/proc/self/mountinfo")
 MOUNT_POINT = 4  # the field there; see proc(5)
 
@@ -55,28 +59,29 @@ class Disks:
         return place
 
     def fill(self, name: str) -> None:
-        """Let it be full.
+        """Let it be full, also while its node writes.
 
         Raises:
             ChaosError: this machine cannot.
         """
         place = self._directory / name
         for number in range(TRIES):
-            before = os.statvfs(place)
-            used_bytes = (before.f_blocks - before.f_bfree) * before.f_frsize
-            try:
-                _resize(place, used_bytes)
-            except ChaosError:  # the node has written meanwhile: it does not fit any more
-                if number == TRIES - 1:
-                    raise
-                continue
-            if os.statvfs(place).f_bavail == 0:
-                return
-        raise ChaosError(f"{place}: the node removes files faster than its disk can be filled")
+            has = os.statvfs(place)
+            used_bytes = (has.f_blocks - has.f_bfree) * has.f_frsize
+            with contextlib.suppress(ChaosError):  # more was written meanwhile: it does not fit
+                _resize(place, used_bytes + (REST_BYTES << number))
+                break
+        else:
+            raise ChaosError(f"{place}: the node writes faster than its disk can be filled")
+        with (place / BALLAST).open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(BLOCK_BYTES))
 
     def free(self, name: str) -> None:
         """Let it have room again."""
-        _resize(self._directory / name, SIZE_BYTES)
+        place = self._directory / name
+        (place / BALLAST).unlink(missing_ok=True)
+        _resize(place, SIZE_BYTES)
 
     def close(self) -> None:
         """Take them all away, with what they hold."""

@@ -217,6 +217,28 @@ def test_a_switch_that_was_killed_is_told_of(spaces: Spaces) -> None:
         spaces.add("b")
 
 
+def test_a_disk_can_be_filled_while_its_node_writes(tmp_path: Path) -> None:
+    disks = Disks(tmp_path)
+    try:
+        words = "import sys\nfile = open(sys.argv[1], 'wb', 0)\nprint('on', flush=True)\n"
+        words += "while True: file.write(bytes(4096))"
+        file = disks.add("a") / "file"
+        for _ in range(3):
+            disks.free("a")
+            command = [sys.executable, "-c", words, str(file)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as node:
+                assert node.stdout is not None
+                assert node.stdout.readline() == b"on\n"
+                disks.fill("a")
+                _, said = node.communicate()
+            assert b"No space left" in said
+            with pytest.raises(OSError, match="No space left"):
+                (tmp_path / "a" / "more").write_bytes(b"x")
+            (tmp_path / "a" / "more").unlink()
+    finally:
+        disks.close()
+
+
 def test_a_disk_is_full_until_it_is_freed_and_what_is_there_can_be_read(tmp_path: Path) -> None:
     disks = Disks(tmp_path)
     try:
@@ -282,13 +304,14 @@ def test_a_run_that_is_killed_takes_its_nodes_with_it(how: signal.Signals, tmp_p
         "async def scenario(net):\n"
         "    await net.up(1, voters=1)\n"
         "    pid = net._world._machines['a'].process.pid\n"
-        "    print('up', pid, net._world._spaces.inside('a')[-1], flush=True)\n"
+        "    space = net._world._spaces.inside('a')[-1]\n"
+        "    print('up', pid, space, net._world._directory, flush=True)\n"
         "    await net.sleep(600)\n"
     )
     words = [sys.executable, "-m", "agents.cli", "chaos", "run", str(script), "--real"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as tool:
         assert tool.stdout is not None
-        _, word, space = tool.stdout.readline().split()
+        _, word, space, directory = tool.stdout.readline().split()
         pid = int(word)
         os.kill(pid, 0)
         assert space in there()
@@ -303,6 +326,8 @@ def test_a_run_that_is_killed_takes_its_nodes_with_it(how: signal.Signals, tmp_p
     Spaces.opened(tmp_path).close()
     assert space not in there()
     assert not (OWNERS / space.removeprefix(PREFIX).partition("-")[0]).exists()
+    assert not Path(directory).exists()
+    assert directory not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_who_may_not_is_told_what_is_needed() -> None:
