@@ -69,7 +69,7 @@ class Intake:
         else:
             self._take(peer_id, lane, envelopes)
 
-    def on_publication(self, peer_id: PeerId, topic: str, frame: bytes) -> None:
+    def on_publication(self, peer_id: PeerId, topic: str, frame: bytes | memoryview) -> None:
         """A frame on a topic."""
         try:
             envelopes, _ = decode_frame(frame)

@@ -115,7 +115,7 @@ class LinkFigures:
 
 OnFrame = Callable[[PeerId, Lane, bytes, bytes | None], None]  # peer, lane, frame, body
 OnLink = Callable[[LinkChanged], None]
-OnPublication = Callable[[PeerId, str, bytes], None]
+OnPublication = Callable[[PeerId, str, bytes | memoryview], None]  # peer, topic, frame
 OnFatal = Callable[[Exception], None]
 
 

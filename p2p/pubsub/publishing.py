@@ -29,7 +29,7 @@ from p2p.wire import Envelope, Kind, Priority, encode_envelope, running_trace
 
 RESTRICTED = "topics.restricted"
 MAX_PUBLICATION_BYTES = MAX_PAGE_BYTES
-RUN_BYTES = 32 * 1024
+RUN_BYTES = 64 * 1024  # a message of ZeroMQ costs as much as the encryption of 30 KiB
 _MAX_OPEN = 1024
 _PUBLICATION, _NORMAL = int(Kind.PUBLICATION), int(Priority.NORMAL)
 

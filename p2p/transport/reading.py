@@ -17,6 +17,7 @@ from typing import Any
 
 import zmq
 
+_BATCH_BYTES = 128 * 1024  # what is weighed; much more leaves the cache before it is worked on
 _POLLIN = int(zmq.POLLIN)  # an operation with a member of an enum costs a microsecond
 
 
@@ -48,6 +49,7 @@ class SocketReader:
         self._settled = settled
         self._batch = batch
         self._empty = empty
+        self._left_bytes = 0  # of this batch
         self._fd = -1
         self._scheduled = False
         self._paused = False
@@ -60,6 +62,10 @@ class SocketReader:
             return False
         self._schedule()
         return not self._option(zmq.EVENTS) & _POLLIN
+
+    def weigh(self, size_bytes: int) -> None:
+        """A message of so many bytes was taken: the batch may end before it is full."""
+        self._left_bytes -= size_bytes
 
     def start(self) -> None:
         self.closed = False
@@ -97,7 +103,10 @@ class SocketReader:
         more = True
         took = False
         try:
+            self._left_bytes = _BATCH_BYTES
             for _ in range(self._batch):
+                if self._left_bytes <= 0:
+                    break
                 if not self._option(zmq.EVENTS) & _POLLIN:
                     more = False
                     break

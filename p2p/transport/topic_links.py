@@ -49,6 +49,7 @@ class TopicLinks:
         self._names: set[bytes] = set()
         self._heard: dict[bytes, str] = {}  # names that came in and are subscribed to
         self._holding = False
+        self._head_bytes = exchange.settings.topic_bytes + len(TERMINATOR)
 
     def subscribe(self, topic: str) -> None:
         name = subscription_name(topic, self._exchange.settings.topic_bytes)
@@ -138,21 +139,24 @@ class TopicLinks:
         if self._holding:  # the connection is over, and what it held is read for the last time
             self._counters.topics_dropped_held += 1
             return
-        body = frame.bytes
-        if link.is_moving and not link.counts(dial, body):
+        view = frame.buffer  # nothing of it is copied before the messages themselves are
+        size_bytes = len(view)
+        dial.reader.weigh(size_bytes)
+        if link.is_moving and not link.counts(dial, frame.bytes):
             return
-        end = body.find(TERMINATOR) + len(TERMINATOR)
-        name = body[:end]
+        head = bytes(view[: self._head_bytes])
+        end = head.find(TERMINATOR) + len(TERMINATOR)
+        name = head[:end]
         topic = self._heard.get(name) or self._recognise(name)
         if topic is None:  # unsubscribed a moment ago, or no topic in it at all
             self._counters.dropped_malformed += end == 0
             return
         flow = self._counters.topics
         flow.frames_in += 1
-        flow.bytes_in += len(body)
+        flow.bytes_in += size_bytes
         link.frames += 1
-        link.size_bytes += len(body)
-        self._on_publication(link.peer_id, topic, body[end:])
+        link.size_bytes += size_bytes
+        self._on_publication(link.peer_id, topic, view[end:])
 
     def _recognise(self, name: bytes) -> str | None:
         """The topic, if it is one that we subscribed to, or lies in a subtree that we did."""

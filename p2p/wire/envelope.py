@@ -104,7 +104,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
     return _encode(envelope)
 
 
-def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
+def decode_frame(frame: bytes | memoryview) -> tuple[list[Envelope], list[FrameFault]]:
     """Return the envelopes that we understand, and a fault for each that we do not.
 
     An envelope of another version or of an unknown kind is skipped, so that a newer peer can
@@ -122,7 +122,7 @@ def decode_frame(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
         return _one_by_one(frame)
 
 
-def _one_by_one(frame: bytes) -> tuple[list[Envelope], list[FrameFault]]:
+def _one_by_one(frame: bytes | memoryview) -> tuple[list[Envelope], list[FrameFault]]:
     """Go through a frame that holds something else than envelopes of ours."""
     try:
         items = msgpack.unpackb(

@@ -78,8 +78,8 @@ class Node:
         self.frames.append((peer_id, lane, payload))
         self.on_frame(peer_id, lane, payload)
 
-    def _publication(self, peer_id: PeerId, topic: str, payload: bytes) -> None:
-        self.publications.append((peer_id, topic, payload))
+    def _publication(self, peer_id: PeerId, topic: str, payload: bytes | memoryview) -> None:
+        self.publications.append((peer_id, topic, bytes(payload)))
 
     @property
     def contact(self) -> Contact:
