@@ -11,11 +11,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from agents.adverts import Told, entry_of, may_offer_in
+from agents.busy import MACHINE, MachineSteps, encode_machine
 from agents.directory import Directory
 from agents.health.judging import Health
 from agents.hosting import Offer
+from agents.scheduling import WorkerView
 from keys import PeerId
-from p2p import AdvertSeen, MisuseError, Peer
+from p2p import AdvertSeen, Machine, MemberState, MisuseError, Peer
 
 log = logging.getLogger("conclave.agents")
 
@@ -49,6 +51,7 @@ class Advertising:
         self._told = told
         self._on_changed = on_changed
         self._on_states = on_states
+        self._machine = MachineSteps()
         self.is_leaving = False
 
     def all(self) -> None:
@@ -63,10 +66,13 @@ class Advertising:
         """An agent of ours changed."""
         if self.is_leaving:
             return
-        try:
-            self._tell({name: entry_of(self._offers[name], self._told(name))})
-        except MisuseError as error:
-            log.error("how agent %s is now is not told to others: %s", name, error)
+        self._tell_or_log(f"agent {name}", name, entry_of(self._offers[name], self._told(name)))
+
+    def machine(self, steps: MachineSteps) -> None:
+        """How our machine is; nobody is told anew of what did not change."""
+        if not self.is_leaving and steps != self._machine:
+            self._machine = steps
+            self._tell_or_log("this machine", MACHINE, encode_machine(steps))
 
     def nothing(self) -> None:
         """From now on nothing is offered here; our own directory serves what is under way."""
@@ -78,7 +84,13 @@ class Advertising:
         principal = self._peer.member(event.peer_id)
         self._apply(event.peer_id, event.incarnation, event.changes, may_offer_in(principal))
 
-    def _tell(self, entries: Mapping[str, bytes]) -> None:
+    def _tell_or_log(self, what: str, name: str, entry: bytes | None) -> None:
+        try:
+            self._tell({name: entry})
+        except MisuseError as error:
+            log.error("how %s is now is not told to others: %s", what, error)
+
+    def _tell(self, entries: Mapping[str, bytes | None]) -> None:
         self._peer.presence.adverts.change(entries)
         own = self._peer.principal
         self._apply(own.peer_id, self._peer.incarnation, entries, may_offer_in(own))
@@ -94,3 +106,21 @@ class Advertising:
         self._directory.apply(peer_id, start, changes, may_offer)
         self._on_states(peer_id, before)
         self._on_changed()
+
+
+def workers_seen(peer: Peer, directory: Directory) -> tuple[WorkerView, ...]:
+    """Return who could do tasks, ourselves first; a peer that is silent takes none for now."""
+    own = directory.machine_of(peer.peer_id)
+    workers = [directory.worker(peer.peer_id, peer.incarnation, _load(own), takes_work=True)]
+    for member in peer.presence.members():
+        if member.state in (MemberState.ALIVE, MemberState.SUSPECT):
+            load = _load(directory.machine_of(member.peer_id))
+            takes_work = member.state is MemberState.ALIVE
+            workers.append(
+                directory.worker(member.peer_id, member.incarnation, load, takes_work=takes_work)
+            )
+    return tuple(workers)
+
+
+def _load(machine: Machine | None) -> int:
+    return 255 * machine.busy_permille // 1000 if machine is not None else 0

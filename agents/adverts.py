@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agents.choosing import MAX_WEIGHT
+from agents.choosing import FULL, MAX_WEIGHT
 from agents.errors import BadAgent
 from agents.health import MAX_REASON, Condition, Health
 from agents.hosting import Kind, Offer, Terms
@@ -67,6 +67,7 @@ class AgentCard:
     Attributes:
         condition: how it is, since when by its own node's wall clock.
         note: why it offers nothing now, though it is well; for people.
+        load: how much of its capacity is in use, in quarters.
     """
 
     name: str
@@ -74,6 +75,7 @@ class AgentCard:
     skills: Mapping[str, Skill]
     condition: Condition = WELL
     note: str = ""
+    load: int = 0
 
 
 class Told(NamedTuple):
@@ -81,11 +83,13 @@ class Told(NamedTuple):
 
     Attributes:
         is_open: whether it may be asked now.
+        load: how much of its capacity is in use, in quarters.
     """
 
     condition: Condition = WELL
     note: str = ""
     is_open: bool = True
+    load: int = 0
 
 
 def entry_of(offer: Offer, told: Told) -> bytes:
@@ -101,9 +105,8 @@ def entry_of(offer: Offer, told: Told) -> bytes:
         for c, h in handlers
     ]
     state, reason, since_ms = told.condition
-    return encode_payload(
-        [ENTRY_VERSION, offer.capacity, skills, [state.value, reason, since_ms], told.note]
-    )
+    entry = [ENTRY_VERSION, offer.capacity, skills, [state.value, reason, since_ms], told.note]
+    return encode_payload([*entry, told.load] if told.load else entry)
 
 
 def read_entry(name: str, entry: bytes) -> AgentCard | None:
@@ -124,7 +127,9 @@ def read_entry(name: str, entry: bytes) -> AgentCard | None:
     }
     condition = _condition(fields[3]) if len(fields) > 3 else WELL
     note = fields[4] if len(fields) > 4 and isinstance(fields[4], str) else ""
-    return AgentCard(name, max(0, min(capacity, 1024)), table, condition, note[:MAX_REASON])
+    load = fields[5] if len(fields) > 5 and type(fields[5]) is int else 0
+    load = max(0, min(load, FULL))
+    return AgentCard(name, max(0, min(capacity, 1024)), table, condition, note[:MAX_REASON], load)
 
 
 def _condition(fields: object) -> Condition:

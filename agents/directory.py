@@ -16,11 +16,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from agents.adverts import AgentCard, MayOffer, read_entry
+from agents.busy import MACHINE, MachineSteps, decode_machine
 from agents.health import Health
 from agents.hosting import Kind, Terms
 from agents.names import MAX_NAME_CHARS, agent_meant, at_agent, namespace_of, whoever_offers
 from agents.scheduling import AgentView, WorkerView
 from keys import PeerId
+from p2p import Machine
 
 MAX_SEEN = 4096
 
@@ -28,13 +30,14 @@ MAX_SEEN = 4096
 class _Entry:
     """One agent of one peer."""
 
-    __slots__ = ("capacity", "name", "peer_id", "said", "skills", "state")
+    __slots__ = ("capacity", "load", "name", "peer_id", "said", "skills", "state")
 
     def __init__(self, peer_id: PeerId, said: bytes, card: AgentCard, allowed: list[str]) -> None:
         self.peer_id = peer_id
         self.said = said
         self.name = card.name
         self.capacity = card.capacity
+        self.load = card.load
         self.state = card.condition.state
         self.skills = tuple(
             (name, card.skills[name].terms, card.skills[name].kind) for name in allowed
@@ -46,17 +49,19 @@ class _Entry:
         assert card is not None
         allowed = {name for name, _, _ in self.skills}
         kept = {name: skill for name, skill in card.skills.items() if name in allowed}
-        return AgentCard(card.name, card.capacity, kept, card.condition, card.note)
+        return AgentCard(card.name, card.capacity, kept, card.condition, card.note, card.load)
 
     def view(self) -> AgentView:
         skills = frozenset(name for name, _, kind in self.skills if kind is Kind.CALL)
-        return AgentView(self.name, skills, self.capacity, self.state is Health.DEGRADED)
+        is_degraded = self.state is Health.DEGRADED
+        return AgentView(self.name, skills, self.capacity, is_degraded, self.load)
 
 
 class _Peer:
-    __slots__ = ("entries", "start", "views")
+    __slots__ = ("entries", "machine", "start", "views")
 
     def __init__(self) -> None:
+        self.machine: MachineSteps | None = None
         self.start = 0
         self.entries: dict[str, _Entry] = {}
         self.views: tuple[AgentView, ...] | None = None
@@ -93,6 +98,9 @@ class Directory:
         peer = self._peers.setdefault(peer_id, _Peer())
         peer.start, peer.views = start, None
         for name, said in changes.items():
+            if name == MACHINE:
+                peer.machine = decode_machine(said) if said is not None else None
+                continue
             before = peer.entries.pop(name, None)
             if before is not None:
                 self._unlist(before)
@@ -134,6 +142,15 @@ class Directory:
     def degraded(self, capability: str) -> Collection[PeerId]:
         """Return which of those are not well: to be asked when nobody else is left."""
         return {e.peer_id for e in self._offer(capability) if e.state is Health.DEGRADED}
+
+    def loads(self, capability: str) -> Mapping[str, int]:
+        """Return how busy the agents are that offer a capability, in quarters; not of idle ones."""
+        return {e.peer_id: e.load for e in self._offer(capability) if e.load}
+
+    def machine_of(self, peer_id: PeerId) -> Machine | None:
+        """Return how a peer's machine is, as far as it tells."""
+        peer = self._peers.get(peer_id)
+        return peer.machine.machine if peer is not None and peer.machine is not None else None
 
     def card_of(self, peer_id: PeerId, name: str) -> AgentCard | None:
         """Return one agent of a peer, if it is there."""

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from agents.advertising import Advertising
+from agents.advertising import Advertising, workers_seen
 from agents.adverts import check_namespaces
 from agents.auditing import DEFAULT, AuditSettings
 from agents.auditing_service import Auditing
@@ -46,6 +46,7 @@ from agents.policing import Policing
 from agents.probing import Probing
 from agents.quorum import Quorum
 from agents.renewing import Renewing
+from agents.reporting import Reporting
 from agents.rereading import Rereading
 from agents.sealing import SealedStreams, SealedTasks, SealedTopics, Sealing
 from agents.standing import Standing
@@ -120,7 +121,7 @@ class Node:
         self._key_rotation_hours = key_rotation_hours
         self._freshness = freshness
         self._is_supervised = supervised
-        self.host = AgentHost(offers, keystore.name)
+        self.host = AgentHost(offers, keystore.name, world.clock.now_ms)
         self._judges = Judges(self.host.offers)
         self.directory = Directory()
         self.watching = Watching()
@@ -149,6 +150,7 @@ class Node:
             await stack.enter_async_context(self.peer)
             stack.push_async_callback(self._wind_down)
             self.advertising.all()
+            self.reporting.start()
             self.sealing.start()
             self.working.start()
             self.figures.start()
@@ -248,6 +250,7 @@ class Node:
             self.quorum,
             wanted=self.keystore.genesis.expected_voters,
             may_vote=self.founding.may_vote,
+            machine_of=self.directory.machine_of,
             is_revoked=self.trusting.is_revoked,
         )
         self.governing = Governing(
@@ -308,10 +311,11 @@ class Node:
             self.peer,
             self.host.offers,
             self.directory,
-            self.health.told,
+            lambda name: self.health.told(name, self.reporting.load_of(name)),
             self._offers_changed,
             self.health.compare,
         )
+        self.reporting = Reporting(self.world, self.host, self.advertising)
         self.rereading: Rereading = Rereading(self)
         self.operations: Operations = Operations(self)
         self.peer.report_status(self._status)
@@ -332,6 +336,7 @@ class Node:
     async def _wind_down(self) -> None:
         """Leave cleanly: nobody should have to wait for a timeout to notice."""
         self.advertising.nothing()
+        await self.reporting.close()
         self.figures.close()
         await self.renewing.close()
         await self.trusting.close()
@@ -394,18 +399,7 @@ class Node:
     def _workers_changed(self) -> None:
         """Tell the scheduler who could do tasks, and clusters who could be in them."""
         self.clusters.changed()
-        own = self.peer.peer_id
-        workers = [self.directory.worker(own, self.peer.incarnation, 0, takes_work=True)]
-        for member in self.peer.presence.members():
-            if member.state in (MemberState.ALIVE, MemberState.SUSPECT):
-                load = member.heartbeat.load if member.heartbeat is not None else 0
-                alive = member.state is MemberState.ALIVE
-                workers.append(
-                    self.directory.worker(
-                        member.peer_id, member.incarnation, load, takes_work=alive
-                    )
-                )
-        self.quorum.workers_changed(tuple(workers))
+        self.quorum.workers_changed(workers_seen(self.peer, self.directory))
 
     def _members_changed(self) -> None:
         self.auditing.voters_changed(self.quorum.electorate)

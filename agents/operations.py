@@ -15,6 +15,7 @@ from agents.addressing import other_peer, peer_named, peer_or_id
 from agents.auditing_events import watched
 from agents.auditing_reading import audit_operations
 from agents.calling import PRIORITIES, Wishes
+from agents.choosing import FULL
 from agents.doctoring import examine
 from agents.errors import InvalidArguments
 from agents.hosting import Kind
@@ -285,6 +286,7 @@ class Operations:
                 "peer": peer_id,
                 "node": label(peer_id),
                 "capacity": card.capacity,
+                "load": card.load / FULL,
                 "health": card.condition.state.value,
                 "reason": card.condition.reason,
                 "health_since_ms": card.condition.since_ms,

@@ -26,7 +26,7 @@ from agents.scoring import PeerFacts, priority_delay_ms, ranks_of, score_of
 from consensus import ConsensusError
 from consensus.kv import encode_batch, put
 from keys import PeerId
-from p2p import Member, MemberChange, MemberState, Peer, World
+from p2p import Machine, Member, MemberChange, MemberState, Peer, World
 
 if TYPE_CHECKING:
     from agents.quorum import Quorum
@@ -50,6 +50,7 @@ class Steering:
     Args:
         wanted: how many voters there should be.
         may_vote: whether a peer's certificate lets it vote.
+        machine_of: how a peer says that its machine is.
         is_revoked: whether a peer is gone for good.
     """
 
@@ -61,12 +62,14 @@ class Steering:
         *,
         wanted: int,
         may_vote: Callable[[PeerId], bool],
+        machine_of: Callable[[PeerId], Machine | None],
         is_revoked: Callable[[PeerId], bool] = lambda _: False,
     ) -> None:
         self._peer = peer
         self._clock = world.clock
         self._quorum = quorum
         self._may_vote = may_vote
+        self._machine_of = machine_of
         self._is_revoked = is_revoked
         self._autopilot = Autopilot(AutopilotSettings(max_voters=_allowed(wanted)))
         self._began_ms = world.clock.now_ms()
@@ -205,7 +208,14 @@ class Steering:
 
     def _score(self, peer_id: PeerId, since_ms: int) -> int:
         uptime_ms = max(0, self._clock.now_ms() - since_ms)
-        return score_of(PeerFacts(uptime_ms=uptime_ms, flaps_last_hour=self.flaps(peer_id)))
+        machine = self._machine_of(peer_id) or Machine()
+        facts = PeerFacts(
+            uptime_ms=uptime_ms,
+            flaps_last_hour=self.flaps(peer_id),
+            cpu_load_permille=machine.busy_permille,
+            free_memory_permille=machine.free_permille,
+        )
+        return score_of(facts)
 
     def flaps(self, peer_id: PeerId) -> int:
         """How often a peer was taken for dead within the last hour."""

@@ -55,6 +55,7 @@ from p2p.incidents import (
 )
 from p2p.lan import LanSettings, LanWorld
 from p2p.links import MAX_BODY_BYTES, Lane
+from p2p.machine import Machine
 from p2p.membership import Member, MembershipSettings, MemberState
 from p2p.membership.swim_settings import SwimSettings
 from p2p.own_papers import Papers
@@ -112,6 +113,7 @@ __all__ = [
     "LanWorld",
     "Lane",
     "LinkBroken",
+    "Machine",
     "Member",
     "MemberChange",
     "MemberState",

@@ -40,6 +40,7 @@ from p2p.discovery import (
 )
 from p2p.errors import PortInUse
 from p2p.links import Transport
+from p2p.machine import Machine, read_machine
 from p2p.transport import TransportSettings, ZmqTransport
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor
 
@@ -123,6 +124,9 @@ class LanWorld:
             bulk_port=ports[3],
         )
         return ZmqTransport(settings, key)
+
+    def machine(self) -> Machine:
+        return read_machine()
 
     def hosts(self) -> tuple[str, ...]:
         if self._settings.host not in EVERYWHERE:

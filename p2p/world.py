@@ -17,6 +17,7 @@ from p2p.admission import Credentials, Hint, Refusal, Session, SessionTable
 from p2p.clock import Clock
 from p2p.discovery import Address, Found, GoodPeer, Lost
 from p2p.links import Transport
+from p2p.machine import Machine
 
 if TYPE_CHECKING:
     from keys.issuing import Issuer
@@ -91,6 +92,9 @@ class World(Protocol):
         """Return a fresh CURVE key for this start."""
 
     def transport(self, key: TransportKey) -> Transport: ...
+
+    def machine(self) -> Machine:
+        """Return how busy this machine is now, and how much memory it has left."""
 
     def hosts(self) -> tuple[str, ...]:
         """Return the addresses to tell others as of now, best first; none without a network."""

@@ -3,7 +3,7 @@
 Pure cores; time and chance are handed in.
 """
 
-from agents.choosing.balancers import BALANCERS, DEFAULT_BALANCE, MAX_WEIGHT, Balancer
+from agents.choosing.balancers import BALANCERS, DEFAULT_BALANCE, FULL, MAX_WEIGHT, Balancer
 from agents.choosing.breaker import TABLE, Action, Breaker, BreakerSettings, Event, State
 from agents.choosing.budget import RetryBudget, backoff_ms
 from agents.choosing.chooser import Chooser
@@ -14,6 +14,7 @@ from agents.choosing.outliers import OutlierSettings
 __all__ = [
     "BALANCERS",
     "DEFAULT_BALANCE",
+    "FULL",
     "MAX_WEIGHT",
     "TABLE",
     "Action",

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from agents.choosing.balancers import BALANCERS, DEFAULT_BALANCE, Balancer
 from agents.choosing.breaker import BreakerSettings, State
@@ -27,6 +28,8 @@ from agents.choosing.budget import RetryBudget
 from agents.choosing.destination import Destination
 from agents.choosing.outcome import Outcome
 from agents.choosing.outliers import OutlierSettings, compare
+
+NO_LOADS: Final[Mapping[str, int]] = {}
 
 
 class Chooser:
@@ -61,7 +64,11 @@ class Chooser:
         self.ejected = 0
 
     def set_providers(
-        self, weights: Mapping[str, int], declared: str, degraded: Collection[str] = ()
+        self,
+        weights: Mapping[str, int],
+        declared: str,
+        degraded: Collection[str] = (),
+        loads: Mapping[str, int] = NO_LOADS,
     ) -> None:
         """Take the providers as they are now.
 
@@ -69,6 +76,7 @@ class Chooser:
             weights: by peer.
             declared: the balancer that they ask for; an unknown name or none is the default.
             degraded: who of them is not well.
+            loads: how busy they say that they are, from 0 to FULL; who is left out is idle.
         """
         self._declared = declared if declared in BALANCERS else DEFAULT_BALANCE
         before = self._all
@@ -79,6 +87,7 @@ class Chooser:
                 known = Destination(peer, weights[peer], self._breakers, self._rng)
             known.weight = weights[peer]
             known.is_degraded = peer in degraded
+            known.load = loads.get(peer, 0)
             self._all[peer] = known
         self._sorted = tuple(self._all.values())
         self._is_calm = self._is_calm and not degraded

@@ -29,6 +29,7 @@ class Destination:
         out_until_ms: left out as an outlier until then.
         ejections: how often in a row.
         is_degraded: it is not well, as its node says.
+        load: how much of it is in use, by whomever, in quarters as its node says.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Destination:
         "credit",
         "ejections",
         "is_degraded",
+        "load",
         "out_until_ms",
         "outstanding",
         "peer",
@@ -59,6 +61,7 @@ class Destination:
         self.out_until_ms = 0
         self.ejections = 0
         self.is_degraded = False
+        self.load = 0
         self._latency_us = 0.0
         self._latency_ms = 0
 

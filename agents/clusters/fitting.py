@@ -3,7 +3,7 @@
     experience     tasks of the capability that were completed, as the scheduler remembers
     reliability    the share of them that did not fail
     availability   for how long it is here, and how often it was taken for dead
-    resources      how busy it says it is
+    resources      how busy it says that its agent or its machine is, and how much memory is free
 
 A leader that has just begun, or has just come up, has not met everybody: whom it does not know yet
 is silent to it for `GRACE_MS`, and not gone.
@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from agents.choosing import FULL
 from agents.clusters.core import Candidate, Fit
 from agents.health import Health
 from agents.names import namespace_of
 from agents.scoring import PeerFacts, score_of
 from keys import Action, PeerId, Permission, Principal
-from p2p import Member, MemberState, Peer
+from p2p import Machine, Member, MemberState, Peer
 
 if TYPE_CHECKING:
     from agents.adverts import AgentCard
@@ -134,14 +135,15 @@ class Fitting:
         completed, failed = (0, 0)
         if leading is not None:
             completed, failed = leading.scheduler.ended(who, capability)
-        heartbeat = member.heartbeat if member is not None else None
-        load = heartbeat.load if heartbeat is not None else 0
+        machine = self._directory.machine_of(who) or Machine()
+        load_permille = 1000 * self._directory.loads(capability).get(who, 0) // FULL
         facts = PeerFacts(
             uptime_ms=up_ms,
             flaps_last_hour=self._steering.flaps(who),
             tasks_completed=completed,
             tasks_failed=failed,
-            cpu_load_permille=1000 * load // 255,
+            cpu_load_permille=max(load_permille, machine.busy_permille),
+            free_memory_permille=machine.free_permille,
         )
         return score_of(facts)
 

@@ -74,13 +74,13 @@ class HealthService:
         keeper = self.keepers.get(agent)
         return keeper.fence if keeper is not None else None
 
-    def told(self, name: str) -> Told:
-        """Return what the advert says of one of our agents."""
+    def told(self, name: str, load: int = 0) -> Told:
+        """Return what the advert says of one of our agents, which is this busy."""
         keeper = self.keepers[name]
         now = keeper.core.now
         ago_ms = self._clock.now_ms() - now.since_ms
         condition = Condition(now.state, now.reason, self._clock.wall_ms() - ago_ms)
-        return Told(condition, keeper.note, not self._host.why_closed(name))
+        return Told(condition, keeper.note, not self._host.why_closed(name), load)
 
     def compare(self, peer_id: PeerId, before: Mapping[str, Health | None]) -> None:
         """Tell whoever watches what has changed since these agents of a peer were so."""

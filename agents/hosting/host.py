@@ -23,7 +23,7 @@ from agents.hosting.deadline import Leash, running_leash
 from agents.hosting.demand import Demand
 from agents.hosting.handler import Handler
 from agents.hosting.offer import Offer
-from agents.hosting.tally import Tally
+from agents.hosting.tally import Occupancy, Tally
 from agents.hosting.values import from_bytes, to_bytes
 from keys import Permission, Principal, lacking
 from p2p import BadRequest, Incoming, NoSuchMethod, Overloaded, PayloadError, PermissionDenied
@@ -47,15 +47,19 @@ class Hosted:
         "handler",
         "leashes",
         "mask",
+        "occupancy",
         "places",
         "running",
         "tally",
     )
 
-    def __init__(self, agent: str, handler: Handler, executor: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, agent: str, handler: Handler, executor: ThreadPoolExecutor, occupancy: Occupancy
+    ) -> None:
         self.agent = agent
         self.handler = handler
         self.executor = executor
+        self.occupancy = occupancy
         self.mask = int(handler.permission)
         limit = handler.limit
         self.places = (max(1, limit // 2), max(1, limit - limit // 10), limit)
@@ -79,6 +83,9 @@ class Accepted:
 class AgentHost:
     """The agents of one node.
 
+    Args:
+        now_ms: a clock that does not go back.
+
     Attributes:
         on_denied: hears whose roles did not include what a handler asks for.
 
@@ -86,9 +93,11 @@ class AgentHost:
         BadAgent: two agents of one name, or two of them for one capability.
     """
 
-    def __init__(self, offers: Iterable[Offer], node_name: str) -> None:
+    def __init__(self, offers: Iterable[Offer], node_name: str, now_ms: Callable[[], int]) -> None:
         self.offers = tuple(offers)
         self._node_name = node_name
+        self._now_ms = now_ms
+        self._occupancies: dict[str, Occupancy] = {}
         self._hosted: dict[str, Hosted] = {}
         self.counts: Counter[str] = Counter()
         self.on_denied: Callable[[Principal, str], None] = lambda who, capability: None
@@ -103,11 +112,12 @@ class AgentHost:
 
     def _add(self, offer: Offer) -> None:
         executor = self._executor_of(offer)
+        occupancy = self._occupancies[offer.name] = Occupancy()
         for capability, handler in offer.handlers.items():
             if capability in self._hosted:
                 other = self._hosted[capability].agent
                 raise BadAgent(f"agents {other} and {offer.name} both serve {capability}")
-            self._hosted[capability] = Hosted(offer.name, handler, executor)
+            self._hosted[capability] = Hosted(offer.name, handler, executor, occupancy)
 
     def _executor_of(self, offer: Offer) -> ThreadPoolExecutor:
         executor = ThreadPoolExecutor(max_workers=_threads_of(offer), thread_name_prefix=offer.name)
@@ -166,6 +176,11 @@ class AgentHost:
             threads=_threads_of(offer),
             lag_ms=lag_ms,
         )
+
+    def occupied_ms(self) -> dict[str, int]:
+        """Return how long the executions of each agent took together until now."""
+        now_ms = self._now_ms()
+        return {name: used.total_ms(now_ms) for name, used in self._occupancies.items()}
 
     # -- capabilities --------------------------------------------------------------------------
 
@@ -350,6 +365,8 @@ class AgentHost:
         leash = Leash(deadline_ms)
         token = running_leash.set(leash)
         hosted.leashes.add(leash)
+        began_ms = self._now_ms()
+        hosted.occupancy.begin(began_ms)
         began_ns = perf_counter_ns()
         try:
             if channel is not None:
@@ -360,6 +377,7 @@ class AgentHost:
             raise
         finally:
             hosted.tally.ended(perf_counter_ns() - began_ns)
+            hosted.occupancy.end(began_ms, self._now_ms())
             hosted.leashes.discard(leash)
             leash.deadline_ms = None
             running_leash.reset(token)

@@ -50,6 +50,30 @@ class Tally:
         }
 
 
+class Occupancy:
+    """How much of an agent is in use: the time of all executions together, also of those that go
+    on, so that the difference of two readings is true of the span between them."""
+
+    __slots__ = ("_began_ms", "_done_ms", "_running")
+
+    def __init__(self) -> None:
+        self._began_ms = self._done_ms = self._running = 0
+
+    def begin(self, now_ms: int) -> None:
+        """One begins."""
+        self._running += 1
+        self._began_ms += now_ms
+
+    def end(self, began_ms: int, now_ms: int) -> None:
+        """One ends that began then."""
+        self._running -= 1
+        self._began_ms -= began_ms
+        self._done_ms += now_ms - began_ms
+
+    def total_ms(self, now_ms: int) -> int:
+        return self._done_ms + self._running * now_ms - self._began_ms
+
+
 def quantile_us(buckets: Sequence[int], share: float) -> float | None:
     """Return the time that this share of calls stayed within, or None where there was none.
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agents.choosing import FULL
 from agents.ledger import BAD_ENDS, Assignment, Task
 from agents.names import peer_meant
 from agents.scheduling.history import History, Observation
@@ -70,6 +71,11 @@ class _Slot:
     @property
     def utilisation(self) -> float:
         return self.held / self.agent.capacity
+
+    @property
+    def reported_load(self) -> float:
+        """Whatever is busier, the agent or its machine: either slows a task down."""
+        return max(self.worker.reported_load / 255, self.agent.load / FULL)
 
 
 @dataclass(slots=True)
@@ -200,7 +206,7 @@ class Scheduler:
         for slot, duration in zip(offer.slots, durations, strict=True):
             slowness = 1.0 - fastest / duration if duration else 0.0
             rest = (
-                settings.load_weight * slot.worker.reported_load / 255
+                settings.load_weight * slot.reported_load
                 + settings.failure_weight * history.failure_rate(slot.worker.peer, skill, now_ms)
                 + settings.slowness_weight * slowness
                 + settings.generality_weight * (1.0 - 1.0 / len(slot.agent.skills))

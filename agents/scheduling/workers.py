@@ -19,6 +19,7 @@ class AgentView(NamedTuple):
     skills: frozenset[str]
     capacity: int  # executions at once
     is_degraded: bool = False  # gets what nobody else has room for
+    load: int = 0  # in quarters, by calls and tasks, as its node says
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +30,5 @@ class WorkerView:
     peer: PeerId
     incarnation: int
     agents: tuple[AgentView, ...]
-    reported_load: int = 0  # 0 to 255, as its heartbeat says
+    reported_load: int = 0  # 0 to 255, how busy its machine is, as it says
     alive: bool = True

@@ -35,6 +35,7 @@ from p2p.admission import (
 from p2p.clock import Clock
 from p2p.discovery import Address, Found, GoodPeer, Lost, Source
 from p2p.links import Transport
+from p2p.machine import Machine
 from p2p.memory.network import MemoryNetwork
 from p2p.memory.transport import MemoryTransport
 from p2p.memory.virtual_time import VirtualClock, VirtualTimeLoop
@@ -54,6 +55,9 @@ class MemoryWorld:
     Args:
         seed: of everything random in this peer.
         multicast: whether its announcements travel; without, give seeds.
+
+    Attributes:
+        machine_now: how busy its machine is; change it while it runs.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class MemoryWorld:
         self._multicast = multicast
         self._seeds = tuple(seeds)
         self._transport: MemoryTransport | None = None
+        self.machine_now = Machine()
 
     @property
     def clock(self) -> Clock:
@@ -88,6 +93,9 @@ class MemoryWorld:
     def transport(self, key: TransportKey) -> Transport:
         self._transport = MemoryTransport(self._network, self.host, key)
         return self._transport
+
+    def machine(self) -> Machine:
+        return self.machine_now
 
     def hosts(self) -> tuple[str, ...]:
         return (self.host,)

@@ -111,7 +111,7 @@ def test_a_worker_is_made_anew_only_when_it_changed() -> None:
 
     before = [views(peer) for peer in PEERS[:2]]
     directory.apply(PEERS[0], 9, {"one": entry(("text.read",), "degraded")}, lambda _: True)
-    assert views(PEERS[0]) == (("one", frozenset({"text.read"}), 4, True),)
+    assert views(PEERS[0]) == (("one", frozenset({"text.read"}), 4, True, 0),)
     assert views(PEERS[1]) is before[1]
     assert directory.worker(PEERS[1], 9, 0, takes_work=False).agents == ()
 

@@ -10,6 +10,7 @@ from typing import Any
 from fuzz_lab import Harness, as_payload
 
 from agents.adverts import read_entry
+from agents.busy import decode_machine
 from agents.calling import messages as calling
 from agents.deciding import wire as deciding_wire
 from agents.deciding.opening import Wish
@@ -373,10 +374,17 @@ HARNESSES = [
         lambda data: read_entry("reader", data),
         [
             as_payload([1, 4, [["ocr", "task", "reads", "", 2, True, "stream"]]]),
-            as_payload([1, 4, [["ocr", "task", "reads"]], ["degraded", "hot", 9], "stands by"]),
+            as_payload([1, 4, [["ocr", "task", "reads"]], ["degraded", "hot", 9], "stands by", 3]),
         ],
         (),
         ("agents.adverts:read_entry",),
+    ),
+    Harness(
+        "machine",
+        decode_machine,
+        [as_payload([1, 4, 8]), as_payload([1, 0, 0, "later"])],
+        (),
+        ("agents.busy:decode_machine",),
     ),
     Harness(
         "adverts",

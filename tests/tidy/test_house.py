@@ -29,6 +29,7 @@ AT_HOME_IN = {
 CONSENSUS_NEEDS = {"consensus/kv/": "msgpack", "consensus/ballots/": "nacl"}
 PURE = (
     "agents/autopilot",
+    "agents/busy.py",
     "agents/clusters/book.py",
     "agents/clusters/core.py",
     "agents/clusters/model.py",

@@ -9,8 +9,9 @@ import pytest
 from choosing_lab import chooser_of, finish, latencies
 from hypothesis import given
 from hypothesis import strategies as st
+from loads_lab import figures
 
-from agents.choosing import BALANCERS, DEFAULT_BALANCE, Chooser, Outcome
+from agents.choosing import BALANCERS, DEFAULT_BALANCE, FULL, Chooser, Outcome
 
 PEERS = st.sets(st.text("abcdef0123456789", min_size=4, max_size=8), min_size=1, max_size=12)
 
@@ -145,3 +146,53 @@ def test_the_default_does_not_drown_in_one_slow_provider() -> None:
         took_ms = latencies(balance, 1, speeds, 0.8, seed=1, calls=4000)
         tail[balance] = took_ms[len(took_ms) * 99 // 100]
     assert tail[DEFAULT_BALANCE] * 4 < tail["round_robin"], tail
+
+
+# -- what providers say of their load ----------------------------------------------------------
+
+
+def test_of_a_tie_the_idle_have_five_chances_and_the_full_have_one() -> None:
+    chooser = Chooser(random.Random(6), 0)
+    chooser.set_providers(dict.fromkeys("abc", 1), "", (), {"b": FULL, "c": 2})
+    shares = Counter(picks(chooser, "least_outstanding", 9000))
+    assert 4800 < shares["a"] < 5200, shares
+    assert 850 < shares["b"] < 1150, shares
+
+
+def test_an_attempt_of_our_own_counts_more_than_any_load_that_is_told() -> None:
+    chooser = Chooser(random.Random(7), 0)
+    chooser.set_providers({"a": 1, "b": 1}, "", (), {"b": FULL})
+    idle, full = chooser.providers
+    chooser.begin(idle, 0)
+    assert all(chooser.choose("least_outstanding", None, 0) is full for _ in range(20))
+
+
+def test_a_full_one_has_half_of_its_weight() -> None:
+    chooser = Chooser(random.Random(8), 0)
+    chooser.set_providers({"a": 3, "b": 3, "c": 1}, "weighted", (), {"b": FULL})
+    assert Counter(picks(chooser, "", 1100)) == {"a": 600, "b": 300, "c": 200}
+
+
+def test_who_says_no_more_that_it_is_busy_is_idle() -> None:
+    chooser = Chooser(random.Random(9), 0)
+    chooser.set_providers({"a": 1, "b": 1}, "weighted", (), {"b": FULL})
+    chooser.set_providers({"a": 1, "b": 1}, "weighted")
+    assert Counter(picks(chooser, "", 10)) == {"a": 5, "b": 5}
+
+
+@pytest.mark.parametrize(
+    ("scene", "share"),
+    [
+        ("100 callers of 10, half of them used by others", 0.5),
+        ("100 callers of 20, half of them half as quick", 0.8),
+        ("30 callers of 10 equal", 1.15),
+        ("10 callers of 3 equal", 1.15),
+    ],
+)
+def test_what_is_told_helps_where_others_use_the_providers_and_never_gathers_callers(
+    scene: str, share: float
+) -> None:
+    silent = figures(scene, "least_outstanding", are_told=False, calls=4000)
+    told = figures(scene, "least_outstanding", are_told=True, calls=4000)
+    assert told[0] <= share * silent[0]
+    assert told[1] <= share * silent[1]

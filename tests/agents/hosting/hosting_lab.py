@@ -29,7 +29,7 @@ def run(body: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def hosting(*agents: Agent) -> Iterator[AgentHost]:
-    host = AgentHost(agents, "ada")
+    host = AgentHost(agents, "ada", lambda: 0)
     try:
         yield host
     finally:
