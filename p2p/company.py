@@ -1,8 +1,8 @@
 """The company that a peer is in: who is alive, by which way of telling, and links to them.
 
-`MembershipSettings` mean heartbeats of everybody to everybody, right for tens. `SwimSettings` mean
-SWIM, papers of those whom we have not met, and links when they are needed, for hundreds. All
-members of a network use the same.
+`SwimSettings` mean SWIM, papers of those whom we have not met, and links when they are needed;
+`MembershipSettings` mean heartbeats of everybody to everybody. All members of a network use the
+same.
 
 What this module does not know: what is said over links, who may be a member.
 """

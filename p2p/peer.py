@@ -24,7 +24,8 @@ from p2p.gathering import Gathering
 from p2p.incidents import Incident, OnIncident, PeerExpelled, TransportKeyChanged
 from p2p.intake import Intake
 from p2p.links import Lane, LinkChanged, LinkState
-from p2p.membership import MembershipSettings, MemberState
+from p2p.membership import MemberState
+from p2p.membership.swim_settings import SwimSettings
 from p2p.own_papers import OwnPapers, Papers
 from p2p.presence import HeartbeatSeen, MemberChange, OnPresence, Presence, PresenceEvent
 from p2p.pubsub import Audience, Topics
@@ -111,7 +112,7 @@ class Peer:
         self.links = self._transport.links
         self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
         self._company = Company(
-            settings or MembershipSettings(),
+            settings or SwimSettings(),
             world,
             self._own,
             self._transport,

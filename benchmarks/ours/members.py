@@ -27,6 +27,7 @@ from p2p import (
     LanSettings,
     LanWorld,
     MemberChange,
+    MembershipSettings,
     Papers,
     Peer,
     QueueFull,
@@ -47,7 +48,7 @@ PINGS_PER_S = 50
 HIGH = 2
 
 
-def peer_at(home: Path, *seeds: str, host: str = LOOPBACK, membership: str = "heartbeats") -> Peer:
+def peer_at(home: Path, *seeds: str, host: str = LOOPBACK, membership: str = "swim") -> Peer:
     """Return the member of a directory as a peer; not yet entered.
 
     Args:
@@ -57,7 +58,7 @@ def peer_at(home: Path, *seeds: str, host: str = LOOPBACK, membership: str = "he
     world = LanWorld(LanSettings(host=host, seeds=seeds, mdns=False))
     incarnation = store.next_incarnation(world.clock.wall_ms())
     papers = Papers(store.identity, store.chain, store.trust, store.name, incarnation, store.issuer)
-    return Peer(papers, world, SwimSettings() if membership == "swim" else None)
+    return Peer(papers, world, SwimSettings() if membership == "swim" else MembershipSettings())
 
 
 class Member:

@@ -16,8 +16,8 @@ from p2p import MembershipSettings, SwimSettings
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
 WALL_MS = 1_700_000_000_000
-# `LAB_MEMBERSHIP=swim pytest ...` runs the same tests the other way.
-MEMBERSHIP = SwimSettings() if os.environ.get("LAB_MEMBERSHIP") == "swim" else None
+# `LAB_MEMBERSHIP=heartbeats pytest ...` runs the same tests the other way.
+MEMBERSHIP = MembershipSettings() if os.environ.get("LAB_MEMBERSHIP") == "heartbeats" else None
 assert Node.__init__.__kwdefaults__ is not None
 Node.__init__.__kwdefaults__["membership"] = MEMBERSHIP  # also for nodes that a test makes itself
 TRANSCRIPT = b"a conversation with a door"

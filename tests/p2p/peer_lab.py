@@ -25,8 +25,8 @@ from keys.issuing import make_issuer, make_peer, make_root
 from p2p import MembershipSettings, Papers, Peer, SwimSettings
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
-# `LAB_MEMBERSHIP=swim pytest ...` runs the same tests the other way.
-MEMBERSHIP = SwimSettings() if os.environ.get("LAB_MEMBERSHIP") == "swim" else None
+# `LAB_MEMBERSHIP=heartbeats pytest ...` runs the same tests the other way.
+MEMBERSHIP = MembershipSettings() if os.environ.get("LAB_MEMBERSHIP") == "heartbeats" else None
 WALL_MS = 1_700_000_000_000
 
 
