@@ -1,8 +1,8 @@
-"""Liveness for hundreds: the shell around SWIM. `p2p/membership/DESIGN.md` says what it does.
+"""Liveness: the shell around SWIM. `p2p/membership/DESIGN.md` says what it does.
 
 Its messages travel on the control lane as notices, over sessions; whoever has none is introduced
-first, by whoever carries notices. A beat's status is the heartbeat that others send to everybody;
-here it reaches the neighbours, and the audience: everybody, while there is a link to everybody.
+first, by whoever carries notices. A beat's status is a heartbeat; it reaches the neighbours, and
+the audience: everybody, while there is a link to everybody.
 
 Our number is the incarnation of this start, which the keystore has made durable before this process
 had it, and how often we have spoken anew; so no number that is sent here can be used again by a
@@ -91,7 +91,7 @@ class _Seen:
 
 
 class Swimming(Presence):
-    """A `Presence` for hundreds.
+    """See the module.
 
     Args:
         book: whose papers are known.
@@ -197,6 +197,7 @@ class Swimming(Presence):
 
     def admitted(self, peer_id: PeerId, incarnation: int) -> None:
         self._shunned.pop(peer_id, None)
+        self._end_start_before(peer_id, incarnation)
         self.step(Met(peer_id))
         self._tell_late(peer_id)
         self.adverts.admitted(peer_id)
@@ -290,7 +291,8 @@ class Swimming(Presence):
         if change.after is MemberState.SUSPECT and peer_id in self._swim.neighbours():
             self._knock(peer_id)  # all others at its door at once would be what it can stand least
         elif change.after not in _PRESENT:
-            self._gone(peer_id)
+            if self._told.get(peer_id) in _PRESENT:
+                self._gone(peer_id)
             seen.beat = None
             if self._swim.word_of(peer_id) is None:
                 del self._seen[peer_id]
@@ -303,7 +305,9 @@ class Swimming(Presence):
         before = self._told.get(peer_id)
         self._untold.discard(peer_id)
         if after not in _PRESENT:
-            if before is None or before is after:
+            met = self._start_met(peer_id)
+            is_over = before not in _PRESENT and met is not None and met > start
+            if before is None or before is after or is_over:
                 return
         elif before not in _PRESENT and not self._is_linked(peer_id, start):
             self._untold.add(peer_id)
@@ -315,6 +319,17 @@ class Swimming(Presence):
             self._tell(MemberChange(peer_id, start, before, after, why))
             if after in _PRESENT:
                 self.adverts.appeared(peer_id)
+
+    def _end_start_before(self, peer_id: PeerId, start: int) -> None:
+        """A session with a later start ends the earlier one for those above, at once: what they
+        ask from now on is asked of the later one, and must not be lost with the earlier."""
+        word, before = self._swim.word_of(peer_id), self._told.get(peer_id)
+        if word is None or before not in _PRESENT or start_of(word.incarnation) >= start:
+            return
+        self._gone(peer_id)
+        self._tell_change(
+            peer_id, start_of(word.incarnation), MemberState.DEAD, Why.RESTARTED.value
+        )
 
     def _tell_late(self, peer_id: PeerId) -> None:
         word, state = self._swim.word_of(peer_id), self._swim.state_of(peer_id)

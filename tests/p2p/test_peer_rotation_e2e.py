@@ -176,7 +176,7 @@ def test_a_peer_that_is_stopped_while_the_other_rotates_recovers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The overlap ends without it; it knows old keys at old ports only, until it is met again."""
-    monkeypatch.setattr(p2p.rotation, "OVERLAP_S", 2.0)
+    monkeypatch.setattr(p2p.rotation, "OVERLAP_S", 1.0)  # of two, one is dead after two seconds
 
     async def main() -> None:
         async with here_and_there() as (here, there, _):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,6 +11,7 @@ from peer_lab import Authority, Lab, in_lab, until
 
 from keys import PeerId, Permission, decode_id
 from p2p import (
+    Address,
     AdvertSeen,
     HeartbeatSeen,
     MemberChange,
@@ -136,6 +138,34 @@ def test_a_restart_ends_the_start_before_and_a_refutation_ends_nothing() -> None
         before = len(seen)
         await asyncio.sleep(3)
         assert len(seen) == before, "another record of the same start is no news to those above"
+
+    in_lab(scenario)
+
+
+def test_what_is_asked_of_a_start_as_soon_as_it_is_met_is_not_lost_with_the_one_before() -> None:
+    async def scenario(lab: Lab) -> None:
+        lab.network.faults.latency_ms = (20, 40)  # a session is there, its first word is not
+        seen: list[MemberChange] = []
+        papers = lab.authority.papers("n0")
+        lab.peer("n0", papers=papers)
+        a = lab.peer("a")
+        changes(a, seen)
+        n0, _ = await lab.up("n0", "a")
+        lab.worlds["n0"].crash()
+        door = Address(lab.worlds["a"].host, a.ports["door"])
+        later = replace(papers, incarnation=papers.incarnation + (1 << 21))
+        n0 = lab.peer("n0", papers=later, seeds=(door,))
+        n0.serve("echo", echo, permission=Permission.CALL)
+        await n0.__aenter__()
+
+        def is_new() -> bool:
+            session = a.session_of(n0.peer_id)
+            return session is not None and session.incarnation == n0.incarnation
+
+        await until(is_new)
+        assert await a.request(n0.peer_id, "echo", b"x", timeout_s=5) == b"x"
+        await until(lambda: seen[-1].after is ALIVE)
+        assert [each.after for each in seen] == [ALIVE, DEAD, ALIVE]
 
     in_lab(scenario)
 

@@ -18,7 +18,7 @@ from keys import Identity, Keystore, accept_grant, make_join_request
 
 NOT_IN_A_NODE = {
     *("keys.backups", "keys.ceremonies", "keys.issuing", "keys.second_opinion"),
-    *("p2p.discovery.mdns", "p2p.memory", "p2p.membership.swim", "zeroconf"),
+    *("p2p.discovery.mdns", "p2p.memory", "zeroconf"),
     *("consensus.sim", "agents.chaos", "agents.switching", "agents.demo"),
     *("agents.disaster", "agents.restoring"),
     *("agents.observe.metrics", "prometheus_client", "rich", "jwt", "cryptography"),
