@@ -34,7 +34,8 @@ class NotPermitted(ChaosError):
         super().__init__(
             "processes in network namespaces need Linux, root, the program ip, and /dev/net/tun: "
             f"{why}. Who is not root may have it in a namespace of users: {ROOTLESS}. "
-            "With --loopback processes run without namespaces, and only processes can be hurt"
+            "With --loopback processes run without namespaces, and only processes and "
+            "clocks can be hurt"
         )
         self.why = why
 

@@ -45,7 +45,7 @@ def before_experiment_control(
         voters: how many of them elect a leader.
         agents: what `conclave up` shall serve, on every node.
         seed: of what is drawn, such as who "follower" is.
-        loopback: all on 127.0.0.1, where only processes can be hurt.
+        loopback: all on 127.0.0.1, where only processes and clocks can be hurt.
         picture: where to draw the run at the end.
 
     Raises:

@@ -36,7 +36,7 @@ def add_chaos(commands: argparse._SubParsersAction[Parser]) -> None:
     run.add_argument(
         "--loopback",
         action="store_true",
-        help="with --real: all on loopback, where only processes can be hurt",
+        help="with --real: all on loopback, where only processes and clocks can be hurt",
     )
     run.add_argument(
         "--picture", type=Path, metavar="FILE.svg", help="draw the timeline of one run there"

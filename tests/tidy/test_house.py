@@ -72,6 +72,7 @@ PURE = (
     "agents/founding.py",
     "agents/choosing",
     "agents/health/judging.py",
+    "agents/switching/links.py",
     "agents/calling/window.py",
 )
 IMPURE = {"asyncio", "time", "os", "socket", "zmq", "logging", "threading", "subprocess", "pathlib"}

@@ -86,6 +86,7 @@ def test_an_experiment_deviates_when_the_network_does_and_says_what_it_cannot_do
             action("freeze", node="follower"),
             probe("peers_alive", {"type": "range", "range": [1, 2]}),
             action("thaw"),
+            action("set_clock", node="follower", offset_s=5),
             action("kill"),
         ],
         "rollbacks": [],
@@ -95,10 +96,11 @@ def test_an_experiment_deviates_when_the_network_does_and_says_what_it_cannot_do
     code, said, journal = run(path, tmp_path / "journal.json")
     assert code == 1
     assert journal["deviated"], said
-    isolated, frozen, _, thawed, killed = journal["run"]
+    isolated, frozen, _, thawed, skewed, killed = journal["run"]
     assert isolated["status"] == "failed"
     assert "all nodes are on loopback" in str(isolated["exception"])
     assert (frozen["output"], thawed["output"], killed["output"]) == ("b", ["b"], "a")
+    assert skewed["output"] == "b"
     assert journal["conclave"]["passed"], "at its end the node was started again"
     assert picture.read_text().startswith("<svg")
 
