@@ -46,6 +46,7 @@ def examine(node: NodeParts) -> list[Finding]:
         *_multicast(node),
         *_peers(node),
         *_quorum(node),
+        *_voters(node),
         *_certificate(node),
         *_revocations(node),
         *_clock(node),
@@ -172,6 +173,23 @@ def _quorum(node: NodeParts) -> list[Finding]:
         return found
     advice = "bring up more voters" if node.quorum.roster is not None else ""
     return [Finding("problem", "quorum", f"NoQuorum: {node.quorum.why_none()}", advice)]
+
+
+def _voters(node: NodeParts) -> list[Finding]:
+    """Whether old keys alone could prove who votes here; they do not, and somebody has to help."""
+    confirming = node.quorum.vouching.confirming
+    if node.quorum.roster is None or not confirming.is_stale:
+        return []
+    ago = "at no time that this node knows of"
+    if confirming.since_ms:
+        ago = f"{_days(node.world.clock.wall_ms() - confirming.since_ms)} ago"
+    said = f"who votes was last confirmed {ago}"
+    level: Literal["warning", "problem"] = "warning"
+    if confirming.refused_ms:
+        level = "problem"
+        said += ", and what is shown since is signed by none of them who is a member now"
+    advice = "bring up one of those who voted then, or a node with the role admin"
+    return [Finding(level, "voters", said, advice)]
 
 
 def _certificate(node: NodeParts) -> list[Finding]:

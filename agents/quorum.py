@@ -16,6 +16,7 @@ from typing import Any
 
 from agents.blank import Begun, Heard, LogMissing
 from agents.cluster import Cluster, ClusterReplaced
+from agents.confirming import Confirming
 from agents.deciding import Decisions
 from agents.electorate import Electorate
 from agents.ledger import Ledger, Outcome, Refused
@@ -97,6 +98,7 @@ class Quorum:
             world.clock,
             self.electorate,
             VotersBook(home, peer.principal.network_id),
+            Confirming(peer.peer_id, world.clock, self.electorate, home),
             lambda: self._own_cluster,
             self._on_believed,
         )
@@ -123,7 +125,7 @@ class Quorum:
         later = Cluster.load(self._home)
         if later is not None:
             self.electorate.begin(later, ())
-        self.vouching.begin()
+        self.vouching.begin(roster.created_ms)
         self._left = Cluster.left(self._home)
         is_first_voter = later is None and not self._left and self._peer.peer_id in roster.voters
         self._is_starting = True  # a message of the log that comes meanwhile must not start it too

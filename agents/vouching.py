@@ -3,7 +3,9 @@
 A member that has read in its own log who votes signs that, and members exchange their signatures
 with their heartbeats until each has all. Whoever hears in a heartbeat of a later decision than it
 knows asks for statements, from anybody, and believes those that a majority of the voters whom it
-knows has signed (`keys.voters`). So a liar gains nothing by being the only one here.
+knows has signed (`keys.voters`). So a liar gains nothing by being the only one here. Where a node
+has not known for long who votes (`confirming`), old keys alone do not count: one of the signers has
+to be a member now, or an administrator signs what it shows.
 
 What is believed is written down before anybody is told of it, and a signature before it is sent;
 where the disk does not take it, the node goes on with what it knows and says so: a file that is
@@ -23,6 +25,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from agents.cluster import Cluster
+from agents.confirming import Confirming
 from agents.electorate import Electorate
 from agents.errors import NotFollowed
 from consensus import Membership
@@ -61,6 +64,7 @@ class Vouching:
         clock: Clock,
         electorate: Electorate,
         book: VotersBook,
+        confirming: Confirming,
         own_cluster: Callable[[], Cluster | None],
         on_believed: Callable[[PeerId], None],
     ) -> None:
@@ -68,6 +72,7 @@ class Vouching:
         self._clock = clock
         self._electorate = electorate
         self._book = book
+        self.confirming = confirming
         self._own_cluster = own_cluster
         self._on_believed = on_believed
         self._first = electorate.known()
@@ -82,7 +87,7 @@ class Vouching:
         peer.serve(MEMBERS, self._on_asked, permission=Permission.MEMBERSHIP)
         peer.serve_notice(VOUCH, self._on_vouch, permission=Permission.CONSENSUS)
 
-    def begin(self) -> None:
+    def begin(self, founded_ms: int) -> None:
         """The electorate knows the first roster: go on with what was believed before this start.
 
         Raises:
@@ -92,6 +97,7 @@ class Vouching:
         self._kept = self._book.load()
         if self._kept:
             self._learn(self._kept[-1])
+        self.confirming.begin(founded_ms)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -105,6 +111,7 @@ class Vouching:
         electorate = self._electorate
         if not electorate.index:
             return  # the first roster is signed already
+        self.confirming.moved()
         try:
             statement = VotersStatement.make(self._peer.trust.network_id, electorate.known())
         except (VotersRefused, InvalidValue) as error:
@@ -127,7 +134,10 @@ class Vouching:
             if peer_id not in self._asked and self._clock.now_ms() >= until_ms:
                 self._asked.add(peer_id)
                 self._begin(self._ask(peer_id))
-        elif peer_id in self._electorate.membership.members:
+            return
+        if place == self._electorate.place:
+            self.confirming.heard(peer_id)
+        if peer_id in self._electorate.membership.members:
             self._exchange(peer_id)
 
     def _exchange(self, peer_id: PeerId) -> None:
@@ -184,8 +194,19 @@ class Vouching:
         place = _place(payload)
         later = [each for each in self._kept if each.who.place > place]
         chosen = later if len(later) <= MAX_TOLD else [*later[:MAX_TOLD], later[-1]]
+        if chosen and self._may_confirm(chosen[-1]):
+            papers = self._peer.papers
+            own = chosen[-1].signed(papers.credentials.identity, papers.chain.encode())
+            chosen = [*chosen[:-1], own]
         packed = [each.encode() for each in chosen]
         return encode_payload([*self._electorate.to_wire(), packed])
+
+    def _may_confirm(self, statement: VotersStatement) -> bool:
+        """Whether our word helps those who knew only voters of long ago: an administrator's, who
+        has known those of now all the time."""
+        is_latest = statement.who.place == self._electorate.place
+        may_say = self._peer.principal.may(Permission.RAFT_ADMIN)
+        return is_latest and may_say and not self.confirming.is_stale
 
     # -- believing -----------------------------------------------------------------------------
 
@@ -202,8 +223,7 @@ class Vouching:
             self._join(each)
         known, own = self._electorate.known(), self._own_cluster()
         gathered = [self._gathered(each, known) for each in found]
-        steps = walk_voters(known, gathered, self._peer.trust, self._clock.wall_ms())
-        for step in steps:
+        for step in self._steps(known, gathered):
             who = step.who
             if own is not None and _is_beside(own, who):
                 return  # two nodes began again at once: ours is another log
@@ -211,8 +231,28 @@ class Vouching:
             known = who
             self.counts["believed"] += 1
             if self._learn(step):
+                self.confirming.moved()
                 log.info("others vote now, as %s has proved", self._peer.label(peer_id))
                 self._on_believed(peer_id)
+
+    def _steps(
+        self, known: VoterSet, gathered: list[VotersStatement]
+    ) -> tuple[VotersStatement, ...]:
+        trust, now_ms = self._peer.trust, self._clock.wall_ms()
+        if not self.confirming.is_stale:
+            return walk_voters(known, gathered, trust, now_ms)
+        steps = walk_voters(known, gathered, trust, now_ms, self._is_certified)
+        if steps != walk_voters(known, gathered, trust, now_ms):
+            self.counts["long_ago"] += 1
+            self.confirming.refused_ms = now_ms
+            log.warning(
+                "who votes is not believed of those who voted long ago, whose certificates have "
+                "ended; it takes one of them who is a member now, or an administrator"
+            )
+        return steps
+
+    def _is_certified(self, peer_id: PeerId) -> bool:
+        return self._peer.principal_of(peer_id) is not None  # sessions end with certificates
 
     def _gathered(self, shown: VotersStatement, known: VoterSet) -> VotersStatement:
         """With the good signatures of voters that we know from what other peers have shown.
@@ -220,14 +260,16 @@ class Vouching:
         Where all voters change within one heartbeat, members have no time to exchange theirs, and
         each shows its own alone. What none of the known voters has signed is not kept.
         """
-        good = shown.only(known.deciders)
+        counted = known.deciders | shown.administrator()
+        good = shown.only(counted)
         if shown.who.place <= known.place or not good.signatures:
             return shown
         before = self._unproven.pop(shown.body, good)
-        now = self._unproven[shown.body] = good.joined(before, known.deciders)
+        counted |= before.administrator()
+        now = self._unproven[shown.body] = good.joined(before, counted)
         while len(self._unproven) > MAX_TOLD:
             self._unproven.pop(next(iter(self._unproven)))
-        return shown.joined(now, known.deciders)
+        return shown.joined(now, counted)
 
     def _join(self, other: VotersStatement) -> None:
         """The signatures of members that another copy of what we have brings."""

@@ -8,6 +8,9 @@ skip what lies between. Nobody can make another believe in voters whom the voter
 A log that was begun again after a disaster has a higher generation, and no majority to sign it:
 that takes one voter of the set that is known, or one whose certificate lets it change the voters.
 
+Where a set has been known for so long that all certificates of that time have ended, there must be
+one signer of it who is a member now, or an administrator who has signed the latest statement.
+
     [body, [[public key, signature], ...], chain]     the chain of one such administrator, or empty
 
 What this module does not know: logs, how statements travel, who is here. Ids are of peers.
@@ -19,7 +22,7 @@ more than that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -46,6 +49,8 @@ MAX_NAMES: Final = 64  # in each group
 MAX_SIGNATURES: Final = 128
 MAX_BODY_BYTES: Final = 12 * 1024
 MAX_VOTERS_BYTES: Final = MAX_BODY_BYTES + MAX_SIGNATURES * 112 + MAX_CHAIN_BYTES
+
+Certified = Callable[[PeerId], bool]  # whether it has a certificate that is good now
 
 
 class VotersRefused(RosterRefused):
@@ -199,14 +204,17 @@ class VotersStatement:
 
     # -- believing -----------------------------------------------------------------------------
 
-    def follows(self, known: VoterSet, trust: Trust, now_ms: int) -> bool:
+    def follows(
+        self, known: VoterSet, trust: Trust, now_ms: int, certified: Certified | None = None
+    ) -> bool:
         """Whether who believes in `known` has to believe this: it is later, and enough signed."""
         if self.network_id != trust.network_id or self.who.place <= known.place:
             return False
         signers = self.signers(known.deciders)
+        is_fresh = certified is None or any(map(certified, signers))
         if self.who.generation == known.generation:
-            return self.who.log_id == known.log_id and known.has_majority(signers)
-        return bool(signers) or self._is_by_an_administrator(trust, now_ms)
+            return self.who.log_id == known.log_id and known.has_majority(signers) and is_fresh
+        return (bool(signers) and is_fresh) or self.is_by_an_administrator(trust, now_ms)
 
     def administrator(self) -> frozenset[PeerId]:
         """Whose chain it shows, good or not."""
@@ -215,7 +223,8 @@ class VotersStatement:
         except CertificateRefused:
             return frozenset()
 
-    def _is_by_an_administrator(self, trust: Trust, now_ms: int) -> bool:
+    def is_by_an_administrator(self, trust: Trust, now_ms: int) -> bool:
+        """Whether one has signed it whose chain it shows, and which is good now."""
         if not self.chain:
             return False
         try:
@@ -226,13 +235,37 @@ class VotersStatement:
 
 
 def walk_voters(
-    known: VoterSet, statements: Iterable[VotersStatement], trust: Trust, now_ms: int
+    known: VoterSet,
+    statements: Iterable[VotersStatement],
+    trust: Trust,
+    now_ms: int,
+    certified: Certified | None = None,
 ) -> tuple[VotersStatement, ...]:
-    """The steps from what is known to the latest that can be believed, in order; as few as do."""
+    """The steps from what is known to the latest that can be believed, in order; as few as do.
+
+    Args:
+        certified: who is a member now, where what is known is old; None where it is not.
+    """
     left = sorted(statements, key=lambda each: each.who.place, reverse=True)
+    steps = _walk(known, left, trust, now_ms, certified)
+    if certified is not None:
+        others = _walk(known, left, trust, now_ms, None)
+        if others != steps and others[-1].is_by_an_administrator(trust, now_ms):
+            return others
+    return steps
+
+
+def _walk(
+    known: VoterSet,
+    left: list[VotersStatement],
+    trust: Trust,
+    now_ms: int,
+    certified: Certified | None,
+) -> tuple[VotersStatement, ...]:
     steps: list[VotersStatement] = []
     while True:
-        step = next((each for each in left if each.follows(known, trust, now_ms)), None)
+        follows = (each for each in left if each.follows(known, trust, now_ms, certified))
+        step = next(follows, None)
         if step is None:
             return tuple(steps)
         steps.append(step)

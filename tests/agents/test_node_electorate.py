@@ -11,12 +11,14 @@ from node_lab import NodeLab, in_lab, until
 
 from agents.cluster import ID_CHARS, Cluster, ClusterReplaced
 from agents.disaster import restore
+from agents.doctoring import examine
 from agents.electorate import MAX_INDEX
 from agents.errors import NotFollowed
 from agents.node import Node
 from agents.vouching import VOUCH
 from consensus import Membership
-from keys.voters import VotersBook, VotersStatement
+from keys import Role
+from keys.voters import Confirmed, ConfirmedFile, VotersBook, VotersStatement
 from p2p import Lane, encode_payload
 
 
@@ -206,5 +208,69 @@ def test_a_log_that_was_begun_again_where_nobody_voted_takes_an_administrator_s_
             assert isinstance(await a.until_failed(), ClusterReplaced)
             await until(lambda: client.quorum.leader() == again.peer.peer_id)
         lab.nodes.pop("e")
+
+    in_lab(tmp_path, scenario)
+
+
+async def long_away(lab: NodeLab) -> tuple[Node, dict[str, Node]]:
+    """d knows a, b and c, by what it wrote down 91 days ago; e, f and g vote, and d is up again.
+    a, b and c are gone, h never voted."""
+    nodes = dict(zip("abcd", await four(lab), strict=True))
+    for name in "efgh":
+        nodes[name] = await lab.up(name)
+    here = [node for name, node in nodes.items() if name != "d"]
+    await until(lambda: all(len(n.peer.presence.present()) == 7 for n in here))
+    away = nodes["d"]
+    await away.__aexit__(None, None, None)
+    known = away.quorum.electorate.known()
+    then_ms = away.world.clock.wall_ms() - 91 * 86_400_000
+    ConfirmedFile(away.home).save(Confirmed.now(known, then_ms))
+    # What an administrator says holds while its certificate does: here nobody has asked a.
+    vars(nodes["a"].quorum.vouching)["_may_confirm"] = lambda statement: False
+    for new, old in zip("efg", "bca", strict=True):
+        await until(lambda: nodes["a"].quorum.leader() is not None)
+        await nodes["a"].governing.add_voter(nodes[new].peer.peer_id)
+        await until(lambda: nodes["a"].quorum.leader() is not None)
+        await nodes["a"].governing.remove_voter(nodes[old].peer.peer_id)
+    wanted = {nodes[name].peer.peer_id for name in "efg"}
+    await until(lambda: set(nodes["h"].quorum.electorate.voters) == wanted)
+    cut_off(lab, *"defgh")
+    again = Node(away.keystore, lab.worlds["d"], (), local_door=False)
+    lab.nodes["d"] = again
+    await again.__aenter__()
+    await until(lambda: len(again.peer.presence.present()) == 4)
+    return again, nodes
+
+
+def knows(node: Node, nodes: dict[str, Node], names: str) -> bool:
+    return set(node.quorum.electorate.voters) == {nodes[name].peer.peer_id for name in names}
+
+
+def of_voters(node: Node) -> list[str]:
+    return [each.level for each in examine(node) if each.topic == "voters"]
+
+
+@pytest.mark.parametrize("helper", ["one that voted", "an administrator"])
+def test_voters_of_long_ago_alone_convince_nobody(tmp_path: Path, helper: str) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        again, nodes = await long_away(lab)
+        vouching = again.quorum.vouching
+        await until(lambda: vouching.counts["long_ago"] >= 3, 60)
+        await asyncio.sleep(60)
+        assert knows(again, nodes, "abc")
+        assert of_voters(again) == ["problem"]
+        assert all(of_voters(nodes[name]) == [] for name in "efgh")
+        if helper == "one that voted":
+            lab.crash(nodes["a"])
+            lab.network.heal()
+        else:
+            await lab.up("i", roles=Role.ADMIN | Role.SERVICE)
+        await until(lambda: knows(again, nodes, "efg"), 120)
+        await until(lambda: not vouching.confirming.is_stale, 120)
+        assert of_voters(again) == []
+        kept = ConfirmedFile(again.home).load()
+        assert kept is not None
+        assert kept.is_of(again.quorum.electorate.known())
+        assert not kept.is_stale(again.world.clock.wall_ms())
 
     in_lab(tmp_path, scenario)

@@ -52,7 +52,7 @@ from keys.revocations import NOTHING_REVOKED
 from keys.safekeeping import load_passphrase
 from keys.sealing import SealingSecret, Suite, hpke
 from keys.sealing.suites import seal_for
-from keys.voters import VoterSet, VotersStatement
+from keys.voters import Confirmed, VoterSet, VotersStatement
 from keys.voters.book import parse_voters_book, voters_book_bytes
 
 NOW_MS = 1_700_000_000_000
@@ -294,6 +294,13 @@ HARNESSES = [
         (KeysError,),
         ("keys.voters.book:parse_voters_book",),
         mend=lambda data: fingerprint(data[32:]) + data[32:],
+    ),
+    Harness(
+        "voters-confirmed",
+        Confirmed.decode,
+        [Confirmed(0, "a" * 32, 7, NOW_MS).encode()],
+        (KeysError,),
+        ("keys.voters.confirmed:Confirmed.decode",),
     ),
     Harness("roster", Roster.decode, [P.roster.raw], (KeysError,), ("keys.roster:Roster.decode",)),
     Harness(

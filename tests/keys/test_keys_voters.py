@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,16 @@ from keys import (
     Role,
 )
 from keys.issuing import make_peer
-from keys.voters import VotersBook, VoterSet, VotersRefused, VotersStatement, walk_voters
+from keys.voters import (
+    TRUSTED_MS,
+    Confirmed,
+    ConfirmedFile,
+    VotersBook,
+    VoterSet,
+    VotersRefused,
+    VotersStatement,
+    walk_voters,
+)
 from keys.voters.book import parse_voters_book, voters_book_bytes
 
 LAB = lab()
@@ -239,3 +249,80 @@ def test_the_file_survives_and_a_bit_that_turned_is_said(tmp_path: Path) -> None
     book.save(kept)
     with pytest.raises(HomeDamaged, match="another network"):
         VotersBook(tmp_path, NetworkId(NODES["j"].peer_id)).load()
+
+
+# -- voters of long ago ------------------------------------------------------------------------
+
+
+def members(names: str) -> Callable[[PeerId], bool]:
+    return lambda peer_id: peer_id in ids(names)
+
+
+@pytest.mark.parametrize(
+    ("what", "by", "now", "believed"),
+    [
+        (who("def", 5), "abc", "", False),
+        (who("def", 5), "abc", "def", False),  # who is a member now has to be one of those known
+        (who("def", 5), "abcdef", "defghij", False),
+        (who("def", 5), "ab", "c", False),  # and to have signed
+        (who("def", 5), "ab", "a", True),
+        (who("def", 5), "a", "abc", False),  # it takes a majority all the same
+        (who("def", 5, generation=1), "a", "", False),
+        (who("def", 5, generation=1), "ab", "c", False),
+        (who("def", 5, generation=1), "ab", "b", True),
+        (who("def", 5, generation=1), "def", "def", False),
+    ],
+)
+def test_old_keys_alone_convince_nobody_who_has_known_them_for_long(
+    what: VoterSet, by: str, now: str, believed: bool
+) -> None:
+    shown = said(what, by)
+    assert shown.follows(FIRST, LAB.trust, NOW_MS, members(now)) is believed
+    assert bool(walk_voters(FIRST, [shown], LAB.trust, NOW_MS, members(now))) is believed
+
+
+def test_each_step_takes_a_member_of_now_or_the_last_an_administrator() -> None:
+    one, two = said(who("cde", 5), "ab"), said(who("efg", 9), "cd")
+    steps = [one, two]
+    assert walk_voters(FIRST, steps, LAB.trust, NOW_MS, members("")) == ()
+    assert walk_voters(FIRST, steps, LAB.trust, NOW_MS, members("b")) == (one,)
+    assert walk_voters(FIRST, steps, LAB.trust, NOW_MS, members("bd")) == (one, two)
+    admin, service = chain_of(NODES["j"], Role.ADMIN), chain_of(NODES["j"], Role.SERVICE)
+    confirmed = two.signed(NODES["j"], admin)
+    for chain, by, at_ms, believed in (
+        (admin, "j", NOW_MS, True),
+        (service, "j", NOW_MS, False),
+        (admin, "i", NOW_MS, False),  # whose chain it is has not signed
+        (admin, "j", NOW_MS + 91 * DAY_MS, False),  # and its certificate has ended
+    ):
+        last = two.signed(NODES[by], chain)
+        found = walk_voters(FIRST, [one, last], LAB.trust, at_ms, members(""))
+        assert found == ((one, last) if believed else ())
+    of_the_first = one.signed(NODES["j"], admin)
+    assert walk_voters(FIRST, [of_the_first, two], LAB.trust, NOW_MS, members("")) == ()
+    assert walk_voters(FIRST, [confirmed], LAB.trust, NOW_MS, members("")) == (), "nobody known"
+
+
+def test_it_is_long_ago_when_every_certificate_of_then_has_ended() -> None:
+    confirmed = Confirmed.now(FIRST, NOW_MS)
+    assert TRUSTED_MS >= 90 * DAY_MS
+    assert not confirmed.is_stale(NOW_MS + TRUSTED_MS)
+    assert confirmed.is_stale(NOW_MS + TRUSTED_MS + 1)
+    assert not confirmed.is_stale(NOW_MS - 120_000), "two clocks may differ so far"
+    assert confirmed.is_stale(NOW_MS - 120_001), "a clock that was ahead wrote it"
+    assert Confirmed.decode(confirmed.encode()) == confirmed
+    assert confirmed.is_of(FIRST)
+    assert not confirmed.is_of(who("abc", 5))
+    assert not confirmed.is_of(who("abc", generation=1))
+
+
+def test_a_confirmation_that_is_lost_or_damaged_is_none(tmp_path: Path) -> None:
+    file, path = ConfirmedFile(tmp_path), tmp_path / "voters.confirmed"
+    assert file.load() is None
+    file.save(Confirmed.now(FIRST, NOW_MS))
+    assert file.load() == Confirmed.now(FIRST, NOW_MS)
+    assert path.stat().st_mode & 0o777 == 0o600
+    good = path.read_bytes()
+    for bad in (good[:-1], b"", good + b"\0", bytes(500)):
+        path.write_bytes(bad)
+        assert file.load() is None
