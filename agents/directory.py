@@ -143,7 +143,7 @@ class Directory:
         """Return which of those are not well: to be asked when nobody else is left."""
         return {e.peer_id for e in self._offer(capability) if e.state is Health.DEGRADED}
 
-    def loads(self, capability: str) -> Mapping[str, int]:
+    def busy(self, capability: str) -> Mapping[str, int]:
         """Return how busy the agents are that offer a capability, in quarters; not of idle ones."""
         return {e.peer_id: e.load for e in self._offer(capability) if e.load}
 

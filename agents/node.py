@@ -311,7 +311,7 @@ class Node:
             self.peer,
             self.host.offers,
             self.directory,
-            lambda name: self.health.told(name, self.reporting.load_of(name)),
+            lambda name: self.health.told(name, self.reporting.told_of(name)),
             self._offers_changed,
             self.health.compare,
         )

@@ -47,7 +47,7 @@ class Reporting:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
-    def load_of(self, agent: str) -> int:
+    def told_of(self, agent: str) -> int:
         """Return what is told of one of our agents."""
         return self._loads.told(agent)
 

@@ -40,7 +40,7 @@ from p2p.discovery import (
 )
 from p2p.errors import PortInUse
 from p2p.links import Transport
-from p2p.machine import Machine, read_machine
+from p2p.machine import Machine, look_at_machine
 from p2p.transport import TransportSettings, ZmqTransport
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor
 
@@ -126,7 +126,7 @@ class LanWorld:
         return ZmqTransport(settings, key)
 
     def machine(self) -> Machine:
-        return read_machine()
+        return look_at_machine()
 
     def hosts(self) -> tuple[str, ...]:
         if self._settings.host not in EVERYWHERE:

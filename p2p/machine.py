@@ -25,7 +25,7 @@ class Machine(NamedTuple):
     free_permille: int = 1000
 
 
-def read_machine(meminfo: Path = MEMINFO, group: Path = GROUP) -> Machine:
+def look_at_machine(meminfo: Path = MEMINFO, group: Path = GROUP) -> Machine:
     """Return how the machine is now; where the system does not say, that it is idle and empty."""
     try:
         wanted = os.getloadavg()[0]

@@ -96,7 +96,7 @@ class Choosers:
             {p: terms.weight for p, terms in offering.items()},
             declared,
             self._directory.degraded(capability),
-            self._directory.loads(capability),
+            self._directory.busy(capability),
         )
         found.is_idempotent = all(terms.is_idempotent for terms in offering.values())
         found.version = self._directory.version

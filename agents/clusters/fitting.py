@@ -136,7 +136,7 @@ class Fitting:
         if leading is not None:
             completed, failed = leading.scheduler.ended(who, capability)
         machine = self._directory.machine_of(who) or Machine()
-        load_permille = 1000 * self._directory.loads(capability).get(who, 0) // FULL
+        load_permille = 1000 * self._directory.busy(capability).get(who, 0) // FULL
         facts = PeerFacts(
             uptime_ms=up_ms,
             flaps_last_hour=self._steering.flaps(who),

@@ -21,7 +21,7 @@ from agents.busy import (
 from agents.choosing import FULL
 from agents.hosting.tally import Occupancy
 from p2p import Machine, encode_payload
-from p2p.machine import read_machine
+from p2p.machine import look_at_machine
 
 PERMILLE = st.integers(0, 1000)
 
@@ -147,21 +147,21 @@ def test_memory_is_the_machines_or_the_containers_if_that_is_less(
     tmp_path: Path, meminfo: Path
 ) -> None:
     meminfo.write_text(meminfo.read_text().replace("Huge: x y\n", ""))
-    assert read_machine(meminfo, tmp_path / "none").free_permille == 600
-    assert read_machine(meminfo, a_group(tmp_path / "a", "max", 9, 0)).free_permille == 600
-    assert read_machine(meminfo, a_group(tmp_path / "b", "100", 90, 20)).free_permille == 300
-    assert read_machine(meminfo, a_group(tmp_path / "c", "100", 10, 0)).free_permille == 600
-    assert read_machine(meminfo, a_group(tmp_path / "d", "100", 900, 0)).free_permille == 0
+    assert look_at_machine(meminfo, tmp_path / "none").free_permille == 600
+    assert look_at_machine(meminfo, a_group(tmp_path / "a", "max", 9, 0)).free_permille == 600
+    assert look_at_machine(meminfo, a_group(tmp_path / "b", "100", 90, 20)).free_permille == 300
+    assert look_at_machine(meminfo, a_group(tmp_path / "c", "100", 10, 0)).free_permille == 600
+    assert look_at_machine(meminfo, a_group(tmp_path / "d", "100", 900, 0)).free_permille == 0
 
 
 def test_a_system_that_says_nothing_of_memory_is_taken_for_empty(
     tmp_path: Path, meminfo: Path
 ) -> None:
-    assert read_machine(meminfo, tmp_path).free_permille == 1000, "one line of it is no number"
-    assert read_machine(tmp_path / "none", tmp_path).free_permille == 1000
+    assert look_at_machine(meminfo, tmp_path).free_permille == 1000, "one line of it is no number"
+    assert look_at_machine(tmp_path / "none", tmp_path).free_permille == 1000
 
 
 def test_this_machine_says_something() -> None:
-    now = read_machine()
+    now = look_at_machine()
     assert 0 <= now.busy_permille <= 1000
     assert 0 <= now.free_permille <= 1000
