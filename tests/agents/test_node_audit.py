@@ -161,8 +161,10 @@ def test_what_administrators_do_is_noted_where_it_is_said_and_where_it_is_done(
         await asked.gate.request("raft.remove", {"peer": other.peer.peer_id})
         for node in nodes:
             await noted(node, Kind.VOTERS_CHANGED, outgoing="")
+        late = (await lab.up("d")).peer.peer_id
+        await until(lambda: late in asked.peer.presence.present())
         with pytest.raises(Exception, match="neither votes"):
-            await asked.gate.request("raft.remove", {"peer": other.peer.peer_id})
+            await asked.gate.request("raft.remove", {"peer": late})
         await noted(asked, Kind.COMMAND_RUN, subject="raft.remove", outcome="failed")
         await noted(asked, Kind.VOTERS_ASKED, outcome="refused", why="it neither votes nor listens")
 
