@@ -18,10 +18,10 @@ from p2p.beating import Beating
 from p2p.gathering import Gathering
 from p2p.links import Transport
 from p2p.members import PaperBook
-from p2p.membership import Membership, MembershipSettings
+from p2p.membership import Membership, MembershipSettings, MemberState
 from p2p.membership.swim_settings import SwimSettings
 from p2p.own_papers import OwnPapers
-from p2p.presence import Presence
+from p2p.presence import MemberChange, Presence, PresenceEvent
 from p2p.rpc import Exchange
 from p2p.streams import Stream, Streams
 from p2p.world import World
@@ -103,6 +103,8 @@ class Company:
             part=part,
             label=label,
         )
+        self._part = part
+        swimming.listen(self._end_earlier_start)
         exchange.reaching = reaching
         gathering.wants = reaching.wants
         swimming.audience = reaching.audience
@@ -133,10 +135,18 @@ class Company:
         if self._swimming is not None:
             self._swimming.look()
 
+    def is_linked(self, peer_id: PeerId) -> bool:
+        return peer_id in self._gathering.sessions
+
     def keep_links(self, wanted: Callable[[], Iterable[PeerId]], why: str) -> None:
         """See `Reaching.keep`; while everybody has a link to everybody there is nothing to do."""
         if self._reaching is not None:
             self._reaching.keep(wanted, why)
+
+    def reach_soon(self, peers: Iterable[PeerId]) -> None:
+        """Make links to these, without waiting for them."""
+        if self._reaching is not None:
+            self._reaching.soon(peers)
 
     async def reach(self, peer_id: PeerId, timeout_s: float) -> None:
         """Return once there is a session; at once where the transport will say that there is none.
@@ -179,6 +189,14 @@ class Company:
     def counters(self) -> Mapping[str, int]:
         links = self._reaching.counts if self._reaching is not None else {}
         return {**self.presence.counters(), **{f"links_{k}": v for k, v in links.items()}}
+
+    def _end_earlier_start(self, event: PresenceEvent) -> None:
+        """A link to an earlier start is none, and who is started again may be elsewhere. Where
+        everybody has a link to everybody, the next introduction ends it."""
+        if isinstance(event, MemberChange) and event.after is MemberState.ALIVE:
+            met = self._start_met(event.peer_id)
+            if met is not None and met < event.incarnation and not self.is_mesh:
+                self._part(event.peer_id)
 
     def _is_busy(self, peer_id: PeerId) -> bool:
         return self._exchange.is_busy_with(peer_id) or self._streams.is_busy_with(peer_id)

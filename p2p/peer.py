@@ -24,6 +24,7 @@ from p2p.gathering import Gathering
 from p2p.incidents import Incident, OnIncident, PeerExpelled, TransportKeyChanged
 from p2p.intake import Intake
 from p2p.links import Lane, LinkChanged, LinkState
+from p2p.listeners import Listeners
 from p2p.membership import MemberState
 from p2p.membership.swim_settings import SwimSettings
 from p2p.own_papers import OwnPapers, Papers
@@ -68,7 +69,7 @@ class Peer:
             self._own.credentials,
             self._transport,
             self._on_admitted,
-            self._on_dial_failed,
+            lambda peer_id: self._presence.door_failed(peer_id),
             papers.issuer,
             self._on_incident,
         )
@@ -124,6 +125,7 @@ class Peer:
             self._part,
             self._on_garbage,
         )
+        self._listeners = Listeners(self._topics, self._company, self._transport, world.clock)
         self.open_stream = self._company.open_stream
         self.keep_links = self._company.keep_links
         self._presence = self._company.presence
@@ -205,6 +207,7 @@ class Peer:
         self._roaming.close()
         await self._rotation.close()
         self.trusting.close()
+        self._listeners.close()
         await self._topics.close()
         await self._company.close()
         await self._streams.close()
@@ -371,6 +374,7 @@ class Peer:
         """Neither side needs this link; it is made anew when one does."""
         self._forget(peer_id, "neither side needed the link")
         self._gathering.part(peer_id)
+        self._topics.is_gone(peer_id)
 
     def _on_incident(self, incident: Incident) -> None:
         for listener in self._incident_listeners:
@@ -399,13 +403,12 @@ class Peer:
         self.trusting.began(session.peer_id, session.incarnation)
         if session.peer_id in self._gathering.sessions:  # and was not revoked meanwhile
             self._presence.admitted(session.peer_id, session.incarnation)
+            if outcome is Admitted.NEW:
+                self._listeners.linked(session.peer_id, session.incarnation)
 
     def _on_rights(self, session: Session) -> None:
         log.info("%s has other rights now", self.label(session.peer_id))
         self.guard.rights_changed()  # what runs on the former ones is looked at again
-
-    def _on_dial_failed(self, peer_id: PeerId) -> None:
-        self._presence.door_failed(peer_id)
 
     def _on_presence(self, event: PresenceEvent) -> None:
         if isinstance(event, HeartbeatSeen):
@@ -418,11 +421,8 @@ class Peer:
                 event.reason,
                 extra={"peer": event.peer_id},
             )
-            if event.after is MemberState.ALIVE:
-                self._topics.is_present(event.peer_id, event.incarnation)
             if event.after in (MemberState.DEAD, MemberState.LEFT):
                 self.trusting.away(event.peer_id)
-                self._topics.is_gone(event.peer_id)
                 self._exchange.lose(event.peer_id, event.reason)
                 if event.after is MemberState.LEFT:
                     self._streams.lose(event.peer_id, event.reason)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keys import PeerId
-from p2p.adverts import AdvertService, Changes
+from p2p.adverts import LISTENS, OWN_PREFIX, AdvertService, Changes
 from p2p.clock import Clock
 from p2p.errors import P2PError
 from p2p.links import Lane
@@ -94,8 +94,9 @@ class Presence:
             exchange,
             lambda: self._linked(),
             self.is_present,
-            lambda *seen: self._tell(AdvertSeen(*seen)),
+            self._offered,
         )
+        self.on_listens: Callable[[PeerId, bytes | None], None] = lambda peer_id, entry: None
         self._is_open = True
 
     def listen(self, listener: OnPresence) -> None:
@@ -177,6 +178,14 @@ class Presence:
             self._exchange.notify(to, method, payload, lane=Lane.CONTROL)
         except P2PError as error:
             log.debug("not sent: %s", error, extra={"method": method})
+
+    def _offered(self, peer_id: PeerId, start: int, changes: Changes) -> None:
+        """Agents are for those above; which topics it listens to is for whoever publishes."""
+        if LISTENS in changes:
+            self.on_listens(peer_id, changes[LISTENS])
+        agents = {n: entry for n, entry in changes.items() if not n.startswith(OWN_PREFIX)}
+        if agents or not changes:
+            self._tell(AdvertSeen(peer_id, start, agents))
 
     def _gone(self, peer_id: PeerId) -> None:
         """What it offered is over."""

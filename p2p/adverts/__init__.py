@@ -6,6 +6,8 @@ Where not everybody has a link to everybody, members pass on what owners have si
 from p2p.adverts.headings import Heading, Headings
 from p2p.adverts.messages import (
     DOMAIN,
+    LISTENS,
+    OWN_PREFIX,
     Page,
     Proof,
     decode_page,
@@ -29,10 +31,12 @@ from p2p.adverts.tables import (
 
 __all__ = [
     "DOMAIN",
+    "LISTENS",
     "MAX_ENTRIES",
     "MAX_ENTRY_BYTES",
     "MAX_NAME_CHARS",
     "MAX_TABLE_BYTES",
+    "OWN_PREFIX",
     "AdvertService",
     "Changes",
     "Crowd",

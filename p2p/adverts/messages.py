@@ -18,6 +18,8 @@ HASH_BYTES = 16
 DIGEST_BYTES = VERSION_BYTES + HASH_BYTES  # a heartbeat has room for 64
 SIGNATURE_BYTES = 64
 DOMAIN = "adverts"
+OWN_PREFIX = "/"  # of entries that are no agents: no agent has such a name
+LISTENS = "/listens"  # to which topics
 
 Entry = tuple[str, bytes | None]  # None: there is no such entry any more
 

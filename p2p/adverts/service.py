@@ -21,7 +21,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from keys import PeerId, Permission
 from p2p.adverts.headings import SUMMARY_BYTES, Heading
-from p2p.adverts.messages import Page, decode_page, encode_page, encode_since, read_since
+from p2p.adverts.messages import (
+    OWN_PREFIX,
+    Page,
+    decode_page,
+    encode_page,
+    encode_since,
+    read_since,
+)
 from p2p.adverts.own import PAGE_BYTES, OwnTable
 from p2p.adverts.relaying import TOLD_BYTES, Crowd, Relaying
 from p2p.adverts.tables import Changes, Tables, Wish
@@ -104,8 +111,9 @@ class AdvertService:
             self._timer = loop.call_later(max(GATHER_S, wait_s), self._tell_all)
 
     def offer(self, entries: Mapping[str, bytes]) -> None:
-        """Offer exactly this from now on. Raises as `change`."""
-        self.change({**dict.fromkeys(self._own.names()), **entries})
+        """Offer exactly these agents from now on. Raises as `change`."""
+        agents = (name for name in self._own.names() if not name.startswith(OWN_PREFIX))
+        self.change({**dict.fromkeys(agents), **entries})
 
     def digest(self) -> bytes:
         """What each heartbeat says; at most 64 bytes."""

@@ -35,7 +35,8 @@ FIRST_DIALS = 8  # before the picture is there
 EAGER = 16  # up to so many others are dialled as soon as they are known
 CALM_MS = 1_000  # more of them when nobody was added for so long: it may become a crowd
 UNKNOWN_EVERY_MS = 1_000  # then one of those that nobody has told of, in so long
-MAX_DIALS = 64
+MAX_DIALS = 64  # at the same time
+MAX_WAITING = 1_024  # to so many: who speaks to everybody waits for its turn
 WANTED_AT_ONCE = 8
 AGAIN_MS = 1_000  # after a dial in vain; twice as long after the next, where nobody asks for it
 LONGEST_MS = 60_000
@@ -128,6 +129,7 @@ class Reaching:
         self._label = label
         self._kept: dict[str, Wanted] = {}  # by why
         self._dials: dict[PeerId, _Dial] = {}
+        self._places = asyncio.Semaphore(MAX_DIALS)
         self._failed: dict[PeerId, tuple[int, int]] = {}  # when last, and how often
         self._needed_ms: dict[PeerId, int] = {}  # since when, without a link
         self._quiet: dict[PeerId, tuple[int, int]] = {}  # traffic, and since when it is that
@@ -215,6 +217,12 @@ class Reaching:
         if not is_met:
             raise self._unreachable(peer_id, "nobody at its addresses lets us in")
 
+    def soon(self, peers: Iterable[PeerId]) -> None:
+        """Make links to these without waiting for them; those that are kept are tried again."""
+        for peer_id in peers:
+            if not self._has_session(peer_id):
+                self._dial(peer_id)
+
     def later(self, peer_id: PeerId, size_bytes: int, resend: Resend) -> bool:
         """Do this once there is a session; False where there will be none."""
         dial = self._dial(peer_id)
@@ -256,7 +264,7 @@ class Reaching:
         is_due = self._may_dial(peer_id, is_asked_for=is_asked_for)
         if not self._is_open or not is_due or peer_id not in self._book:
             return None
-        if len(self._dials) >= MAX_DIALS:
+        if len(self._dials) >= MAX_WAITING:
             self.counts["dials_full"] += 1
             return None
         self.counts["dials"] += 1
@@ -266,6 +274,10 @@ class Reaching:
         return dial
 
     async def _call_on(self, peer_id: PeerId) -> bool:
+        async with self._places:
+            return await self._introduce(peer_id)
+
+    async def _introduce(self, peer_id: PeerId) -> bool:
         papers = self._book.get(peer_id)
         if papers is not None and self._crowd.is_moved(peer_id, papers.mark):
             known = [each for each in self._crowd.neighbours() if self._has_session(each)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from keys import PeerId, Permission, Principal
 from p2p.errors import BadRequest, P2PError, PermissionDenied
@@ -31,6 +31,7 @@ from p2p.pubsub.messages import (
     encode_heads,
     encode_page,
 )
+from p2p.pubsub.names import is_below
 from p2p.pubsub.publisher import Item, Publisher, Restricted, may_read
 from p2p.rpc import Exchange, Incoming
 from p2p.wire import Priority
@@ -89,22 +90,29 @@ class Archive:
         if self._tick_due is not None:
             self._tick_due.cancel()
 
-    def read(self, ask: Ask, reader: Principal) -> Page:
-        """Return what a reader may have of the history that it asks for."""
+    def read(self, ask: Ask, reader: Principal, due: Mapping[str, int] | None = None) -> Page:
+        """Return what a reader may have of the history that it asks for.
+
+        Args:
+            due: of these topics alone, from these numbers on, all that is for the reader.
+        """
         self._settle()
         entries: list[Entry] = []
         room_bytes, room = MAX_PAGE_BYTES, MAX_ITEMS_OF_A_PAGE
-        for topic in self._topics(ask):
+        how = ask if due is None else ask._replace(newest=1)
+        for topic in self._topics(ask) if due is None else _after(ask, due):
             epoch, last_one = self._publisher.head(topic)
             if not epoch or not self._audience.may_read(reader, topic):
                 continue
             if len(entries) >= _MAX_ENTRIES or room <= 0 or room_bytes <= 0:
                 return Page(entries, entries[-1].head.topic)
             first, last = ask.first, min(ask.last, last_one)
-            if ask.newest:
+            if due is not None:
+                first, last = due[topic], last_one
+            elif ask.newest:
                 first, last = max(1, last_one - ask.newest + 1), last_one
             kept, first = self._publisher.read(topic, max(1, first), last)
-            readable = [self._for_reader(item, ask, reader) for item in kept[:room]]
+            readable = [self._for_reader(item, how, reader) for item in kept[:room]]
             items, used_bytes = _fitting(readable, room_bytes, not entries)
             if kept and not items:
                 return Page(entries, entries[-1].head.topic)
@@ -171,6 +179,10 @@ class Archive:
                     self._exchange.notify(peer_id, HEADS, told, priority=Priority.LOW)
                 except P2PError:
                     self._counts["heads_untold"] += 1
+
+
+def _after(ask: Ask, topics: Iterable[str]) -> list[str]:
+    return sorted(topic for topic in topics if is_below(topic, ask.name) and topic > ask.after)
 
 
 def _fitting(items: Items, room_bytes: int, at_least_one: bool) -> tuple[Items, int]:

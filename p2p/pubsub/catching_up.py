@@ -68,11 +68,11 @@ class CatchingUp:
             if not self._add(sender, partial(self._repair_restricted, sender, feed, line)):
                 feed.deliver(sender, line.topic, incoming.settled_restricted(sender, line))
 
-    def replay(self, feed: Feed, sender: PeerId) -> None:
-        """Ask for what this publisher published before."""
+    def replay(self, feed: Feed, sender: PeerId, method: str = HISTORY) -> None:
+        """Ask for what this publisher published before, or for what is due."""
         feed.incoming.replaying.add(sender)
         name = feed.subscription.topic
-        if not self._add(sender, partial(self._replay, sender, feed, name)):
+        if not self._add(sender, partial(self._replay, sender, feed, name, method)):
             self._replayed(sender, feed)
 
     def compare(self, feed: Feed, sender: PeerId) -> None:
@@ -190,12 +190,12 @@ class CatchingUp:
                 return
             first = end
 
-    async def _replay(self, sender: PeerId, feed: Feed, name: str) -> None:
+    async def _replay(self, sender: PeerId, feed: Feed, name: str, method: str = HISTORY) -> None:
         after = ""
         incoming = feed.incoming
         try:
             while not feed.subscription.is_closed:
-                page = await self._ask(sender, feed, Ask(name, 0, 0, feed.replay, after))
+                page = await self._ask(sender, feed, Ask(name, 0, 0, feed.replay, after), method)
                 if page is None:
                     break
                 for head, first, items in page.entries:
@@ -241,13 +241,15 @@ class CatchingUp:
                 line.is_replaying = True
                 await self._replay(sender, feed, topic)
 
-    async def _ask(self, sender: PeerId, feed: Feed, ask: Ask) -> Page | None:
+    async def _ask(
+        self, sender: PeerId, feed: Feed, ask: Ask, method: str = HISTORY
+    ) -> Page | None:
         """Return a page, or None after some attempts; it is for a reader that reads."""
         await feed.subscription.room()
         payload = encode_ask(ask)
         for timeout_s in TIMEOUTS_S:
             try:
-                answer = await self._exchange.request(sender, HISTORY, payload, timeout_s=timeout_s)
+                answer = await self._exchange.request(sender, method, payload, timeout_s=timeout_s)
             except DeadlineExceeded:
                 continue
             except RemoteError:

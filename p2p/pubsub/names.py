@@ -45,6 +45,11 @@ def is_topic(name: str) -> bool:
     return _why_not(name) is None and not name.endswith(SEPARATOR)
 
 
+def is_subscription(name: str) -> bool:
+    """Whether a peer can have subscribed to this name."""
+    return _why_not(name) is None
+
+
 def is_below(topic: str, name: str) -> bool:
     """Whether a subscription to `name` hears this topic."""
     return topic.startswith(name) if name.endswith(SEPARATOR) else topic == name

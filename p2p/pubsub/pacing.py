@@ -26,6 +26,7 @@ class Pacing:
 
     Attributes:
         sent: messages since others had a turn of the loop; its maker counts.
+        on_waiting: hears of each topic that subscribers are waited for.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Pacing:
         self._is_own_reader_full = is_own_reader_full
         self._counts = counts
         self.sent = 0
+        self.on_waiting: Callable[[str], None] = lambda topic: None
 
     async def room_to_publish(self) -> None:
         """Return when the slowest subscriber has room for more.
@@ -65,6 +67,7 @@ class Pacing:
 
     async def wait_subscribers(self, topic: str, count: int, timeout_s: float) -> None:
         """See `Topics.wait_subscribers`."""
+        self.on_waiting(topic)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + timeout_s
         while True:

@@ -19,6 +19,7 @@ from keys import Action, Guard, PeerId, Principal
 from p2p.errors import MisuseError, NotRunning, P2PError, PayloadTooLarge, PermissionDenied
 from p2p.links import Transport
 from p2p.pubsub.archive import Archive
+from p2p.pubsub.arrears import Arrears
 from p2p.pubsub.audience import Audience
 from p2p.pubsub.messages import MAX_PAGE_BYTES, MAX_RUN, Alone, encode_alone, encode_run
 from p2p.pubsub.names import check_topic
@@ -33,6 +34,7 @@ RUN_BYTES = 64 * 1024  # a message of ZeroMQ costs as much as the encryption of 
 _MAX_OPEN = 1024
 _PUBLICATION, _NORMAL = int(Kind.PUBLICATION), int(Priority.NORMAL)
 
+OnPublishing = Callable[[str, int], None]  # topic, number of the first
 HearOwn = Callable[[str, int, int, list[Item]], None]  # topic, epoch, number of the first
 
 
@@ -71,10 +73,12 @@ class Publishing:
         self._open: dict[str, Run] = {}
         self._is_flush_due = False
         self._is_closed = False
+        self.on_publishing: OnPublishing = lambda topic, first: None
         self.history = Publisher(epoch, counts=counts)
         self.archive = Archive(
             own, self.history, transport, exchange, principal_of, audience, self.flush, counts
         )
+        self.arrears = Arrears(own.name, self.archive, transport, exchange)
         self.pacing = Pacing(transport, self.flush, is_own_reader_full, counts)
 
     def become(self, own: Principal) -> None:
@@ -184,6 +188,7 @@ class Publishing:
         """Keep a run, send it, and hand it to our own subscriptions."""
         topic, first, items = run.topic, run.first, run.items
         del self._open[topic]
+        self.on_publishing(topic, first)
         self.pacing.sent += len(items)
         epoch = self.history.close(run)
         sent = [None if type(one) is Restricted else one for one in items]

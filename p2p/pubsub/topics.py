@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from keys import Action, Guard, PeerId, Permission, Principal
 from p2p.errors import MisuseError, PermissionDenied
 from p2p.links import Transport
 from p2p.pubsub.archive import HEADS
+from p2p.pubsub.arrears import DUE
 from p2p.pubsub.audience import Audience
 from p2p.pubsub.catching_up import CatchingUp
 from p2p.pubsub.feed import Feed
@@ -89,12 +90,23 @@ class Topics:
         self.keep_history = publishing.keep_history
         self.room_to_publish = publishing.pacing.room_to_publish
         self.wait_subscribers = publishing.pacing.wait_subscribers
+        self.owe = publishing.arrears.owe
+        self.may_read = audience.may_read
+        self.latest = publishing.history.latest
+        self.on_listening: Callable[[Collection[str]], None] = lambda names: None
         self._catching_up = CatchingUp(
             exchange, lambda: bool(self._pressed), self._may_hear, self.counts
         )
         exchange.serve_notice(HEADS, self._on_heads, Permission.PUBLISH)
         exchange.serve_notice(RESTRICTED, self._on_restricted, Permission.PUBLISH)
         guard.listeners.append(self._rights_changed)
+
+    def on_publishing(
+        self, publishing: Callable[[str, int], None], waiting: Callable[[str], None]
+    ) -> None:
+        """Tell these before something leaves, and when somebody waits for subscribers."""
+        self._publishing.on_publishing = publishing
+        self._publishing.pacing.on_waiting = waiting
 
     def become(self, own: Principal) -> None:
         """Our own papers have changed."""
@@ -146,6 +158,7 @@ class Topics:
         if topic not in self._feeds:
             self._feeds[topic] = []
             self._transport.subscribe(topic)
+            self.on_listening(self._feeds.keys())
         self._feeds[topic].append(feed)
         self._by_topic.clear()
         if replay:
@@ -176,8 +189,12 @@ class Topics:
             if feed.take(sender, topic, epoch, first, items):
                 self._catching_up.repair(feed)
 
-    def is_present(self, peer_id: PeerId, incarnation: int) -> None:
-        """This peer is there, for the first time or again."""
+    def is_present(self, peer_id: PeerId, incarnation: int, *, is_due: bool = False) -> None:
+        """This peer is there, for the first time or again.
+
+        Args:
+            is_due: it may have published for us while there was no link.
+        """
         before = self._met.get(peer_id)
         self._met[peer_id] = incarnation
         self._present.add(peer_id)
@@ -190,10 +207,13 @@ class Topics:
                     self._catching_up.compare(feed, peer_id)
                 elif feed.replay and not known:
                     self._catching_up.replay(feed, peer_id)
+                elif is_due and feed.incoming.repair and not known:
+                    self._catching_up.replay(feed, peer_id, DUE)
 
     def is_gone(self, peer_id: PeerId) -> None:
         """This peer is not there any more; it may come back."""
         self._present.discard(peer_id)
+        self._publishing.arrears.forget(peer_id)
 
     def counters(self) -> Mapping[str, int]:
         """Return plain counters, those of the living subscriptions added up."""
@@ -320,6 +340,7 @@ class Topics:
         else:
             del self._feeds[topic]
             self._transport.unsubscribe(topic)
+            self.on_listening(self._feeds.keys())
 
     def _press(self, subscription: Subscription, on: bool) -> None:
         """A subscription that waits for its reader holds all publishers, because there is one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,26 @@ def test_what_a_far_node_may_not_offer_is_left_out(tmp_path: Path) -> None:
         assert card is not None
         assert set(card.skills) == {"plain"}
         assert near.directory.counts["offer_outside_namespaces"] >= 1
+
+    in_lab(tmp_path, scenario)
+
+
+def test_what_is_published_reaches_those_far_away(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        _, near, far = await far_apart(lab)
+        got: list[object] = []
+
+        async def listen() -> None:
+            async with far.net.subscribe("news/") as messages:
+                async for message in messages:
+                    got.append(message.value)
+
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(2)
+        await near.net.publish("news/today", {"n": 1})
+        await near.net.publish("news/today", {"n": 2}, only_peers=[far.peer.name])
+        await until(lambda: got == [{"n": 1}, {"n": 2}], 5)
+        listening.cancel()
 
     in_lab(tmp_path, scenario)
 

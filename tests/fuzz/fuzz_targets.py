@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fuzz_adverts
 import fuzz_ballots
 import fuzz_clusters
 import fuzz_decisions
@@ -20,7 +21,7 @@ HARNESSES: dict[str, Harness] = {}
 _MODULES = (
     *(fuzz_keys, fuzz_door, fuzz_tokens, fuzz_kept, fuzz_roots, fuzz_wire),
     *(fuzz_state, fuzz_ledger, fuzz_ballots, fuzz_opinions, fuzz_decisions),
-    fuzz_clusters,
+    *(fuzz_clusters, fuzz_adverts),
 )
 for _module in _MODULES:
     for _each in _module.HARNESSES:

@@ -23,10 +23,7 @@ from agents.network_check_service import Reach, Reached, decode_reach, encode_re
 from agents.revoking import Wish as RevocationWish
 from agents.scheduling import reports
 from agents.tasking import wire as tasking
-from keys import PeerId
-from p2p import BadRequest, PayloadError, adverts, decode_payload
-from p2p.adverts import relay_messages
-from p2p.adverts.staged import Staged
+from p2p import BadRequest, PayloadError, decode_payload
 from p2p.members import messages as members
 from p2p.membership.heartbeat import Heartbeat
 from p2p.membership.swim import decode_message
@@ -59,44 +56,6 @@ def of_value(*readers: Callable[[Any], object]) -> Callable[[bytes], object]:
             read(value)
 
     return decode
-
-
-def _adverts(data: bytes) -> None:
-    adverts.read_since(data)
-    tables, peer = adverts.Tables(), PeerId(PEER)
-    adverts.read_digest(data)
-    tables.heard(peer, 1, data, 0)
-    page = adverts.decode_page(data)
-    if page is not None:
-        assert adverts.decode_page(adverts.encode_page(page)) == page
-        tables.take(peer, page)
-        tables.check_invariants()
-
-
-def _relays(data: bytes) -> None:
-    tables, headings = adverts.Tables(), adverts.Headings()
-    told = relay_messages.pages_from_wire(data)
-    for owner, page in told or ():
-        staged = Staged(page)
-        if page.proof is not None:
-            tables.commit(owner, staged, page.proof)
-            headings.put(owner, adverts.Heading(page.incarnation, page.latest, page.proof[0]))
-    if told is not None:
-        again = [(owner, adverts.encode_page(page)) for owner, page in told]
-        assert relay_messages.pages_from_wire(relay_messages.pages_message(again)) == told
-    tables.check_invariants()
-    headings.check_invariants()
-    wanted = relay_messages.wanted_from_wire(data)
-    if wanted is not None:
-        again_wanted = relay_messages.wanted_message(wanted)
-        assert relay_messages.wanted_from_wire(again_wanted) == wanted
-    buckets = relay_messages.buckets_from_wire(data)
-    if buckets is not None:
-        headings.differing(buckets)
-    listed = relay_messages.listing_from_wire(data)
-    if listed is not None:
-        again_listed = relay_messages.listing_message(listed)
-        assert relay_messages.listing_from_wire(again_listed) == listed
 
 
 def _streams(data: bytes) -> None:
@@ -385,39 +344,6 @@ HARNESSES = [
         [as_payload([1, 4, 8]), as_payload([1, 0, 0, "later"])],
         (),
         ("agents.busy:decode_machine",),
-    ),
-    Harness(
-        "adverts",
-        _adverts,
-        [
-            as_payload([9, 0, 2, 3, [["reader", b"entry"], ["gone", None]]]),
-            as_payload([9, 2]),
-            b"\0\0\0\0\0\0\0\7" + b"h" * 16,
-        ],
-        (),
-        tuple(f"p2p.adverts.messages:{x}" for x in ("decode_page", "read_since", "read_digest")),
-    ),
-    Harness(
-        "adverts-relayed",
-        _relays,
-        [
-            as_payload([[bytes(32), as_payload(page)]])
-            for page in (
-                [9, 0, 2, 2, [["reader", b"entry"], ["gone", None]], bytes(16), bytes(64)],
-                [9, 7, 7, 7, [], bytes(16), bytes(64)],
-                [9, 0, 0, 0, [], adverts.digest_of({}), bytes(64)],
-            )
-        ]
-        + [
-            as_payload([[bytes(32), 9, 7], [bytes(range(32)), 0, 0]]),
-            as_payload([[bytes(32), 9, 7, bytes(16)]]),
-            as_payload(list(range(64))),
-        ],
-        (),
-        tuple(
-            f"p2p.adverts.relay_messages:{x}_from_wire"
-            for x in ("pages", "wanted", "buckets", "listing")
-        ),
     ),
     Harness(
         "reach",
