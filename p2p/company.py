@@ -109,6 +109,7 @@ class Company:
         gathering.wants = reaching.wants
         swimming.audience = reaching.audience
         swimming.is_mesh = lambda: reaching.is_mesh
+        swimming.on_neighbours = reaching.look_soon
 
     @property
     def is_mesh(self) -> bool:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keys import CertificateRefused, KeystoreError, PeerId, Principal, RootsSeen
+from keys import PeerId, Principal, RootsSeen
 from p2p.admission import (
     Admitted,
     Credentials,
@@ -48,6 +48,8 @@ from p2p.incidents import IntroductionRefused, OnIncident, PeerAdmitted
 from p2p.links import Transport
 from p2p.pacing import Pace
 from p2p.race import Race
+from p2p.roots_shown import end_old_roots, learn_roots
+from p2p.turns import Outcome, Turns
 from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor, World
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ class Gathering:
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
         self._pace = Pace()
+        self._turns = Turns()
         self.twin: str | None = None  # where another process has our identity
         self._unproven: list[Session] = []  # whose key is let in, and who has proved nothing yet
         self.changes = 0  # of who is let in
@@ -192,6 +195,11 @@ class Gathering:
     def dialling(self) -> int:
         """How many dials are under way."""
         return len(self._dials)
+
+    @property
+    def heard_of(self) -> int:
+        """How many may be out there, as far as anybody has said."""
+        return len(self._table)
 
     def _try(self, address: Address) -> bool:
         """Knock at an address of a seed's name, unless a peer is known to live there."""
@@ -321,15 +329,26 @@ class Gathering:
             dial: the number of the table's wish; None when a known peer is knocked at, and then
                 nobody else will do.
         """
-        now_ms = self._world.clock.now_ms()
-        due = self._pace.due(addresses, now_ms)
-        self.counts["knocks_too_often"] += len(addresses) - len(due)
-        race = Race(self._introduce, self._say_failure, wanted if dial is None else None)
-        session = await race.run(due)
+        await self._turns.begin(can_wait=dial is not None)
+        began_ms, outcome = self._world.clock.now_ms(), Outcome.NOTHING
+        try:
+            if dial is not None and not self._table.is_due(dial):
+                self._step(DialFailed(dial, (), False))
+                return
+            due = self._pace.due(addresses, began_ms)
+            self.counts["knocks_too_often"] += len(addresses) - len(due)
+            race = Race(self._introduce, self._say_failure, wanted if dial is None else None)
+            session = await race.run(due)
+            reasons = {error.reason for _, error in race.failures}
+            if session is not None:
+                outcome = Outcome.DONE
+            elif RefusalCode.DEADLINE in reasons:
+                outcome = Outcome.LATE
+        finally:
+            self._turns.end(outcome, began_ms, self._world.clock.now_ms())
         if session is not None:
             self._step(Introduced(session.peer_id, race.winner, dial))
             return
-        reasons = {error.reason for _, error in race.failures}
         if dial is not None:
             failures = tuple((address, error.detail) for address, error in race.failures)
             self._step(DialFailed(dial, failures, bool(reasons & _FINAL)))
@@ -402,7 +421,8 @@ class Gathering:
         if has_left and self._pace.may_move(session.peer_id, self._world.clock.now_ms()):
             self._transport.redial(session.peer_id)
         self.counts["admitted"] += 1
-        self._learn_roots(session)
+        if learn_roots(self._credentials.trust.seen, session, self.sessions):
+            self.counts["roots_learned"] += 1
         door = session.ports.get("door", 0)
         self._world.note_good(session.peer_id, session.hosts, door)
         if admission.outcome is not Admitted.SAME:
@@ -411,29 +431,9 @@ class Gathering:
             self._on_incident(PeerAdmitted(session.peer_id, name, host, how))
         self._on_admitted(session, admission.outcome)
 
-    def _learn_roots(self, session: Session) -> None:
-        """Remember a newer root that a member's chain has shown, before anybody relies on it."""
-        seen = self._credentials.trust.seen
-        if seen is None:
-            return
-        self.end_old_roots(seen, (session,))  # it may have been learned while we talked
-        if not session.principal.roots:
-            return
-        try:
-            if seen.learn(session.principal.roots):
-                self.counts["roots_learned"] += 1
-                log.warning("the network has a new root, number %d", seen.number)
-                self.end_old_roots(seen, self.sessions)
-        except (KeystoreError, CertificateRefused) as error:
-            # A conflict here is of two that came at once; the next look at its papers refuses one.
-            log.error("%s; this root is not remembered", error)
-
     def end_old_roots(self, seen: RootsSeen, sessions: Iterable[Session]) -> None:
         """Who was let in with a chain of an older root stays for as long as that one counts."""
-        for session in sessions:
-            end_ms = seen.ends_ms(max(1, len(session.principal.roots)))
-            if end_ms is not None:
-                self.sessions.end_by(session.peer_id, end_ms)
+        end_old_roots(self.sessions, seen, sessions)
 
     def _learn(self, hints: Sequence[Hint]) -> None:
         for hint in hints:

@@ -20,9 +20,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from keys import PeerId, Permission, verify_signature
 from p2p.adverts import DOMAIN as ADVERTS
@@ -44,6 +43,7 @@ from p2p.membership.swim import (
     LinkLost,
     Message,
     Met,
+    Neighbours,
     Received,
     Renewed,
     Say,
@@ -64,6 +64,7 @@ from p2p.membership.swim.messages import News
 from p2p.own_papers import OwnPapers
 from p2p.presence import LinkBroken, MemberChange, Presence
 from p2p.rpc import Exchange
+from p2p.seen import Seen
 from p2p.wire import PayloadError, decode_payload, encode_payload
 
 log = logging.getLogger("conclave.p2p.swimming")
@@ -72,22 +73,7 @@ MESSAGE = "members.message"
 SHUNNED_MS = 10_000
 MAX_STRIKES = 16
 KNOCK_AGAIN_MS = 1_000
-_OFFSET_SAMPLES = 9
 _PRESENT = (MemberState.ALIVE, MemberState.SUSPECT)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What we have of one peer besides its state."""
-
-    changed_ms: int
-    heard_ms: int
-    beat: Heartbeat | None = None
-    offsets_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_OFFSET_SAMPLES))
-
-    def offset_ms(self) -> int | None:
-        ordered = sorted(self.offsets_ms)
-        return ordered[len(ordered) // 2] if ordered else None
 
 
 class Swimming(Presence):
@@ -137,7 +123,7 @@ class Swimming(Presence):
         self._strangers = Strangers(book, self._own_pair, exchange, clock, self._known_now)
         self._mark = b""
         self._sequence = 0
-        self._seen: dict[PeerId, _Seen] = {}
+        self._seen: dict[PeerId, Seen] = {}
         self._shunned: dict[PeerId, int] = {}  # until
         self._knocked: dict[PeerId, int] = {}
         self._counts: Counter[str] = Counter()
@@ -156,6 +142,7 @@ class Swimming(Presence):
                 on_garbage,
             ),
         )
+        self.on_neighbours: Callable[[], None] = lambda: None  # they are others than before
         self._alarm = Alarm(clock, self._tick)
         exchange.serve_notice(MESSAGE, self._on_message, Permission.MEMBERSHIP)
 
@@ -265,12 +252,16 @@ class Swimming(Presence):
         packed: tuple[Message | None, bytes] = (None, b"")  # beats to many are all alike
         for effect in effects:
             match effect:
+                case Send(to, message) if self._is_in_vain(to, message):
+                    self._counts["unmet"] += 1
                 case Send(to, message):
                     if message != packed[0]:
                         packed = (message, encode_message(message))
                     self._send(to, MESSAGE, packed[1])
                 case Changed():
                     self._changed(effect)
+                case Neighbours():
+                    self.on_neighbours()
                 case Unknown(origin, statement) if not self._is_shunned(statement.signer):
                     self._strangers.wait(origin, statement)
                 case Drop(peer_id, DropReason.BAD_SIGNATURE):
@@ -284,9 +275,14 @@ class Swimming(Presence):
                 case _:
                     pass
 
+    def _is_in_vain(self, to: PeerId, message: Message) -> bool:
+        """Beats and news are no reason for an introduction: among many that begin at once most of
+        those who are neighbours for a moment are none in the next. Pictures are compared then."""
+        return isinstance(message.body, Beat | News) and self._start_met(to) is None
+
     def _changed(self, change: Changed) -> None:
         peer_id, now_ms = change.peer_id, self._clock.now_ms()
-        seen = self._seen.setdefault(peer_id, _Seen(now_ms, now_ms))
+        seen = self._seen.setdefault(peer_id, Seen(now_ms, now_ms))
         seen.changed_ms = now_ms
         if change.after is MemberState.SUSPECT and peer_id in self._swim.neighbours():
             self._knock(peer_id)  # all others at its door at once would be what it can stand least
@@ -378,14 +374,8 @@ class Swimming(Presence):
             return
         if beat.incarnation != start_of(word.incarnation):
             return
-        last = seen.beat
-        if last is not None and last.incarnation == beat.incarnation:
-            if beat.sequence <= last.sequence:
-                return
-        else:
-            seen.offsets_ms.clear()
-        seen.beat = beat
-        seen.offsets_ms.append(beat.wall_ms - self._clock.wall_ms())
+        if not seen.take(beat, self._clock.wall_ms()):
+            return
         if self.state_of(peer_id) is MemberState.ALIVE:
             self._heard(peer_id, beat)
 
@@ -434,7 +424,7 @@ class Swimming(Presence):
 
     def _view(self, peer_id: PeerId, now_ms: int) -> Member:
         word, state = self._swim.word_of(peer_id), self._swim.state_of(peer_id)
-        seen = self._seen.get(peer_id) or _Seen(now_ms, now_ms)
+        seen = self._seen.get(peer_id) or Seen(now_ms, now_ms)
         assert word is not None
         assert state is not None
         return Member(

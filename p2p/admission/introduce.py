@@ -24,6 +24,7 @@ from p2p.admission.handshake import (
     Handshake,
     Learn,
     Send,
+    State,
     Told,
     Verified,
 )
@@ -112,13 +113,16 @@ async def knock(
                 conversation.perform(handshake.start())
                 return await conversation.until_over()
     except TimeoutError:
-        return deadline_passed(timeout_s)
+        return deadline_passed(timeout_s, is_connected=handshake.state is not State.OPENING)
     except OSError as error:
         return unreachable(error)
 
 
-def deadline_passed(timeout_s: float) -> Refusal:
-    return Refusal(RefusalCode.DEADLINE, f"no answer within {timeout_s:g} s")
+def deadline_passed(timeout_s: float, *, is_connected: bool) -> Refusal:
+    """Who takes the connection and says nothing is there, and busy or no door of ours."""
+    if is_connected:
+        return Refusal(RefusalCode.DEADLINE, f"no answer within {timeout_s:g} s")
+    return Refusal(RefusalCode.UNREACHABLE, f"no connection within {timeout_s:g} s")
 
 
 def unreachable(error: OSError) -> Refusal:

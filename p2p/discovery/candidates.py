@@ -75,10 +75,20 @@ class CandidateTable:
         self._is_stale = False  # a dial may have come due: look at the end of the step
         self._counters: Counter[str] = Counter()
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     @property
     def deadline_ms(self) -> int | None:
         """When the next `Tick` is wanted; None while there is nothing to wait for."""
         return self._deadline_ms
+
+    def is_due(self, dial: int) -> bool:
+        """Whether a dial that was asked for, and has waited, is still worth it: it was not given
+        up, and its peer has not come to us meanwhile."""
+        key = self._dials.key_of(dial)
+        candidate = None if key is None else self._known.get(key)
+        return candidate is not None and not candidate.is_connected
 
     def counters(self) -> Mapping[str, int]:
         """Drops by reason, dials, and the size of the table, for metrics."""

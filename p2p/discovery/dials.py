@@ -39,6 +39,11 @@ class Dials:
         self._of_class[is_hint] += 1
         return self.started
 
+    def key_of(self, number: int) -> str | None:
+        """Whom it is to, while it is under way."""
+        pending = self._pending.get(number)
+        return pending.key if pending is not None else None
+
     def end(self, number: int) -> str | None:
         """Free the place; the candidate's key, or None when there is no such dial."""
         pending = self._pending.pop(number, None)

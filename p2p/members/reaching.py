@@ -31,7 +31,9 @@ from p2p.members.papers import PaperBook
 from p2p.rpc import Exchange, Incoming
 
 LOOK_EVERY_S = 1.0
+SOON_S = 0.2  # after the last change of the neighbours
 FIRST_DIALS = 8  # before the picture is there
+FIRST_OF_MANY = 3  # the same where more than `EAGER` are told of
 EAGER = 16  # up to so many others are dialled as soon as they are known
 CALM_MS = 1_000  # more of them when nobody was added for so long: it may become a crowd
 UNKNOWN_EVERY_MS = 1_000  # then one of those that nobody has told of, in so long
@@ -62,6 +64,10 @@ class Doors(Protocol):
 
     @property
     def dialling(self) -> int: ...
+
+    @property
+    def heard_of(self) -> int:
+        """How many may be out there, as far as anybody has said."""
 
 
 class Crowd(Protocol):
@@ -137,7 +143,9 @@ class Reaching:
         self._size = 0
         self._grown_ms = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._look_s = 0.0  # at the latest
         self._parting: set[asyncio.Task[None]] = set()
+        self._asking: set[PeerId] = set()  # whether the link may go
         self._is_open = True
         self.counts: Counter[str] = Counter()
         exchange.serve(PART, self._on_part, Permission.MEMBERSHIP, 64)
@@ -187,7 +195,8 @@ class Reaching:
         own that never heard of us."""
         if peer_id in self._crowd.everybody():
             return peer_id in self._needed_now()
-        if len(self._sessions()) + self._doors.dialling < FIRST_DIALS:
+        first = FIRST_DIALS if self._doors.heard_of <= EAGER else FIRST_OF_MANY
+        if len(self._sessions()) + self._doors.dialling < first:
             return True
         now_ms = self._clock.now_ms()
         if now_ms - self._unknown_ms < UNKNOWN_EVERY_MS:
@@ -236,7 +245,14 @@ class Reaching:
         return True
 
     def start(self) -> None:
-        self._look_soon()
+        self._look_later()
+
+    def look_soon(self) -> None:
+        """Other links are needed than before, and perhaps others again in a moment."""
+        if self._timer is not None and self._is_open:
+            loop = asyncio.get_running_loop()
+            self._timer.cancel()
+            self._timer = loop.call_at(min(self._look_s, loop.time() + SOON_S), self._look)
 
     async def close(self) -> None:
         self._is_open = False
@@ -302,12 +318,13 @@ class Reaching:
 
     # -- now and then --------------------------------------------------------------------------
 
-    def _look_soon(self) -> None:
-        pause_s = LOOK_EVERY_S * (1 - 0.2 * self._rng.random())
-        self._timer = asyncio.get_running_loop().call_later(pause_s, self._look)
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._look_s = loop.time() + LOOK_EVERY_S * (1 - 0.2 * self._rng.random())
+        self._timer = loop.call_at(self._look_s, self._look)
 
     def _look(self) -> None:
-        self._look_soon()
+        self._look_later()
         now_ms = self._clock.now_ms()
         missing = [peer for peer in self._needed_now() if not self._has_session(peer)]
         before = self._needed_ms
@@ -328,7 +345,8 @@ class Reaching:
         return self._own < peer_id or now_ms - self._needed_ms[peer_id] >= OTHER_SIDE_MS
 
     def _end_idle(self, now_ms: int) -> None:
-        links, kept = self._links(), {*self.kept(), *self._crowd.neighbours()}
+        links = self._links()
+        kept = {*self.kept(), *self._crowd.neighbours(), *self._doors.parting}
         quiet: dict[PeerId, tuple[int, int]] = {}
         for peer_id in self._sessions():
             if peer_id in kept or peer_id not in links or self._is_busy(peer_id):
@@ -347,12 +365,15 @@ class Reaching:
         return not is_needed and peer_id not in self._dials
 
     async def _ask_to_part(self, peer_id: PeerId) -> None:
+        self._asking.add(peer_id)
         try:
             answer = await self._exchange.request(
                 peer_id, PART, b"", timeout_s=PART_TIMEOUT_S, lane=Lane.CONTROL
             )
         except P2PError:
             return
+        finally:
+            self._asking.discard(peer_id)
         if answer == YES and self._may_part(peer_id) and self._has_session(peer_id):
             self.counts["parted"] += 1
             self._part(peer_id)
@@ -361,6 +382,8 @@ class Reaching:
         peer_id = incoming.caller.peer_id
         if self.is_mesh or peer_id in {*self.kept(), *self._crowd.neighbours()}:
             return NO
+        if peer_id in self._asking and self._own < peer_id:
+            return NO  # both ask at once: ours it is
         self._doors.parting.add(peer_id)
         self._start(self._part_later(peer_id))
         return YES
