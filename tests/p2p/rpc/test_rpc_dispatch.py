@@ -15,6 +15,7 @@ from keys.issuing import make_issuer, make_peer, make_root
 from p2p.clock import SystemClock
 from p2p.errors import NoSuchMethod, Overloaded, PermissionDenied
 from p2p.links import Lane
+from p2p.memory import run_virtual
 from p2p.rpc import Dispatcher, Incoming
 from p2p.rpc.dispatch import Job
 from p2p.wire import Envelope, Priority
@@ -83,7 +84,7 @@ def at_desk(scenario: Callable[[Desk], Coroutine[Any, Any, None]], limit: int = 
         await scenario(desk)
         await desk.dispatcher.close()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 async def settle(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
+from p2p.memory import run_virtual
 from p2p.rpc.workers import Workers
 
 Step = Callable[[], Awaitable[None]]
@@ -27,7 +28,7 @@ def with_workers(scenario: Callable[[Workers[Step]], Coroutine[Any, Any, None]])
         finally:
             await workers.close()
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 async def turns(count: int = 5) -> None:
