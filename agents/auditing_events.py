@@ -119,7 +119,7 @@ def _in_words(params: Mapping[str, Any]) -> str:
     said = [
         f"{name}={value}"
         for name, value in sorted(params.items())
-        if value is None or isinstance(value, bool | int | float | str)
+        if value is None or isinstance(value, bool | int | float | str)  # bytes may be secrets
     ]
     return ", ".join(word for word in said if len(word) <= 120)
 

@@ -26,3 +26,15 @@ class KeysNet:
             RotationFailed: the key is what it was.
         """
         return dict(await self._gate.request("keys.rotate", {}))
+
+    async def open_issuer(self, passphrase: str | None) -> str:
+        """Let this node take in the issuer's key of its home, which is sealed with this passphrase.
+
+        It goes over the local socket alone and is kept nowhere. Returns the issuer's name.
+
+        Raises:
+            NotTheIssuer: this home has none.
+            PassphraseNeeded, PassphraseWrong, KeystoreError.
+        """
+        given = None if passphrase is None else passphrase.encode("utf-8", "surrogateescape")
+        return str((await self._gate.request("issuer.open", {"passphrase": given}))["name"])

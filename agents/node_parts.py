@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agents.policing import Policing
     from agents.quorum import Quorum
     from agents.renewing import Renewing
+    from agents.rereading import Rereading
     from agents.sealing import SealedTasks, SealedTopics, Sealing
     from agents.steering import Steering
     from agents.streaming import Opening
@@ -52,6 +53,7 @@ class NodeParts(Protocol):
     policing: Policing
     quorum: Quorum
     renewing: Renewing
+    rereading: Rereading
     trusting: Trusting
     asking: Asking
     calling: Calling

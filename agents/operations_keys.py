@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from agents.errors import InvalidArguments
 from agents.local import Table
 
 if TYPE_CHECKING:
@@ -26,4 +27,12 @@ def keys_operations(node: NodeParts) -> Table:
             "took_ms": rotated.took_ms,
         }
 
-    return Table({"keys.rotate": rotate}, {}, {})
+    async def open_issuer(params: Mapping[str, Any]) -> dict[str, Any]:
+        # As bytes, which neither logs nor the audit log ever show.
+        given = params.get("passphrase")
+        if not (given is None or isinstance(given, bytes)):
+            raise InvalidArguments("issuer.open", "the passphrase is not bytes")
+        passphrase = given.decode("utf-8", "surrogateescape") if given is not None else None
+        return {"name": await node.rereading.open_issuer(passphrase)}
+
+    return Table({"issuer.open": open_issuer, "keys.rotate": rotate}, {}, {})

@@ -3,7 +3,7 @@
 `conclave root learn` writes `roots`, `conclave issuer install` writes `issuer.key`, `issuer.chain`
 and perhaps `chain`. Their times are looked at every two seconds; what is read is verified as at a
 start. A sealed key is opened with the passphrase of a credential or a file; where only a person
-could say it, the node says that it has to be started again.
+can say it, the node waits for one who does (`conclave issuer open`, `open_issuer`).
 
 What this module does not know: what follows for the other parts of the node.
 """
@@ -19,7 +19,16 @@ from agents.errors import BadSettings
 from agents.passphrases import passphrase
 from agents.root_news import RootNews
 from agents.settings import load_settings
-from keys import CertificateRefused, KeysError, Keystore, decode_line, read_file
+from keys import (
+    CertificateRefused,
+    KeysError,
+    Keystore,
+    NotTheIssuer,
+    PassphraseNeeded,
+    decode_line,
+    read_file,
+)
+from keys.safekeeping import forbid_core_dumps
 
 if TYPE_CHECKING:
     from agents.node_parts import NodeParts
@@ -49,6 +58,7 @@ class Rereading:
         self.roots.on_learned = node.auditing.root_learned
         self._marks = {name: self._mark(name) for name in (ROOTS, *ISSUER)}
         self._running: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()  # opening takes memory on purpose
 
     def start(self) -> None:
         """Look now and then, until closed."""
@@ -74,7 +84,9 @@ class Rereading:
             if ROOTS in changed:
                 self._read_roots()
             if changed.intersection(ISSUER) and all(now[name] is not None for name in ISSUER):
-                await self._read_issuer()
+                await self._read_issuer(passphrase())
+        except PassphraseNeeded as error:
+            log.warning("%s is sealed: `conclave issuer open` asks for the passphrase", error.path)
         except (KeysError, BadSettings) as error:
             log.error("what changed in %s is not taken in: %s", self._keystore.home, error)
 
@@ -90,14 +102,31 @@ class Rereading:
         if data is not None:
             self.roots.learn(decode_line(data), "this home")
 
-    async def _read_issuer(self) -> None:
+    async def open_issuer(self, given: str | None) -> str:
+        """Take in the issuer's key of this home with what a person has typed; its name.
+
+        Raises:
+            NotTheIssuer: there is none.
+            KeystoreError: it is sealed with another passphrase, or cannot be read.
+        """
+        if given is not None:
+            forbid_core_dumps()
+        self._marks |= {name: self._mark(name) for name in ISSUER}
+        await self._read_issuer(given)
+        issuer = self._keystore.issuer
+        if issuer is None:
+            raise NotTheIssuer("issuing")
+        return issuer.chain.leaf.name
+
+    async def _read_issuer(self, given: str | None) -> None:
         """
         Raises:
-            KeystoreError: the key is sealed and nobody can be asked; start the node again.
+            PassphraseNeeded: the key is sealed and nobody has said it.
+            KeystoreError
         """
-        home = self._keystore.home
-        given = passphrase()
-        opened = await asyncio.get_running_loop().run_in_executor(None, Keystore.open, home, given)
+        home, loop = self._keystore.home, asyncio.get_running_loop()
+        async with self._one_at_a_time:
+            opened = await loop.run_in_executor(None, Keystore.open, home, given)
         if opened.issuer is None:
             return
         seen = opened.trust.seen

@@ -1,4 +1,4 @@
-"""`conclave issuer request | install | show`: a node that may let others in.
+"""`conclave issuer request | install | open | show`: a node that may let others in.
 
 What this module does not know: who signs a request (`conclave root sign`), what papers are made of.
 """
@@ -14,8 +14,10 @@ from typing import Any
 
 from agents.auditing_kinds import Kind
 from agents.auditing_offline import note_ceremony, note_command, open_noted
+from agents.cli.attached import ask_node
 from agents.cli.papers import day, read_paper, root_words, write_paper
 from agents.cli.places import home_of
+from agents.errors import NodeNotUp
 from agents.passphrases import passphrase
 from keys import ALL_ROLES, EVERYWHERE, Keystore, NotTheIssuer, role_words, roles_named
 from keys.ceremonies import IssuerRequest, Paper, asking_key, install_issuer
@@ -24,7 +26,7 @@ from keys.issuing import issuer_name
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the verb says."""
-    verbs = {"request": _request, "install": _install, "show": _show}
+    verbs = {"request": _request, "install": _install, "open": _open, "show": _show}
     verbs[arguments.verb](arguments)
     return 0
 
@@ -72,12 +74,26 @@ def _install(arguments: argparse.Namespace) -> None:
     detail: dict[str, str | int] = {"name": leaf.name, "until_ms": leaf.not_after_ms}
     detail |= {"roles": role_words(leaf.max_roles), "namespaces": " ".join(leaf.namespaces)}
     note_ceremony(made, Kind.ISSUER_INSTALLED, leaf.peer_id, detail)
-    lines = [
-        f"This node issues now, as {chain.leaf.name}.",
-        "If it is up, it notices within seconds, and `conclave invite` works here. Start it again",
-        "if its keys are sealed and nobody but you can say the passphrase.",
-    ]
-    _say(arguments, _facts(made), lines)
+    is_told = given is not None and _is_told(arguments, given)
+    seen = "It is up and knows." if is_told else "If it is up, it notices within seconds."
+    seen += " `conclave invite` works here."
+    _say(arguments, _facts(made), [f"This node issues now, as {leaf.name}.", seen])
+
+
+def _is_told(arguments: argparse.Namespace, given: str) -> bool:
+    """Whether the node is up and has taken in the sealed key: it may know nobody else to ask."""
+    try:
+        ask_node(arguments, lambda net: net.keys.open_issuer(given))
+    except NodeNotUp:
+        return False
+    return True
+
+
+def _open(arguments: argparse.Namespace) -> None:
+    """Have the node that is up take in the key, with the passphrase of whoever sits here."""
+    given = passphrase(home_of(arguments))
+    name = ask_node(arguments, lambda net: net.keys.open_issuer(given))
+    _say(arguments, {"name": name}, [f"The node that is up issues, as {name}."])
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -70,6 +70,7 @@ NEEDED: Final[dict[str, str]] = {
     "policy reset": "CONFIG_CHANGE",  # while the node is down: the files of a voter
     "issuer request": LOCAL,
     "issuer install": LOCAL,
+    "issuer open": LOCAL,
     "issuer show": LOCAL,
     "root key": LOCAL,  # these five are for files of people, mostly off the network
     "root show": LOCAL,

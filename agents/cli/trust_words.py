@@ -243,4 +243,5 @@ def _issuer(commands: argparse._SubParsersAction[Parser]) -> None:
     request.add_argument("--out", metavar="FILE", help="write it there")
     install = add_verb(verbs, "install", "take what the root has signed")
     install.add_argument("file", help="the request, signed; - is standard input")
+    add_verb(verbs, "open", "tell the node that is up the passphrase of its issuer's key")
     add_verb(verbs, "show", "what this node may give out")

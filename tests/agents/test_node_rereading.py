@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from node_lab import NodeLab, in_lab, until
 from test_node_health import Patient, state_of
 from test_node_roots import NEW, asked, rotation, seen, wall_ms
@@ -13,11 +14,21 @@ from test_node_roots import NEW, asked, rotation, seen, wall_ms
 from agents.health import Health
 from agents.node import Node
 from agents.root_news import ROOTS
-from keys import Identity, Keystore, PeerId, encode_line
+from keys import (
+    Identity,
+    Keystore,
+    NotTheIssuer,
+    PassphraseNeeded,
+    PassphraseWrong,
+    PeerId,
+    encode_line,
+)
 from keys.auditing import AuditEntry, read_audit
 from keys.ceremonies import install_issuer, read_key_file
+from keys.safekeeping import change_passphrase
 from p2p import encode_payload
 
+WORDS = "quite some words"
 OTHER = Identity.from_secret(bytes([78]) * 32)
 
 
@@ -60,6 +71,42 @@ def test_a_node_that_is_up_issues_as_soon_as_it_is_installed(tmp_path: Path) -> 
         said = await b.net.trust.revoke("c", reason="lost")
         assert said["by"]
         await until(lambda: b.peer.session_of(c.peer.peer_id) is None, 2)
+
+    in_lab(tmp_path, scenario)
+
+
+def test_a_sealed_key_waits_for_whoever_says_the_passphrase(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        a, b, _ = await three(lab)
+        with pytest.raises(NotTheIssuer):
+            await b.net.keys.open_issuer(None)
+        paper = asked(b.keystore, wall_ms(lab)).drafted(wall_ms(lab), line=a.keystore.chain.roots)
+        root = read_key_file(a.home / "root.key", "root", None)
+        chain = paper.sign(root).issuer_chain(wall_ms(lab))
+        change_passphrase(b.home, None, WORDS)  # as in a home that was sealed from the beginning
+        install_issuer(Keystore.open(b.home, WORDS), chain, wall_ms(lab), WORDS)
+        await until(lambda: "`conclave issuer open` asks for the passphrase" in caplog.text, 6)
+        with pytest.raises(PassphraseNeeded):
+            await b.net.keys.open_issuer(None)
+        with pytest.raises(PassphraseWrong):
+            await b.net.keys.open_issuer(WORDS[1:])
+        assert b.keystore.issuer is None
+        name = await b.net.keys.open_issuer(WORDS)
+        assert b.keystore.issuer is not None
+        assert b.keystore.issuer.chain.leaf.name == name
+        warned = caplog.text.count("issuer open")
+        await asyncio.sleep(10)
+        assert caplog.text.count("issuer open") == warned, "and it does not ask again"
+        await a.__aexit__(None, None, None)
+        lab.nodes.pop("a")
+        assert (await b.net.trust.revoke("c", reason="lost"))["by"], "it issues and takes back"
+        await b.auditing.audit.flush()
+        written = b"".join(path.read_bytes() for path in (b.home / "audit").glob("*.audit"))
+        assert written.count(b"issuer.open") >= 4
+        assert WORDS.encode()[1:] not in written
+        assert WORDS[1:] not in caplog.text
 
     in_lab(tmp_path, scenario)
 

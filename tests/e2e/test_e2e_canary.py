@@ -204,6 +204,7 @@ def commands(directory: Path, ada: Node, bob: Node, token: str, assertion: str) 
         ["unseal", str(directory / "plain")],
         *(["revocations"], ["revoke", "nobody", "--yes"]),
         *(["issuer", "show"], ["issuer", "request"], ["issuer", "install", spare]),
+        ["issuer", "open"],
         *(["root", "show"], ["root", "learn", spare], ["root", "sign", spare, "--key", spare]),
         ["root", "rotate", spare, "--key", spare, "--out", str(directory / "rotation"), "--yes"],
         ["invite"],

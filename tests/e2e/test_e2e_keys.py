@@ -82,6 +82,25 @@ def test_somebody_at_a_terminal_is_asked(tmp_path: Path) -> None:
     assert "does not open" in out
 
 
+def test_somebody_at_a_terminal_tells_a_node_that_is_up_the_passphrase(tmp_path: Path) -> None:
+    one = word(tmp_path / "one", "first words")
+    env = {"CONCLAVE_PASSPHRASE_FILE": str(one)}
+    with lab(tmp_path) as here:
+        node = here.node("ada")
+        assert quick("init", "lab", "--voters", "1", "--home", str(node.home), **env).status == 0
+        words = ("issuer", "open", "--home", str(node.home))
+        assert "no node is up" in at_a_terminal(words, "first words")[0]
+        node.up(str(AGENT), **env).until_up()
+        one.unlink()  # now nobody but a person can say it
+        out, status = at_a_terminal(words, "wrong words")
+        assert (status, "does not open" in out) == (1, True), out
+        out, status = at_a_terminal((*words, "--json"), "first words")
+        assert (status, '-issuer"}' in out) == (0, True), out
+        assert "first words" not in out
+        refused(conclave(*words), "CONCLAVE_PASSPHRASE_FILE")
+        assert "first words" not in node.log
+
+
 def at_a_terminal(words: tuple[str, ...], typed: str) -> tuple[str, int]:
     """What a command says at a terminal, where somebody types one line when asked."""
     ours, theirs = pty.openpty()
