@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from agents import Agent, NodeNotUp
 from agents.chaos import ChaosNet, load_scenario, run_real_scenario
-from agents.chaos.processes import ProcessWorld
+from agents.chaos.processes import ProcessWorld, _queued_s
 
 pytestmark = pytest.mark.e2e
 
@@ -79,3 +82,18 @@ def test_a_process_that_ends_by_itself_is_told_of() -> None:
 
     run = run_real_scenario(scenario, 1, loopback=True)
     assert "a does not come up: conclave: there is no file no_such_file.py" in run.error
+
+
+def test_what_a_busy_machine_takes_from_a_node_that_starts_is_not_counted() -> None:
+    here = min(os.sched_getaffinity(0))
+    words = [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{here}}})\nwhile 1: pass"]
+    with subprocess.Popen(words) as one, subprocess.Popen(words) as other:
+        try:
+            until_s = time.monotonic() + 30
+            while _queued_s(one.pid) < 0.1 and time.monotonic() < until_s:
+                os.sched_yield()
+            assert _queued_s(one.pid) >= 0.1, "two that want one processor wait for each other"
+        finally:
+            one.kill()
+            other.kill()
+    assert _queued_s(one.pid) == 0.0, "it has ended"
