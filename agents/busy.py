@@ -68,7 +68,8 @@ class Loads:
             level.look(busy.get(name, 0))
         due = [name for name, level in self._levels.items() if level.step != self.told(name)]
         for name in due[:TOLD_AT_ONCE]:
-            self._told[name] = self._levels[name].step
+            level = self._levels[name] = self._levels.pop(name)  # behind those that wait
+            self._told[name] = level.step
         for name in [name for name, level in self._levels.items() if level.is_at_rest]:
             if not self.told(name):
                 del self._levels[name]

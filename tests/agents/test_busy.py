@@ -87,6 +87,15 @@ def test_few_are_told_at_once_and_all_of_them_in_the_end(looks: list[dict[str, i
     assert not loads._levels
 
 
+def test_of_many_that_change_all_the_time_everybody_has_its_turn() -> None:
+    loads, heard = Loads(), set[str]()
+    names = [f"a{number}" for number in range(100)]
+    for look in range(120):
+        busy = 1000 if look // 8 % 2 == 0 else 0
+        heard |= {*loads.look(dict.fromkeys(names, busy))}
+    assert heard == {*names}
+
+
 def test_a_machine_is_told_in_eighths_and_an_idle_one_not_at_all() -> None:
     level = MachineLevel(Machine(500, 250))
     assert level.steps == (4, 2)
