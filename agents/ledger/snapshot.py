@@ -29,8 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum, StrEnum
-from hashlib import blake2b
-from hmac import compare_digest
 from itertools import islice
 from typing import Any, Final
 
@@ -47,16 +45,18 @@ from agents.ledger.model import (
 from agents.ledger.snapshot_rows import fault_of, parse_task, row_of
 from agents.ledger.state import LedgerState
 from agents.ledger.task import Task
+from consensus.kv import FrameFault, FrameLimits, FrameReader, chunks_of
 
 MAGIC: Final = "conclave ledger"
 VERSION: Final = 1
 VOTED_VERSION: Final = 2
-CHUNK_BYTES: Final = 64 * 1024
-
-_DIGEST_BYTES: Final = 32
-_TRAILER_BYTES: Final = 2 + _DIGEST_BYTES
 _BATCH: Final = 1000  # sequences or names in one record
-_MAX_RECORD_BYTES: Final = MAX_PAYLOAD_BYTES + MAX_RESULT_BYTES + 384 * 1024
+LIMITS: Final = FrameLimits(
+    record_bytes=MAX_PAYLOAD_BYTES + MAX_RESULT_BYTES + 384 * 1024,
+    text_bytes=64 * 1024,
+    value_bytes=max(MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES),
+    items=_BATCH + 1,
+)
 
 
 class Tag(IntEnum):
@@ -112,72 +112,19 @@ def write(state: LedgerState) -> Iterator[bytes]:
         LedgerChanged: an entry was applied between two of them.
     """
     begun = (state.index, state.time_ms)
-    digest = blake2b(digest_size=_DIGEST_BYTES)
-    waiting = bytearray()
-    for record in _records(state):
-        digest.update(record)
-        waiting += record
-        while len(waiting) >= CHUNK_BYTES:
-            yield bytes(waiting[:CHUNK_BYTES])
-            del waiting[:CHUNK_BYTES]
-            if (state.index, state.time_ms) != begun:
-                raise LedgerChanged(begun[0], state.index)
-    waiting += _trailer(digest.digest())
-    yield bytes(waiting[:CHUNK_BYTES])
-    if len(waiting) > CHUNK_BYTES:
-        yield bytes(waiting[CHUNK_BYTES:])
+
+    def check() -> None:
+        if (state.index, state.time_ms) != begun:
+            raise LedgerChanged(begun[0], state.index)
+
+    yield from chunks_of(_records(state), check)
 
 
-class SnapshotReader:
-    """Takes chunks of any size, so that a caller may breathe between them."""
+class SnapshotReader(FrameReader[LedgerState]):
+    """Takes chunks of any size; `feed` and `finish` raise `LedgerSnapshotInvalid`."""
 
     def __init__(self) -> None:
-        self._builder = _Builder()
-        self._digest = blake2b(digest_size=_DIGEST_BYTES)
-        self._tail = b""  # the latest bytes: the trailer, if nothing follows
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            use_list=True,
-            max_buffer_size=_MAX_RECORD_BYTES + CHUNK_BYTES,
-            max_str_len=64 * 1024,
-            max_bin_len=max(MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES),
-            max_array_len=_BATCH + 1,
-            max_map_len=0,
-            max_ext_len=0,
-        )
-
-    def feed(self, chunk: bytes) -> None:
-        """
-        Raises:
-            LedgerSnapshotInvalid: damage that shows already; the reader is of no more use.
-        """
-        for start in range(0, len(chunk), CHUNK_BYTES):
-            self._feed(bytes(chunk[start : start + CHUNK_BYTES]))
-
-    def finish(self) -> LedgerState:
-        """
-        Raises:
-            LedgerSnapshotInvalid.
-        """
-        if len(self._tail) < _TRAILER_BYTES:
-            raise LedgerSnapshotInvalid(SnapshotFault.TRUNCATED)
-        self._builder.check_ended()
-        if not compare_digest(self._tail, _trailer(self._digest.digest())):
-            raise LedgerSnapshotInvalid(SnapshotFault.CHECKSUM)
-        return self._builder.finish()
-
-    def _feed(self, piece: bytes) -> None:
-        data = self._tail + piece
-        body, self._tail = data[:-_TRAILER_BYTES], data[-_TRAILER_BYTES:]
-        self._digest.update(body)
-        try:
-            self._unpacker.feed(body)
-            for record in self._unpacker:
-                self._builder.take(record)
-        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
-            raise LedgerSnapshotInvalid(SnapshotFault.MALFORMED, "no msgpack") from None
-        except msgpack.BufferFull:
-            raise LedgerSnapshotInvalid(SnapshotFault.MALFORMED, "a record too large") from None
+        super().__init__(_Builder(), LIMITS, _refused)
 
 
 class _Builder:
@@ -300,10 +247,12 @@ def _batches(values: Iterable[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-def _trailer(digest: bytes) -> bytes:
-    packed: bytes = msgpack.packb(digest, use_bin_type=True)
-    assert len(packed) == _TRAILER_BYTES
-    return packed
+def _refused(fault: FrameFault) -> LedgerSnapshotInvalid:
+    if fault is FrameFault.TRUNCATED:
+        return LedgerSnapshotInvalid(SnapshotFault.TRUNCATED)
+    if fault is FrameFault.CHECKSUM:
+        return LedgerSnapshotInvalid(SnapshotFault.CHECKSUM)
+    return _malformed("no msgpack" if fault is FrameFault.UNREADABLE else "a record too large")
 
 
 def _malformed(detail: str) -> LedgerSnapshotInvalid:

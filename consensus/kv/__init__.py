@@ -54,6 +54,7 @@ from consensus.kv.errors import (
 )
 from consensus.kv.fence import Fence, FencedStatement, ParamStyle, fenced_update
 from consensus.kv.fenced_file import FencedFile
+from consensus.kv.framed import FrameFault, FrameLimits, FrameReader, chunks_of
 from consensus.kv.lease import HeldLease
 from consensus.kv.model import (
     Cause,
@@ -92,6 +93,9 @@ __all__ = [
     "FenceUnavailable",
     "FencedFile",
     "FencedStatement",
+    "FrameFault",
+    "FrameLimits",
+    "FrameReader",
     "HeldLease",
     "IdentifierInvalid",
     "Kind",
@@ -122,6 +126,7 @@ __all__ = [
     "What",
     "WindowFull",
     "acquire",
+    "chunks_of",
     "compare_set",
     "complete",
     "decode",

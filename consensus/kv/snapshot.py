@@ -25,15 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from hashlib import blake2b
-from hmac import compare_digest
 from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
 
+from consensus.kv import framed
 from consensus.kv.commands import is_count
 from consensus.kv.errors import SnapshotFault, SnapshotInvalid, StoreChanged
 from consensus.kv.feed import Feed
+from consensus.kv.framed import FrameFault, FrameLimits, FrameReader, chunks_of
 from consensus.kv.model import MAX_OPS, MAX_TIME_MS, MAX_VALUE_BYTES, Limits, What
 from consensus.kv.snapshot_rows import (
     parse_entry,
@@ -48,13 +48,12 @@ from consensus.kv.state import KvState
 
 MAGIC: Final = "conclave kv"
 VERSION: Final = 1
-CHUNK_BYTES: Final = 64 * 1024
-
-_DIGEST_BYTES: Final = 32
-_TRAILER_BYTES: Final = 2 + _DIGEST_BYTES
-_MAX_RECORD_BYTES: Final = (
-    1024 * 1024
-)  # a large value, or a session that remembers its most, and room
+LIMITS: Final = FrameLimits(
+    record_bytes=1024 * 1024,  # a large value, or a session that remembers its most, and room
+    text_bytes=4096,
+    value_bytes=MAX_VALUE_BYTES,
+    items=MAX_OPS,
+)
 
 
 class Tag(IntEnum):
@@ -74,27 +73,17 @@ def write(state: KvState) -> Iterator[bytes]:
         StoreChanged: a command was applied between two of them.
     """
     index = state.index
-    digest = blake2b(digest_size=_DIGEST_BYTES)
-    waiting = bytearray()
-    for record in _records(state):
-        digest.update(record)
-        waiting += record
-        while len(waiting) >= CHUNK_BYTES:
-            yield bytes(waiting[:CHUNK_BYTES])
-            del waiting[:CHUNK_BYTES]
-            if state.index != index:
-                raise StoreChanged(index, state.index)
-    waiting += _trailer(digest.digest())
-    for start in range(0, len(waiting), CHUNK_BYTES):
-        yield bytes(waiting[start : start + CHUNK_BYTES])
+
+    def check() -> None:
+        if state.index != index:
+            raise StoreChanged(index, state.index)
+
+    yield from chunks_of(_records(state), check)
 
 
 def digest_of(state: KvState) -> bytes:
     """The digest at the end of the snapshot."""
-    digest = blake2b(digest_size=_DIGEST_BYTES)
-    for record in _records(state):
-        digest.update(record)
-    return digest.digest()
+    return framed.digest_of(_records(state))
 
 
 def read(chunks: Iterable[bytes], limits: Limits, feed: Feed) -> KvState:
@@ -103,56 +92,12 @@ def read(chunks: Iterable[bytes], limits: Limits, feed: Feed) -> KvState:
     Raises:
         SnapshotInvalid: they are none of a store with these limits; the feed is what it was.
     """
-    reader = _Reader(KvState(limits, feed))
+    reader = FrameReader(_Builder(KvState(limits, feed)), LIMITS, _refused)
     for chunk in chunks:
         reader.feed(chunk)
     state = reader.finish()
     feed.restart(state.index)
     return state
-
-
-class _Reader:
-    """Takes chunks of any size; the last bytes are held back, they may be the trailer."""
-
-    def __init__(self, state: KvState) -> None:
-        self._builder = _Builder(state)
-        self._digest = blake2b(digest_size=_DIGEST_BYTES)
-        self._tail = b""
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            use_list=True,
-            max_buffer_size=_MAX_RECORD_BYTES + CHUNK_BYTES,
-            max_str_len=4096,
-            max_bin_len=MAX_VALUE_BYTES,
-            max_array_len=MAX_OPS,
-            max_map_len=0,
-            max_ext_len=0,
-        )
-
-    def feed(self, chunk: bytes) -> None:
-        for start in range(0, len(chunk), CHUNK_BYTES):
-            self._feed(bytes(chunk[start : start + CHUNK_BYTES]))
-
-    def finish(self) -> KvState:
-        if len(self._tail) < _TRAILER_BYTES:
-            raise SnapshotInvalid(SnapshotFault.TRUNCATED)
-        self._builder.check_ended()
-        if not compare_digest(self._tail, _trailer(self._digest.digest())):
-            raise SnapshotInvalid(SnapshotFault.CHECKSUM)
-        return self._builder.finish()
-
-    def _feed(self, piece: bytes) -> None:
-        data = self._tail + piece
-        body, self._tail = data[:-_TRAILER_BYTES], data[-_TRAILER_BYTES:]
-        self._digest.update(body)
-        try:
-            self._unpacker.feed(body)
-            for record in self._unpacker:
-                self._builder.take(record)
-        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
-            raise SnapshotInvalid(SnapshotFault.MALFORMED, "no msgpack") from None
-        except msgpack.BufferFull:
-            raise SnapshotInvalid(SnapshotFault.MALFORMED, "a record too large") from None
 
 
 class _Builder:
@@ -282,10 +227,12 @@ def _records(state: KvState) -> Iterator[bytes]:
     yield pack([Tag.END])
 
 
-def _trailer(digest: bytes) -> bytes:
-    packed: bytes = msgpack.packb(digest, use_bin_type=True)
-    assert len(packed) == _TRAILER_BYTES
-    return packed
+def _refused(fault: FrameFault) -> SnapshotInvalid:
+    if fault is FrameFault.TRUNCATED:
+        return SnapshotInvalid(SnapshotFault.TRUNCATED)
+    if fault is FrameFault.CHECKSUM:
+        return SnapshotInvalid(SnapshotFault.CHECKSUM)
+    return _malformed("no msgpack" if fault is FrameFault.UNREADABLE else "a record too large")
 
 
 def _malformed(detail: str) -> SnapshotInvalid:

@@ -32,7 +32,7 @@ from consensus.kv import (
     encode_put,
     put,
 )
-from consensus.kv.snapshot import CHUNK_BYTES
+from consensus.kv.framed import CHUNK_BYTES
 
 
 def played(seed: int, steps: int = 120) -> KvStore:
