@@ -62,17 +62,18 @@ class Advertising:
         """
         self._tell({name: entry_of(o, self._told(name)) for name, o in self._offers.items()})
 
-    def one(self, name: str) -> None:
-        """An agent of ours changed."""
+    def one(self, name: str, *, is_urgent: bool = True) -> None:
+        """An agent of ours changed; how busy it is is not urgent."""
         if self.is_leaving:
             return
-        self._tell_or_log(f"agent {name}", name, entry_of(self._offers[name], self._told(name)))
+        entry = entry_of(self._offers[name], self._told(name))
+        self._tell_or_log(f"agent {name}", name, entry, is_urgent=is_urgent)
 
     def machine(self, steps: MachineSteps) -> None:
         """How our machine is; nobody is told anew of what did not change."""
         if not self.is_leaving and steps != self._machine:
             self._machine = steps
-            self._tell_or_log("this machine", MACHINE, encode_machine(steps))
+            self._tell_or_log("this machine", MACHINE, encode_machine(steps), is_urgent=False)
 
     def nothing(self) -> None:
         """From now on nothing is offered here; our own directory serves what is under way."""
@@ -84,14 +85,14 @@ class Advertising:
         principal = self._peer.member(event.peer_id)
         self._apply(event.peer_id, event.incarnation, event.changes, may_offer_in(principal))
 
-    def _tell_or_log(self, what: str, name: str, entry: bytes | None) -> None:
+    def _tell_or_log(self, what: str, name: str, entry: bytes | None, *, is_urgent: bool) -> None:
         try:
-            self._tell({name: entry})
+            self._tell({name: entry}, is_urgent=is_urgent)
         except MisuseError as error:
             log.error("how %s is now is not told to others: %s", what, error)
 
-    def _tell(self, entries: Mapping[str, bytes | None]) -> None:
-        self._peer.presence.adverts.change(entries)
+    def _tell(self, entries: Mapping[str, bytes | None], *, is_urgent: bool = True) -> None:
+        self._peer.presence.adverts.change(entries, is_urgent=is_urgent)
         own = self._peer.principal
         self._apply(own.peer_id, self._peer.incarnation, entries, may_offer_in(own))
 

@@ -55,7 +55,7 @@ class Reporting:
         while True:
             await asyncio.sleep(LOOK_S)
             for agent in self._loads.look(self._busy()):
-                self._advertising.one(agent)
+                self._advertising.one(agent, is_urgent=False)
             self._looks += 1
             if self._looks % MACHINE_EVERY == 0:
                 self._machine.look(self._world.machine())

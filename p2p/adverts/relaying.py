@@ -120,6 +120,11 @@ class Relaying:
         return self._crowd.is_mesh()
 
     @property
+    def members(self) -> int:
+        """How many are known to have a table."""
+        return len(self._headings)
+
+    @property
     def summary(self) -> bytes:
         """What each heartbeat says of where all tables stand."""
         return self._headings.summary

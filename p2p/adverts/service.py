@@ -43,6 +43,7 @@ CHANGED = "adverts.changed"
 SINCE = "adverts.since"
 GATHER_S = 0.02  # changes of one moment share a message
 RELAYED_EVERY_S = 0.2  # what all others pass on is told once in so long
+EACH_S = 0.5  # times the members, what is not urgent: two such changes a second among all of them
 FIRST_ASK_S = 0.5  # doubled while nothing comes: what was lost should be here in two seconds
 ASK_S = 2.0
 PAGES_AT_A_STRETCH = 128  # then the next heartbeat has to ask: no peer keeps us busy by itself
@@ -98,17 +99,30 @@ class AdvertService:
 
     # -- our own -------------------------------------------------------------------------------
 
-    def change(self, changes: Changes) -> None:
+    def change(self, changes: Changes, *, is_urgent: bool = True) -> None:
         """Put or take away entries of ours, by name.
+
+        Args:
+            is_urgent: otherwise, where all others have to pass it on, it is told the more seldom
+                the more members there are.
 
         Raises:
             MisuseError, PayloadTooLarge: that is more than others would keep; nothing changed.
         """
-        if self._own.set(changes) and self._timer is None and self._is_open:
-            loop = asyncio.get_running_loop()
-            since_s = (self._clock.now_ms() - self._told_ms) / 1000
-            wait_s = RELAYED_EVERY_S - since_s if self._relays else 0.0
-            self._timer = loop.call_later(max(GATHER_S, wait_s), self._tell_all)
+        if not self._own.set(changes) or not self._is_open:
+            return
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + max(GATHER_S, self._pause_s(is_urgent=is_urgent))
+        if self._timer is None or due_s < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(due_s, self._tell_all)
+
+    def _pause_s(self, *, is_urgent: bool) -> float:
+        if self._relaying is None or not self._relays:
+            return 0.0
+        pause_s = RELAYED_EVERY_S if is_urgent else EACH_S * self._relaying.members
+        return pause_s - (self._clock.now_ms() - self._told_ms) / 1000
 
     def offer(self, entries: Mapping[str, bytes]) -> None:
         """Offer exactly these agents from now on. Raises as `change`."""

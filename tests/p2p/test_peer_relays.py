@@ -170,6 +170,26 @@ def test_what_was_changed_on_both_sides_of_a_partition_is_known_after_it() -> No
     in_lab(scenario)
 
 
+def test_what_is_not_urgent_is_told_seldom_and_goes_along_with_what_is() -> None:
+    async def scenario(lab: Lab) -> None:
+        peers = await sparse(lab)
+        owner = peers[0]
+        adverts = owner.presence.adverts
+        adverts.change({"load": b"0"})
+        await until(lambda: all_know(peers, owner, {"load": b"0"}), 2)
+        before = told(owner, "told")
+        for step in range(1, 13):
+            adverts.change({"load": b"%d" % step}, is_urgent=False)
+            await asyncio.sleep(1)
+        links = len(links_of(owner))
+        assert links <= told(owner, "told") - before <= 3 * (links + 1)
+        adverts.change({"load": b"last"}, is_urgent=False)
+        adverts.change({"health": b"failed"})
+        await until(lambda: all_know(peers, owner, {"load": b"last", "health": b"failed"}), 2)
+
+    in_lab(scenario)
+
+
 def test_those_above_hear_of_each_change_once() -> None:
     async def scenario(lab: Lab) -> None:
         peers = await sparse(lab)
