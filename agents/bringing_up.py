@@ -20,7 +20,7 @@ from agents.node import Node
 from agents.passphrases import passphrase
 from agents.settings import NodeSettings, load_settings
 from keys.sealing import NAMES as SUITES
-from p2p import LanSettings, LanWorld, MembershipSettings, Strictness, SwimSettings
+from p2p import LanSettings, LanWorld, Strictness
 
 DAY_MS = 86_400_000
 
@@ -71,7 +71,6 @@ async def node_at(
         audit=audit,
         sealing=suite,
         key_rotation_hours=settings.key_rotation_hours,
-        membership=SwimSettings() if settings.membership == "swim" else MembershipSettings(),
         supervised=supervised,
         freshness=Strictness(settings.revocation_freshness),
     )

@@ -65,7 +65,6 @@ from p2p import (
     HeartbeatSeen,
     LinkBroken,
     MemberChange,
-    MembershipSettings,
     MemberState,
     Papers,
     Peer,
@@ -89,7 +88,7 @@ class Node:
         local_door: whether programs of this machine may attach.
         sealing: the suite of this node's sealing keys.
         freshness: what is refused while a revocation list is stale.
-        membership: how it is told who is alive; all nodes of a network alike.
+        membership: how it is told who is alive.
         supervised: somebody brings this node up again when it ends, so it ends when an agent
             cannot be restarted in place.
 
@@ -108,7 +107,7 @@ class Node:
         sealing: Suite = Suite.X25519,
         key_rotation_hours: float = 12,
         freshness: Strictness = Strictness.ADMIN,
-        membership: MembershipSettings | SwimSettings | None = None,
+        membership: SwimSettings | None = None,
         supervised: bool = False,
     ) -> None:
         self._membership = membership

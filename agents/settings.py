@@ -53,8 +53,6 @@ class NodeSettings(Struct, frozen=True):
         metrics_host: the address to serve them at; loopback unless told otherwise.
         sealing: the suite of the keys that others seal for this node with: "hybrid" is X25519
             with ML-KEM-768, and wants `conclave-mesh[pq]`.
-        membership: how it is told who is alive: `swim`, or `heartbeats` of everybody to everybody;
-            all nodes of a network alike.
         log_level, log_style: what is logged and as what, see `agents.observe`.
     """
 
@@ -71,7 +69,6 @@ class NodeSettings(Struct, frozen=True):
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
     metrics_host: str = "127.0.0.1"
     sealing: Literal["x25519", "hybrid"] = "x25519"
-    membership: Literal["heartbeats", "swim"] = "swim"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["text", "json"] = "text"
 

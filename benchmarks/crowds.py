@@ -14,13 +14,11 @@ from benchmarks.workers import Worker
 
 LOOKOUTS = "benchmarks.ours.lookouts"
 LOOPBACK = "127.0.0.1"
-MEMBERSHIPS = ("heartbeats", "swim")
 ANSWER_S = 90.0
 
 
 def all_up(
     stack: ExitStack,
-    membership: str,
     homes: Sequence[Path],
     hosts: Sequence[str] = (),
     before: Sequence[Sequence[str]] = (),
@@ -28,14 +26,13 @@ def all_up(
     """Start a process for each home, and return them when all have met.
 
     Args:
-        membership: how they tell who is alive.
         hosts: the address of each; the loopback address otherwise.
         before: what stands before the command of each.
     """
 
     def worker(number: int, *seed: str) -> Worker:
         host = hosts[number] if hosts else LOOPBACK
-        words = (host, membership, str(homes[number]), *seed)
+        words = (host, str(homes[number]), *seed)
         made = Worker(LOOKOUTS, *words, before=before[number] if before else ())
         return stack.enter_context(made)
 

@@ -56,7 +56,7 @@ from p2p.incidents import (
 from p2p.lan import LanSettings, LanWorld
 from p2p.links import MAX_BODY_BYTES, Lane
 from p2p.machine import Machine
-from p2p.membership import Member, MembershipSettings, MemberState
+from p2p.membership import Member, MemberState
 from p2p.membership.swim_settings import SwimSettings
 from p2p.own_papers import Papers
 from p2p.peer import Peer
@@ -117,7 +117,6 @@ __all__ = [
     "Member",
     "MemberChange",
     "MemberState",
-    "MembershipSettings",
     "MisuseError",
     "NoMulticast",
     "NoSuchMethod",

@@ -1,8 +1,4 @@
-"""The company that a peer is in: who is alive, by which way of telling, and links to them.
-
-`SwimSettings` mean SWIM, papers of those whom we have not met, and links when they are needed;
-`MembershipSettings` mean heartbeats of everybody to everybody. All members of a network use the
-same.
+"""The company that a peer is in: who is alive, papers of those we have not met, links to them.
 
 What this module does not know: what is said over links, who may be a member.
 """
@@ -10,27 +6,21 @@ What this module does not know: what is said over links, who may be a member.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from keys import PeerId, Principal
 from p2p.admission import Session
-from p2p.beating import Beating
 from p2p.gathering import Gathering
 from p2p.links import Transport
-from p2p.members import PaperBook
-from p2p.membership import Membership, MembershipSettings, MemberState
+from p2p.members import PaperBook, Reaching
+from p2p.membership import MemberState
 from p2p.membership.swim_settings import SwimSettings
 from p2p.own_papers import OwnPapers
-from p2p.presence import MemberChange, Presence, PresenceEvent
+from p2p.presence import MemberChange, PresenceEvent
 from p2p.rpc import Exchange
 from p2p.streams import Stream, Streams
+from p2p.swimming import Swimming
 from p2p.world import World
 
-if TYPE_CHECKING:
-    from p2p.members import Reaching
-    from p2p.swimming import Swimming
-
-Settings = MembershipSettings | SwimSettings
 Status = Callable[[], tuple[int, bytes]]
 
 
@@ -47,7 +37,7 @@ class Company:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SwimSettings,
         world: World,
         own: OwnPapers,
         transport: Transport,
@@ -63,37 +53,25 @@ class Company:
         self._streams = streams
         self._gathering = gathering
         self._book = PaperBook(lambda: own.trust, world.clock.wall_ms)
-        self._swimming: Swimming | None = None
-        self._reaching: Reaching | None = None
-        self.presence: Presence
-        clock, knock = world.clock, gathering.knock
-        if isinstance(settings, MembershipSettings):
-            core = Membership(own.peer_id, settings, world.rng)
-            self.presence = Beating(core, own.incarnation, clock, exchange, status, knock)
-            return
-        # Here and not above: half a MB that peers of small networks need not hold.
-        from p2p.members import Reaching
-        from p2p.swimming import Swimming
-
-        swimming = self.presence = self._swimming = Swimming(
+        self.presence = Swimming(
             own,
             settings,
             self._book,
-            clock,
+            world.clock,
             world.rng,
             exchange,
             status,
-            knock,
+            gathering.knock,
             self._start_met,
             on_garbage,
         )
-        reaching = self._reaching = Reaching(
+        self._reaching = Reaching(
             own.peer_id,
             self._book,
-            swimming,
+            self.presence,
             gathering,
             exchange,
-            clock,
+            world.clock,
             world.rng,
             settings.links,
             sessions=self._sessions,
@@ -104,50 +82,44 @@ class Company:
             label=label,
         )
         self._part = part
-        swimming.listen(self._end_earlier_start)
-        exchange.reaching = reaching
-        gathering.wants = reaching.wants
-        swimming.audience = reaching.audience
-        swimming.is_mesh = lambda: reaching.is_mesh
-        swimming.on_neighbours = reaching.look_soon
+        self.presence.listen(self._end_earlier_start)
+        exchange.reaching = self._reaching
+        gathering.wants = self._reaching.wants
+        self.presence.audience = self._reaching.audience
+        self.presence.is_mesh = lambda: self._reaching.is_mesh
+        self.presence.on_neighbours = self._reaching.look_soon
 
     @property
     def is_mesh(self) -> bool:
         """Whether everybody has a link to everybody."""
-        return self._reaching is None or self._reaching.is_mesh
+        return self._reaching.is_mesh
 
     def start(self) -> None:
         """Begin to look after links."""
-        if self._reaching is not None:
-            self._reaching.start()
+        self._reaching.start()
 
     async def close(self) -> None:
-        if self._reaching is not None:
-            await self._reaching.close()
+        await self._reaching.close()
         await self.presence.close()
 
     def noted(self, session: Session) -> None:
         """An introduction has ended well."""
-        if self._swimming is not None:
-            self._book.note(session)
+        self._book.note(session)
 
     def look(self) -> None:
         """Other lists are in force than before, or time has passed."""
-        if self._swimming is not None:
-            self._swimming.look()
+        self.presence.look()
 
     def is_linked(self, peer_id: PeerId) -> bool:
         return peer_id in self._gathering.sessions
 
     def keep_links(self, wanted: Callable[[], Iterable[PeerId]], why: str) -> None:
         """See `Reaching.keep`; while everybody has a link to everybody there is nothing to do."""
-        if self._reaching is not None:
-            self._reaching.keep(wanted, why)
+        self._reaching.keep(wanted, why)
 
     def reach_soon(self, peers: Iterable[PeerId]) -> None:
         """Make links to these, without waiting for them."""
-        if self._reaching is not None:
-            self._reaching.soon(peers)
+        self._reaching.soon(peers)
 
     async def reach(self, peer_id: PeerId, timeout_s: float) -> None:
         """Return once there is a session; at once where the transport will say that there is none.
@@ -155,7 +127,7 @@ class Company:
         Raises:
             PeerUnreachable: it could not be introduced.
         """
-        if self._reaching is not None and peer_id in self.presence.present():
+        if peer_id in self.presence.present():
             await self._reaching.reach(peer_id, timeout_s)
 
     async def open_stream(
@@ -188,8 +160,8 @@ class Company:
         return papers.principal if papers is not None else None
 
     def counters(self) -> Mapping[str, int]:
-        links = self._reaching.counts if self._reaching is not None else {}
-        return {**self.presence.counters(), **{f"links_{k}": v for k, v in links.items()}}
+        links = {f"links_{name}": count for name, count in self._reaching.counts.items()}
+        return {**self.presence.counters(), **links}
 
     def _end_earlier_start(self, event: PresenceEvent) -> None:
         """A link to an earlier start is none, and who is started again may be elsewhere. Where

@@ -18,7 +18,6 @@ from keys import Action, CertificateRevoked, Chain, Guard, PeerId, Permission, P
 from p2p.admission import Admitted, Session
 from p2p.ageing import Ageing
 from p2p.company import Company
-from p2p.company import Settings as CompanySettings
 from p2p.errors import PermissionDenied
 from p2p.gathering import Gathering
 from p2p.incidents import Incident, OnIncident, PeerExpelled, TransportKeyChanged
@@ -46,15 +45,13 @@ class Peer:
     """One member. Say what you serve, then enter it.
 
     Args:
-        settings: of membership; their kind says how it is told who is alive.
+        settings: how it is told who is alive.
 
     Attributes:
         guard: judges whoever asks; without policies by roles and namespaces alone.
     """
 
-    def __init__(
-        self, papers: Papers, world: World, settings: CompanySettings | None = None
-    ) -> None:
+    def __init__(self, papers: Papers, world: World, settings: SwimSettings | None = None) -> None:
         self._world = world
         self._clock = world.clock
         self._own = OwnPapers(papers, world.clock, world.hosts, world.new_key())

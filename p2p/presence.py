@@ -1,7 +1,6 @@
-"""Who is alive and what they offer: what all ways of telling have in common.
+"""Who is alive and what they offer, as those above see it. `p2p.swimming` says who is alive.
 
-`p2p.beating` asks everybody's heartbeat, `p2p.swimming` is for hundreds. A heartbeat carries the
-digest of what its sender offers; `p2p.adverts` has the rest of that.
+A heartbeat carries the digest of what its sender offers; `p2p.adverts` has the rest of that.
 
 What this module does not know: introductions, what an advert or a status means, who is dead.
 """
@@ -66,7 +65,7 @@ OnPresence = Callable[[PresenceEvent], None]
 
 
 class Presence:
-    """One peer's picture of the others. A way of telling who is alive inherits from it.
+    """One peer's picture of the others. What tells who is alive inherits from it.
 
     Args:
         status: gives (load 0 to 255, status of at most 512 bytes) for the next heartbeat.
@@ -103,7 +102,7 @@ class Presence:
         """Tell this function of every change, on the loop; it must not block or raise."""
         self._listeners.append(listener)
 
-    # -- what a way of telling says ------------------------------------------------------------
+    # -- what tells who is alive says ----------------------------------------------------------
 
     def members(self) -> tuple[Member, ...]:
         """Everybody that is known, by peer id: the dead and the departed too, for a day."""

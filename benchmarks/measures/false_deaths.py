@@ -10,7 +10,7 @@ from agents.chaos.errors import ChaosError
 from agents.chaos.spaces import Spaces
 from agents.switching import LinkTrouble, Trouble
 from benchmarks.contenders import homes_of, skipped
-from benchmarks.crowds import MEMBERSHIPS, all_up, ask_all
+from benchmarks.crowds import all_up, ask_all
 from benchmarks.figures import Figure, measures, median_of
 from benchmarks.pace import pace
 from benchmarks.starving import starved
@@ -22,22 +22,20 @@ LOSS = 0.3
 @measures("false deaths")
 def false_deaths() -> Iterator[Figure]:
     """Hosts in namespaces; one process gets a tenth of a processor, one link loses packets."""
-    for membership in MEMBERSHIPS:
-        try:
-            yield from _figures(membership)
-        except ChaosError as error:
-            skipped("false deaths", error)
-            return
+    try:
+        yield from _figures()
+    except ChaosError as error:
+        skipped("false deaths", error)
 
 
-def _figures(membership: str) -> Iterator[Figure]:
+def _figures() -> Iterator[Figure]:
     with ExitStack() as stack:
         homes = stack.enter_context(homes_of(PEERS))
         spaces = Spaces.opened(homes[0].parent)
         stack.callback(spaces.close)
         names = [f"h{number}" for number in range(PEERS)]
         hosts = [spaces.add(name) for name in names]
-        peers = all_up(stack, membership, homes, hosts, [spaces.inside(name) for name in names])
+        peers = all_up(stack, homes, hosts, [spaces.inside(name) for name in names])
         lossy = LinkTrouble(loss=LOSS)
         spaces.apply(Trouble(links=((names[0], names[1], lossy), (names[1], names[0], lossy))))
         ask_all(peers, "counts")
@@ -64,6 +62,4 @@ def _figures(membership: str) -> Iterator[Figure]:
             ("by or of the starved", with_starved),
             ("between others", others),
         ):
-            yield median_of(
-                f"{membership}: wrongly {state} {where}", [total], "", how, target=target
-            )
+            yield median_of(f"wrongly {state} {where}", [total], "", how, target=target)

@@ -17,7 +17,6 @@ PROCESSES = 25  # few peers each: a busy loop is late for all that run on it
 EACH = PEERS // PROCESSES
 KNOWN_S = 15.0
 LIMIT_S = 240.0
-MEMBERSHIP = "swim"  # heartbeats of everybody to everybody are more than two processors can do
 MB = 1e6
 
 
@@ -30,7 +29,7 @@ def hundred() -> Iterator[Figure]:
             homes = stack.enter_context(homes_of(PEERS))
             parts = [homes[number * EACH : (number + 1) * EACH] for number in range(PROCESSES)]
             workers = [
-                stack.enter_context(Worker("benchmarks.ours.hundreds", MEMBERSHIP, *map(str, part)))
+                stack.enter_context(Worker("benchmarks.ours.hundreds", *map(str, part)))
                 for part in parts
             ]
             before = _all(workers, "held")

@@ -28,7 +28,7 @@ from p2p import Peer
 Words = dict[str, Any]
 
 
-async def main(membership: str, homes: list[Path]) -> None:
+async def main(homes: list[Path]) -> None:
     """Be these peers until the orders end."""
     peers: list[Peer] = []
     lookouts: list[Lookout] = []
@@ -37,7 +37,7 @@ async def main(membership: str, homes: list[Path]) -> None:
         async def begin(seeds: list[str]) -> Words:
             began_s = time.time()
             for home in homes:
-                peer = peer_at(home, *seeds, membership=membership)
+                peer = peer_at(home, *seeds)
                 peers.append(peer)
                 lookouts.append(Lookout(peer))
                 await stack.enter_async_context(peer)

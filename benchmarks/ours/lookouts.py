@@ -74,9 +74,9 @@ class Lookout:
             self._changed.set()
 
 
-async def main(host: str, membership: str, home: Path, seeds: list[str]) -> None:
+async def main(host: str, home: Path, seeds: list[str]) -> None:
     """Be a peer until the orders end."""
-    peer = peer_at(home, *seeds, host=host, membership=membership)
+    peer = peer_at(home, *seeds, host=host)
     lookout = Lookout(peer)
     async with peer:
         door = f"{host}:{peer.ports['door']}"
@@ -84,4 +84,4 @@ async def main(host: str, membership: str, home: Path, seeds: list[str]) -> None
 
 
 if __name__ == "__main__":
-    run_loop(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4:]))
+    run_loop(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))

@@ -27,11 +27,9 @@ from p2p import (
     LanSettings,
     LanWorld,
     MemberChange,
-    MembershipSettings,
     Papers,
     Peer,
     QueueFull,
-    SwimSettings,
 )
 
 Words = dict[str, Any]
@@ -48,17 +46,13 @@ PINGS_PER_S = 50
 HIGH = 2
 
 
-def peer_at(home: Path, *seeds: str, host: str = LOOPBACK, membership: str = "swim") -> Peer:
-    """Return the member of a directory as a peer; not yet entered.
-
-    Args:
-        membership: as in the settings of nodes: `heartbeats` or `swim`.
-    """
+def peer_at(home: Path, *seeds: str, host: str = LOOPBACK) -> Peer:
+    """Return the member of a directory as a peer; not yet entered."""
     store = Keystore.open(home)
     world = LanWorld(LanSettings(host=host, seeds=seeds, mdns=False))
     incarnation = store.next_incarnation(world.clock.wall_ms())
     papers = Papers(store.identity, store.chain, store.trust, store.name, incarnation, store.issuer)
-    return Peer(papers, world, SwimSettings() if membership == "swim" else MembershipSettings())
+    return Peer(papers, world)
 
 
 class Member:

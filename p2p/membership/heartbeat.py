@@ -1,4 +1,4 @@
-"""The heartbeat: what a peer says of itself, twice a second, to everybody it has a session with.
+"""The heartbeat: what a peer says of itself, now and then, to whoever has a link to it.
 
 Data and its plain form; the caller turns that into bytes. Does not know who sent it: the
 transport attributes each frame to the key of its connection, so a heartbeat names nobody.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from random import Random
@@ -12,14 +11,9 @@ from typing import Any
 from agents.agent import Agent
 from agents.node import Node
 from keys import DoorAddress, JoinedNetwork, Keystore, Role, accept_grant, make_join_request
-from p2p import MembershipSettings, SwimSettings
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
 WALL_MS = 1_700_000_000_000
-# `LAB_MEMBERSHIP=heartbeats pytest ...` runs the same tests the other way.
-MEMBERSHIP = MembershipSettings() if os.environ.get("LAB_MEMBERSHIP") == "heartbeats" else None
-assert Node.__init__.__kwdefaults__ is not None
-Node.__init__.__kwdefaults__["membership"] = MEMBERSHIP  # also for nodes that a test makes itself
 TRANSCRIPT = b"a conversation with a door"
 
 
@@ -31,7 +25,6 @@ class NodeLab:
         self._directory = directory
         self._voters = voters
         self._seed = seed
-        self.membership: MembershipSettings | SwimSettings | None = MEMBERSHIP
         self.nodes: dict[str, Node] = {}
         self.worlds: dict[str, MemoryWorld] = {}
 
@@ -66,7 +59,7 @@ class NodeLab:
         self._seed += 1
         world = MemoryWorld(self.network, self._seed)
         keystore = self._keystore(name, namespaces, roles)
-        node = Node(keystore, world, agents, local_door=False, membership=self.membership)
+        node = Node(keystore, world, agents, local_door=False)
         self.nodes[name], self.worlds[name] = node, world
         for file, text in (files or {}).items():
             (node.home / file).write_text(text)

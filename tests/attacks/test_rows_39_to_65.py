@@ -18,7 +18,8 @@ from keys import CertificateRefused, Identity, NetworkId, PeerId, verify
 from p2p.discovery import advert
 from p2p.links import Lane
 
-MEMBERSHIP = "p2p/membership/test_membership_core.py"
+MEMBERSHIP = "p2p/membership/swim_one.py"
+WIRING = "p2p/membership/test_swim_wiring.py"
 PEERS = "p2p/test_peer_memory.py"
 
 
@@ -93,23 +94,25 @@ def test_row_47_a_stopped_peer_is_suspected_and_comes_back_without_a_restart(
     silence_ms: int,
 ) -> None:
     module = borrow(MEMBERSHIP)
-    bench = module.Bench()
-    bench.do(module.Admitted(module.ANN, 1))
-    bench.pass_ms(2_000)
-    assert bench.core.state_of(module.ANN) is module.SUSPECT
-    bench.pass_ms(silence_ms - 2_000)
-    assert bench.core.state_of(module.ANN) is module.DEAD
-    bench.beat(module.ANN)
-    assert bench.core.state_of(module.ANN) is module.ALIVE
+    one = module.One(module.PEER, module.OTHER)
+    one.pass_ms(2_000, module.OTHER)
+    assert one.state() is module.SUSPECT
+    one.hear(module.OTHER, module.accused(module.PEER, module.OTHER))
+    one.pass_ms(silence_ms - 2_000, module.OTHER)
+    assert one.state() is module.DEAD
+    one.hear(module.PEER, module.alive(module.PEER, 2))
+    assert one.state() is module.ALIVE
 
 
 def test_row_48_a_peer_whose_program_hangs_is_dead_although_its_sockets_live() -> None:
     """libzmq's own heartbeats go on; ours are what counts: no LinkLost is ever told here."""
     module = borrow(MEMBERSHIP)
-    bench = module.Bench()
-    bench.do(module.Admitted(module.ANN, 1))
-    bench.pass_ms(3_000)
-    assert bench.core.state_of(module.ANN) is module.DEAD
+    one = module.One(module.PEER, module.OTHER)
+    one.pass_ms(2_000, module.OTHER)
+    one.hear(module.OTHER, module.accused(module.PEER, module.OTHER))
+    one.pass_ms(2_000, module.OTHER)
+    assert one.state() is module.DEAD
+    assert one.state(module.OTHER) is module.ALIVE
 
 
 def test_row_49_a_cut_in_the_network_is_noticed_and_heals() -> None:
@@ -156,10 +159,12 @@ def test_row_53_a_flood_of_false_announcements_is_bounded() -> None:
 
 
 def test_row_54_of_two_with_one_identity_the_later_start_counts() -> None:
-    module = borrow(MEMBERSHIP)
-    bench = module.Bench()
-    bench.do(module.Admitted(module.ANN, 1))
-    module.test_an_earlier_incarnation_does_not_count(bench)
+    module, wiring = borrow(MEMBERSHIP), borrow(WIRING)
+    one = module.One()
+    one.hear(module.PEER, module.alive(module.PEER, wiring.SECOND))
+    one.hear(module.OTHER, module.alive(module.PEER, wiring.FIRST))
+    assert one.core.word_of(module.PEER).incarnation == wiring.SECOND
+    wiring.test_two_processes_with_one_number_are_still_told()
     borrowed(
         "p2p/admission/test_admission_sessions.py",
         "test_a_record_older_than_one_of_an_ended_session_is_still_too_old",
@@ -246,16 +251,15 @@ def test_row_63_handlers_that_raise_or_return_nonsense_hurt_their_caller_only() 
 
 def test_row_64_numbers_from_the_far_future_change_nothing_for_others() -> None:
     module = borrow(MEMBERSHIP)
-    bench = module.Bench()
-    for peer in (module.ANN, module.BOB):
-        bench.do(module.Admitted(peer, 1))
-    far = module.Heartbeat(1, 2**63 - 1, wall_ms=2**63 - 1, adverts=b"\xff" * 64)
-    bench.do(module.HeartbeatReceived(module.ANN, far))
-    bench.beat(module.BOB, wall_ms=1_000)
-    assert bench.core.state_of(module.BOB) is module.ALIVE
+    one = module.One(module.PEER, module.OTHER)
+    far = module.Message(module.Beat(2**63 - 1, 2**64 - 1, b"\xff" * 704))
+    one.step(module.Received(module.PEER, far))
+    one.hear(module.PEER, module.alive(module.PEER, 2**63 - 1))
+    one.pass_ms(1_000, module.PEER, module.OTHER)
+    assert one.state(module.OTHER) is module.ALIVE
     stranger = PeerId("c" * 52)
-    bench.do(module.HeartbeatReceived(stranger, far))
-    assert bench.core.state_of(stranger) is None
+    one.step(module.Received(stranger, far))
+    assert one.state(stranger) is None
     caps = "p2p/discovery/test_discovery_candidates_caps.py"
     borrowed(caps, "test_a_full_table_still_takes_a_seed")
 

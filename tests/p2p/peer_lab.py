@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterable
 from random import Random
 from typing import Any
@@ -22,11 +21,9 @@ from keys import (
 )
 from keys.identity import decode_id
 from keys.issuing import make_issuer, make_peer, make_root
-from p2p import MembershipSettings, Papers, Peer, SwimSettings
+from p2p import Papers, Peer, SwimSettings
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
-# `LAB_MEMBERSHIP=heartbeats pytest ...` runs the same tests the other way.
-MEMBERSHIP = MembershipSettings() if os.environ.get("LAB_MEMBERSHIP") == "heartbeats" else None
 WALL_MS = 1_700_000_000_000
 
 
@@ -104,11 +101,11 @@ class Lab:
         name: str,
         *,
         papers: Papers | None = None,
-        settings: MembershipSettings | SwimSettings | None = None,
+        settings: SwimSettings | None = None,
         **options: Any,
     ) -> Peer:
         world = self.world(**options)
-        peer = Peer(papers or self.authority.papers(name), world, settings or MEMBERSHIP)
+        peer = Peer(papers or self.authority.papers(name), world, settings)
         self.worlds[name], self.peers[name] = world, peer
         return peer
 

@@ -14,10 +14,10 @@ from p2p import (
     ConnectionLost,
     HandlerFailed,
     Incoming,
-    MembershipSettings,
     MemberState,
     Peer,
     PeerUnreachable,
+    SwimSettings,
 )
 from p2p.memory import MemoryWorld, Stuck, run_virtual
 from p2p.world import Lan
@@ -156,13 +156,7 @@ def test_an_advert_that_was_lost_on_the_way_is_asked_for_until_it_comes() -> Non
 
 
 def test_members_renew_their_records_and_stay_together_for_days() -> None:
-    slow = MembershipSettings(
-        heartbeat_ms=60_000,
-        dead_heartbeat_ms=60_000,
-        suspect_after_ms=180_000,
-        unreachable_after_ms=180_000,
-        dead_after_ms=300_000,
-    )
+    slow = SwimSettings(beat_ms=60_000, silence_ms=180_000, probe_ms=60_000, suspicion_ms=60_000)
 
     async def scenario(lab: Lab) -> None:
         states: list[MemberState] = []

@@ -1,4 +1,4 @@
-"""Membership for hundreds: bounded neighbours, signed accusations. A pure core, see DESIGN.md."""
+"""Membership: bounded neighbours, signed accusations. A pure core, see DESIGN.md."""
 
 from p2p.membership.swim.core import Swim
 from p2p.membership.swim.events import (

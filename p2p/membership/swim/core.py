@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 
 from keys import PeerId
-from p2p.membership.events import MemberState
+from p2p.membership.member import MemberState
 from p2p.membership.swim.events import (
     Conflict,
     DropReason,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from keys import PeerId
-from p2p.membership.events import MemberState
+from p2p.membership.member import MemberState
 from p2p.membership.swim.messages import Message
 from p2p.membership.swim.statements import Statement
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keys import PeerId
-from p2p.membership.events import MemberState
+from p2p.membership.member import MemberState
 from p2p.membership.swim.events import Changed, Why, why_of
 from p2p.membership.swim.health import Health
 from p2p.membership.swim.rings import Rings
