@@ -16,9 +16,9 @@ from p2p import PeerUnreachable
 NEVER = "it neither votes nor listens"
 
 
-async def voters(lab: NodeLab) -> list[Node]:
-    """Three, the leader first, and the founder who may change them."""
-    nodes = [await lab.up(name) for name in "abc"]
+async def voters(lab: NodeLab, names: str = "abc") -> list[Node]:
+    """All of them vote, and `a` is the founder, who may change that."""
+    nodes = [await lab.up(name) for name in names]
     ids = {node.peer.peer_id for node in nodes}
     await until(lambda: all(set(n.quorum.electorate.voters) == ids for n in nodes))
     await until(lambda: lab.leader() is not None)
@@ -75,6 +75,37 @@ def test_a_removal_whose_answer_was_lost_is_asked_again(tmp_path: Path, who_lead
             assert await asking.governing.remove_voter(gone.peer.peer_id) == [ids, []]
 
     in_lab(tmp_path, scenario)
+
+
+def test_the_one_that_leads_is_removed_and_whoever_asked_hears_of_it(tmp_path: Path) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        await voters(lab)
+        leader = await let_another_lead(lab)
+        now, _ = await founder_of(lab).governing.remove_voter(leader.peer.peer_id)
+        assert now == sorted(lab.nodes[name].peer.peer_id for name in "ac")
+        await until(lambda: founder_of(lab).quorum.leader() in now)
+
+    in_lab(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("after_ms", [0, 2, 5])
+def test_a_leader_that_dies_while_it_removes_one_leaves_it_to_the_next(
+    tmp_path: Path, after_ms: int
+) -> None:
+    """Whatever it had done by then: nothing, the note, a joint membership, all of it."""
+
+    async def scenario(lab: NodeLab) -> None:
+        await voters(lab, "abcde")
+        leader, gone = await let_another_lead(lab), lab.nodes["e"].peer.peer_id
+        ask = asyncio.ensure_future(founder_of(lab).governing.remove_voter(gone))
+        while not leader.steering.was_to_be_removed(gone):
+            await asyncio.sleep(0.0005)
+        await asyncio.sleep(after_ms / 1000)
+        lab.crash(leader)
+        now, _ = await ask
+        assert now == sorted(lab.nodes[name].peer.peer_id for name in "abcd")
+
+    in_lab(tmp_path, scenario, voters=5)
 
 
 def test_one_that_never_was_a_member_is_not_removed(tmp_path: Path) -> None:
