@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from clusters_lab import LOOK, eyes, plain
 from keeping_lab import cut_off, in_lab, leader_of
-from node_lab import MEMBERSHIP, NodeLab, until
+from node_lab import NodeLab, until
 from test_node_rights import denying, refused
 
 from agents import ClusterSeat, InvalidArguments, LockLost, TooFewMembers
@@ -185,7 +185,6 @@ async def takeover(lab: NodeLab, cluster: Cluster, nodes: dict[str, Node], how: 
     return Takeover(replaced_s, (clock.now_ms() - began_ms) / 1000, led_the_log)
 
 
-@pytest.mark.skipif(MEMBERSHIP is not None, reason="the figures are those of heartbeats")
 @pytest.mark.parametrize("seed", [3, 6])
 def test_a_takeover_takes_as_long_as_the_document_says(tmp_path: Path, seed: int) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
