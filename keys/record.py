@@ -67,9 +67,16 @@ class TransportRecord:
     not_before_ms: int
     not_after_ms: int
     certificate_hash: bytes  # Certificate.digest
-    body: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
     raw: bytes = field(repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """What is signed. It is read once and lies within `raw`, so it is not held twice."""
+        return pair(decode(self.raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)[0]
+
+    @property
+    def signature(self) -> bytes:
+        return pair(decode(self.raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)[1]
 
     @classmethod
     def make(
@@ -125,7 +132,7 @@ def decode_record(raw: bytes) -> TransportRecord:
     if len(raw) > MAX_RECORD_BYTES:
         raise RecordTooLarge(len(raw), MAX_RECORD_BYTES)
     try:
-        body, signature = pair(decode(raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
+        body, _ = pair(decode(raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
         fields = Fields(decode(body, MAX_RECORD_BYTES))
         fields.integer(1, VERSION, VERSION)
         record = TransportRecord(
@@ -137,8 +144,6 @@ def decode_record(raw: bytes) -> TransportRecord:
             not_before_ms=fields.integer(7),
             not_after_ms=fields.integer(8),
             certificate_hash=fields.binary(9, FINGERPRINT_BYTES),
-            body=body,
-            signature=signature,
             raw=raw,
         )
         fields.finish()

@@ -389,17 +389,9 @@ def _lineage(chain: Chain) -> tuple[Revocable, ...]:
     A peer that other issuers renewed before stands for what those gave it as well, and they stand
     for themselves: a renewal elsewhere undoes no revocation.
     """
-    leaf, top = chain.leaf, chain.root.key_id
+    leaf, top = chain.leaf, _above_all(chain.root)
     direct = tuple(
-        Revocable(
-            child.name,
-            child.issuer_key_id,
-            child.serial,
-            child.key_id,
-            child.not_before_ms
-            + (BACKDATE_MS if child.not_before_ms > issuer.not_before_ms else 0),
-            top,
-        )
+        (_revocable if child is leaf else _revocable_above)(child, issuer, top)
         for child, issuer in _links(chain)
         if child.kind is not CertificateKind.ROOT
     )
@@ -409,6 +401,21 @@ def _lineage(chain: Chain) -> tuple[Revocable, ...]:
         found.append(Revocable("the issuer before", top, b"", issuer, issued_ms, top))
         found.append(Revocable(leaf.name, issuer, b"", leaf.key_id, issued_ms, top))
     return tuple(found)
+
+
+@lru_cache(maxsize=MAX_ABOVE)
+def _above_all(root: Certificate) -> bytes:
+    """The root's key id, held once for all who are below it."""
+    return root.key_id
+
+
+def _revocable(child: Certificate, issuer: Certificate, top: bytes) -> Revocable:
+    dated_back_ms = BACKDATE_MS if child.not_before_ms > issuer.not_before_ms else 0
+    issued_ms = child.not_before_ms + dated_back_ms
+    return Revocable(child.name, child.issuer_key_id, child.serial, child.key_id, issued_ms, top)
+
+
+_revocable_above = lru_cache(maxsize=MAX_ABOVE)(_revocable)  # of what is above members
 
 
 def _links(chain: Chain) -> list[tuple[Certificate, Certificate]]:

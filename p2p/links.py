@@ -46,7 +46,7 @@ class Contact:
     Attributes:
         curve_public: 32 bytes.
         hosts: best first.
-        ports: "control", "data", "bulk", "topics"; no port, no way there.
+        ports: "control", "data", "bulk", "topics"; no port, no way there. Others are ignored.
         incarnation: which start of the peer this is: a new key under the same one is a rotation.
         knows_key: our own CURVE key that the peer knows; empty for the one that is current.
     """

@@ -5,8 +5,7 @@ What this module does not know: who is alive.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from p2p.membership import Heartbeat
 
@@ -20,17 +19,17 @@ class Seen:
     changed_ms: int
     heard_ms: int
     beat: Heartbeat | None = None
-    offsets_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_OFFSET_SAMPLES))
+    offsets_ms: tuple[int, ...] = ()  # the last samples; a deque would take five times as much
 
     def take(self, beat: Heartbeat, wall_ms: int) -> bool:
         """Whether this beat is newer than the last; then it is the last."""
         last = self.beat
         if last is None or last.incarnation != beat.incarnation:
-            self.offsets_ms.clear()
+            self.offsets_ms = ()
         elif beat.sequence <= last.sequence:
             return False
         self.beat = beat
-        self.offsets_ms.append(beat.wall_ms - wall_ms)
+        self.offsets_ms = (*self.offsets_ms[1 - _OFFSET_SAMPLES :], beat.wall_ms - wall_ms)
         return True
 
     def offset_ms(self) -> int | None:

@@ -30,6 +30,7 @@ from p2p.admission.sessions import (
     Session,
     SessionTable,
 )
+from p2p.admission.shown import ShownChain
 
 __all__ = [
     "SEQUENCES_PER_START",
@@ -56,6 +57,7 @@ __all__ = [
     "Send",
     "Session",
     "SessionTable",
+    "ShownChain",
     "Told",
     "Verified",
     "WrongNetwork",

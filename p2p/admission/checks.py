@@ -43,6 +43,7 @@ from keys import (
 from p2p.admission.credentials import Credentials
 from p2p.admission.refusals import Objection, RefusalCode
 from p2p.admission.sessions import Session, SessionTable
+from p2p.admission.shown import ShownChain
 
 # Signature domains. Two, so that what a door signed can never serve a dialer, nor the reverse.
 DIALER_DOMAIN = "introduction"
@@ -155,7 +156,7 @@ def session_of(
     if known is not None and known.record.raw == shown.raw and not dialled:
         return known  # what is known of its addresses may come from dialling: better than this
     hosts = _hosts(shown, observed_host, dialled=dialled)
-    return Session(principal, shown, hosts, chain=chain)
+    return Session(principal, shown, hosts, shown=ShownChain.of(chain))
 
 
 def no_objection(record: TransportRecord, sessions: SessionTable) -> None:

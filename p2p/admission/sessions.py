@@ -27,6 +27,7 @@ from enum import StrEnum
 from keys import PeerId, Principal, TransportRecord
 from p2p.admission.messages import MAX_HINT_HOSTS, MAX_HINTS, Hint, is_host
 from p2p.admission.refusals import RefusalCode
+from p2p.admission.shown import ShownChain
 from p2p.links import Contact
 
 # A start of a peer owns this many sequence numbers for its records, beginning with its incarnation,
@@ -36,6 +37,9 @@ SEQUENCES_PER_START = 1 << 20
 SKEW_MS = 120_000
 
 
+_NOTHING_SHOWN = ShownChain()
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """One admitted peer.
@@ -43,14 +47,14 @@ class Session:
     Attributes:
         hosts: where it is, best first.
         knows_key: our own CURVE key by which it knows us, as far as we know.
-        chain: its certificates as it showed them, for those who have not met it.
+        shown: its certificates as it showed them, for those who have not met it.
     """
 
     principal: Principal
     record: TransportRecord
     hosts: tuple[str, ...]
     knows_key: bytes = b""
-    chain: bytes = b""
+    shown: ShownChain = _NOTHING_SHOWN
 
     @property
     def peer_id(self) -> PeerId:
@@ -80,9 +84,13 @@ class Session:
 
     def contact(self) -> Contact:
         """What a transport needs to know of this peer."""
-        ports = {name: port for name, port in self.ports.items() if name != "door"}
         return Contact(
-            self.peer_id, self.curve_public, self.hosts, ports, self.incarnation, self.knows_key
+            self.peer_id,
+            self.curve_public,
+            self.hosts,
+            self.ports,
+            self.incarnation,
+            self.knows_key,
         )
 
     def hint(self) -> Hint | None:

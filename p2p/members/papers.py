@@ -34,7 +34,7 @@ from keys import (
     verify_record,
     verify_signature,
 )
-from p2p.admission import Session
+from p2p.admission import Session, ShownChain
 
 DOMAIN = "member"
 MARK_BYTES = 16
@@ -51,7 +51,7 @@ class Papers:
     """
 
     principal: Principal
-    chain: bytes
+    shown: ShownChain
     record: TransportRecord
     mark: bytes
 
@@ -105,7 +105,7 @@ class PaperBook:
 
     def note(self, session: Session) -> None:
         """An introduction has proved these."""
-        self._keep(session.principal, session.chain, session.record)
+        self._keep(session.principal, session.shown, session.record)
 
     def take(self, chain: bytes, record: bytes) -> PeerId | None:
         """Somebody has passed these on; whose they are, or None where they are of no use."""
@@ -121,7 +121,7 @@ class PaperBook:
         if known is not None and shown.sequence < known.record.sequence:
             self.counts["older"] += 1
             return principal.peer_id
-        self._keep(principal, chain, shown)
+        self._keep(principal, ShownChain.of(chain), shown)
         return principal.peer_id
 
     def forget(self, peer_id: PeerId) -> None:
@@ -162,9 +162,9 @@ class PaperBook:
             assert papers.principal.peer_id == peer_id == papers.record.peer_id
             assert papers.mark == mark_of(papers.record)
 
-    def _keep(self, principal: Principal, chain: bytes, record: TransportRecord) -> None:
+    def _keep(self, principal: Principal, shown: ShownChain, record: TransportRecord) -> None:
         peer_id = principal.peer_id
         if peer_id not in self._papers and len(self._papers) >= MAX_BOOK:
             self.counts["full"] += 1
             return
-        self._papers[peer_id] = Papers(principal, chain, record, mark_of(record))
+        self._papers[peer_id] = Papers(principal, shown, record, mark_of(record))

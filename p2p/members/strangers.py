@@ -188,5 +188,5 @@ class Strangers:
         own_id, own = self._own()
         found = [own] if own_id in wanted else []
         known = (self._book.get(peer_id) for peer_id in wanted)
-        found += [(each.chain, each.record.raw) for each in known if each is not None]
+        found += [(each.shown.encode(), each.record.raw) for each in known if each is not None]
         return papers_message(found)

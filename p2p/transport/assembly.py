@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from keys import PeerId, TransportKey
-from p2p.links import Lane, OnFrame, OnPublication
+from p2p.links import Contact, Lane, OnFrame, OnPublication
 from p2p.transport.connections import are_short
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Exchange
+from p2p.transport.dialler import Aim
 from p2p.transport.flushing import Flusher
 from p2p.transport.lane_server import LaneServer, RouteOwner
 from p2p.transport.monitors import Monitors
@@ -44,6 +45,7 @@ class Assembly:
         peers: Mapping[str, PeerId],
         *,
         route_owner: RouteOwner,
+        aim_at: Callable[[Contact, str], Aim],
         on_frame: OnFrame,
         on_publication: OnPublication,
     ) -> None:
@@ -67,7 +69,7 @@ class Assembly:
             for lane in Lane
         }
         self.topics = TopicServer(self.exchange, counters, peers)
-        self.links = TopicLinks(self.exchange, counters, on_publication)
+        self.links = TopicLinks(self.exchange, counters, aim_at, on_publication)
         self._counters = counters
         self._is_at_other_ports = False
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import zmq
 
 from keys import PeerId
-from p2p.links import OnPublication
+from p2p.links import Contact, OnPublication
 from p2p.topic_names import HOLD, SEAM, TERMINATOR, subscription_name, subtrees_above
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Dial, Exchange
@@ -39,12 +39,14 @@ class TopicLinks:
         self,
         exchange: Exchange,
         counters: TransportCounters,
+        aim_at: Callable[[Contact, str], Aim],
         on_publication: OnPublication,
     ) -> None:
+        self._aim_at = aim_at
         self._exchange = exchange
         self._counters = counters
         self._on_publication = on_publication
-        self._targets: dict[PeerId, Aim] = {}
+        self._targets: dict[PeerId, Contact] = {}
         self._links: dict[PeerId, _TopicLink] = {}
         self._names: set[bytes] = set()
         self._heard: dict[bytes, str] = {}  # names that came in and are subscribed to
@@ -83,8 +85,9 @@ class TopicLinks:
         """How many frames came from each publisher, and how many bytes."""
         return {peer_id: (link.frames, link.size_bytes) for peer_id, link in self._links.items()}
 
-    def target(self, peer_id: PeerId, aim: Aim, *, new_start: bool = False) -> None:
-        self._targets[peer_id] = aim
+    def target(self, contact: Contact, *, new_start: bool = False) -> None:
+        peer_id = contact.peer_id
+        self._targets[peer_id] = contact
         if new_start and peer_id in self._links:
             self._links[peer_id].close()
         if self._names or peer_id in self._links:
@@ -177,7 +180,7 @@ class TopicLinks:
         link = self._links.get(peer_id)
         if link is None:
             link = self._links[peer_id] = _TopicLink(peer_id, self)
-        link.target(self._targets[peer_id])
+        link.target(self._aim_at(self._targets[peer_id], "topics"))
 
     def _prepare(self, socket: zmq.Socket[bytes]) -> None:
         for name in self._names:

@@ -116,6 +116,7 @@ class ZmqTransport:
             self._counters,
             self._peers,
             route_owner=self,
+            aim_at=self._own.aim_at,
             on_frame=self._receivers.on_frame,
             on_publication=self._receivers.on_publication,
         )
@@ -360,8 +361,7 @@ class ZmqTransport:
             outlet = self._outlets[lane].get(contact.peer_id)
             if outlet is not None:
                 outlet.target(self._own.aim_at(contact, lane.name.lower()), new_start=new_start)
-        aim = self._own.aim_at(contact, "topics")
-        assembly.links.target(contact.peer_id, aim, new_start=new_start)
+        assembly.links.target(contact, new_start=new_start)
 
     def _end_given_up(self, peer_id: PeerId, *, is_expelled: bool = False) -> None:
         """The key that this peer gave up is nobody's any more; what still uses it is cut."""

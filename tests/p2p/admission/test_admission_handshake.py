@@ -65,7 +65,10 @@ def test_two_members_admit_each_other() -> None:
     assert [each.peer_id for each in called.sessions] == [alpha.peer_id]
     assert [each.peer_id for each in heard.sessions] == [beta.peer_id]
     assert called.sessions[0].curve_public == curve(10)
-    assert heard.sessions[0].contact().ports == {"control": 4748, "data": 4749, "topics": 4750}
+    ports = {"control": 4748, "data": 4749, "topics": 4750}
+    assert ports.items() <= heard.sessions[0].contact().ports.items()
+    assert called.sessions[0].shown.encode() == alpha.chain.encode()
+    assert called.sessions[0].shown.above is heard.sessions[0].shown.above
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 8192])

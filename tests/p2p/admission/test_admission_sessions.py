@@ -5,12 +5,21 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
 from admission_lab import NOW_MS, curve, network, seeded
 
 from keys import Chain, Principal, Role, verify
+from keys.canonical import encode
 from keys.issuing import make_peer
 from keys.names import within
-from p2p.admission import SEQUENCES_PER_START, Admitted, RefusalCode, Session, SessionTable
+from p2p.admission import (
+    SEQUENCES_PER_START,
+    Admitted,
+    RefusalCode,
+    Session,
+    SessionTable,
+    ShownChain,
+)
 
 NET = network()
 DAY_MS = 86_400_000
@@ -229,3 +238,11 @@ def check_rights(has: Principal, shown: Principal, newest: Principal) -> None:
     for name in ("", "a", "a.b", "a.b.c", "b", "b.x", "c", "c.d", "d"):
         both = within(name, shown.namespaces) and within(name, newest.namespaces)
         assert within(name, has.namespaces) == both
+
+
+@pytest.mark.parametrize("above", range(4))
+def test_a_chain_in_two_parts_is_the_chain_that_was_shown(above: int) -> None:
+    chain = encode([bytes([number]) * (40 + 120 * number) for number in range(1 + above)])
+    shown = ShownChain.of(chain)
+    assert shown.encode() == chain
+    assert ShownChain.of(bytes(bytearray(chain))).above is shown.above
