@@ -63,9 +63,9 @@ class Listeners:
         topics.on_publishing(self._publishing, self._activate)
 
     def linked(self, peer_id: PeerId, incarnation: int) -> None:
-        """There is a session with this member."""
-        if self._company.presence.is_present(peer_id):
-            self._topics.is_present(peer_id, incarnation, is_due=self._is_sparse)
+        """There is a session with this member; elsewhere nobody is told of before there is."""
+        if self._is_sparse and self._company.presence.is_present(peer_id):
+            self._topics.is_present(peer_id, incarnation, is_due=True)
 
     def close(self) -> None:
         if self._linger is not None:
@@ -98,11 +98,10 @@ class Listeners:
 
     def _on_listens(self, peer_id: PeerId, entry: bytes | None) -> None:
         names = decode_interest(entry) if entry is not None else frozenset()
-        self._interests.take(peer_id, names)
-        self._wanted = (-WANTED_EVERY_MS, frozenset())
-        for topic in self._active:
-            if peer_id in self._interests.listeners(topic):
-                self._look_for(topic)
+        if self._interests.take(peer_id, names):
+            for topic in self._active:
+                if peer_id in self._interests.listeners(topic):
+                    self._look_for(topic)
 
     def _publishing(self, topic: str, first: int) -> None:
         """These numbers of a topic are about to leave."""
@@ -128,24 +127,22 @@ class Listeners:
             if len(self._active) > MAX_ACTIVE:
                 oldest, _ = self._active.popitem(last=False)
                 self._missing.pop(oldest, None)
-            self._wanted = (-WANTED_EVERY_MS, frozenset())
             self._look_for(topic)
 
     def _look_for(self, topic: str) -> None:
         """Have links to those who listen to this topic."""
-        if not self._interests:
-            return
+        found = self._interests.listeners(topic)
+        listeners = {peer_id for peer_id in found if self._may_read(peer_id, topic)}
         kept = self._to_keep()
-        listeners = self._of(topic)
+        more = sorted(listeners - kept)[: MAX_LINKS - len(kept)]
+        kept = kept.union(more)
+        self._wanted = self._wanted[0], kept
         self._topics.counts["listeners_unlinked"] += len(listeners - kept)
         missing = (listeners & kept) - self._transport.subscribers(topic)
+        self._missing.pop(topic, None)
         if missing:
-            self._missing[topic] = set(missing)
+            self._missing[topic] = missing
             self._company.reach_soon(missing)
-
-    def _of(self, topic: str) -> frozenset[PeerId]:
-        found = self._interests.listeners(topic)
-        return frozenset(p for p in found if self._may_read(p, topic))
 
     def _may_read(self, peer_id: PeerId, topic: str) -> bool:
         who = self._company.principal_of(peer_id)
@@ -160,12 +157,13 @@ class Listeners:
         while self._active and now_ms - next(iter(self._active.values())) > ACTIVE_MS:
             topic, _ = self._active.popitem(last=False)
             self._missing.pop(topic, None)
-        found: dict[PeerId, None] = {}
+        found: set[PeerId] = set()
         for topic in reversed(self._active) if self._interests else ():
+            others = self._interests.listeners(topic) - found
+            found.update(sorted(p for p in others if self._may_read(p, topic))[:MAX_LINKS])
             if len(found) >= MAX_LINKS:
                 break
-            found.update(dict.fromkeys(sorted(self._of(topic))[: MAX_LINKS - len(found)]))
-        self._wanted = now_ms, frozenset(found)
+        self._wanted = now_ms, frozenset(sorted(found)[:MAX_LINKS])
         return self._wanted[1]
 
     # -- what happens --------------------------------------------------------------------------

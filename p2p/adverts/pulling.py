@@ -28,6 +28,7 @@ from p2p.links import Lane
 from p2p.rpc import Exchange
 
 ASK_TIMEOUT_S = 2.0
+PATIENCE_S = 20.0  # with one peer; others have what it does not give
 MAX_ASKED = 16  # peers at the same time
 
 Standing = Callable[[PeerId], tuple[int, int]]
@@ -56,8 +57,9 @@ class Pulling:
         self._is_behind = is_behind
         self._take = take
         self._counts = counts
-        self._best: dict[PeerId, Heading] = {}  # whose table; the newest that was told of
-        self._tellers: dict[PeerId, list[PeerId]] = {}  # who told of it, and was not asked
+        # Of each table, who told of which and was not asked yet. Each has its turn: what one
+        # makes up must not keep us from what others have.
+        self._tellers: dict[PeerId, dict[PeerId, Heading]] = {}
         self._busy: set[PeerId] = set()  # these tables are asked for
         self._anew: set[PeerId] = set()  # all of it, since the changes alone did not fit
         self._queues: dict[PeerId, dict[PeerId, None]] = {}
@@ -66,11 +68,7 @@ class Pulling:
 
     def want(self, origin: PeerId, owner: PeerId, heading: Heading) -> None:
         """This peer has a newer table of that owner."""
-        best = self._best.get(owner)
-        if heading.replaces(best):
-            self._best[owner], self._tellers[owner] = heading, [origin]
-        elif heading == best and origin not in self._tellers[owner]:
-            self._tellers[owner].append(origin)
+        self._tellers.setdefault(owner, {})[origin] = heading
         if owner not in self._busy:
             self._next(owner)
 
@@ -84,14 +82,15 @@ class Pulling:
     def _next(self, owner: PeerId) -> None:
         """Ask the next who told of it, if it is still wanted."""
         self._busy.discard(owner)
-        tellers = self._tellers.get(owner)
-        if not tellers or not self._is_behind(owner, self._best[owner]):
+        tellers = self._tellers.get(owner, {})
+        behind = (peer for peer, heading in tellers.items() if self._is_behind(owner, heading))
+        origin = next(behind, None)
+        if origin is None:
             self._tellers.pop(owner, None)
-            self._best.pop(owner, None)
             self._anew.discard(owner)
             return
+        del tellers[origin]
         self._busy.add(owner)
-        origin = tellers.pop(0)
         self._queues.setdefault(origin, {})[owner] = None
         self._ask_soon(origin)
 
@@ -108,9 +107,10 @@ class Pulling:
 
     async def _ask_all(self, origin: PeerId) -> None:
         staged: dict[PeerId, Staged] = {}
-        queue = self._queues[origin]
+        queue, loop = self._queues[origin], asyncio.get_running_loop()
+        until_s = loop.time() + PATIENCE_S
         try:
-            while queue:
+            while queue and loop.time() < until_s:
                 asked = {o: self._from(o, staged) for o in islice(queue, MAX_WANTED)}
                 pages = await self._ask(origin, asked)
                 if not pages:
@@ -143,7 +143,8 @@ class Pulling:
             self._counts["relays_useless"] += 1
         elif not self._take(origin, owner, part):
             self._anew.add(owner)
-            self._tellers.setdefault(owner, []).insert(0, origin)
+            last = Heading(part.incarnation, part.upto, part.proof.table_hash)
+            self._tellers[owner] = {origin: last, **self._tellers.get(owner, {})}
         self._next(owner)
 
     async def _ask(

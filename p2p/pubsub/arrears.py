@@ -17,6 +17,7 @@ from p2p.errors import BadRequest
 from p2p.links import Transport
 from p2p.pubsub.archive import Archive
 from p2p.pubsub.messages import decode_ask, encode_page
+from p2p.pubsub.names import is_subscription, is_topic
 from p2p.rpc import Exchange, Incoming
 
 DUE = "topics.due"
@@ -53,15 +54,20 @@ class Arrears:
 
     async def _give(self, incoming: Incoming, payload: bytes) -> bytes:
         ask = decode_ask(payload)
-        if ask is None:
+        if ask is None or not is_subscription(ask.name):
             raise BadRequest(self._own_name, DUE, "that is no question about what is due")
         caller = incoming.caller
-        probe = ask.name + "0" if ask.name.endswith("/") else ask.name
-        for _ in range(int(WAIT_S / PAUSE_S)):
-            if caller.peer_id in self._transport.subscribers(probe):
-                break
-            await asyncio.sleep(PAUSE_S)
+        await self._subscribed(caller.peer_id, ask.name)
         return encode_page(self._archive.read(ask, caller, self._due_to(caller.peer_id)))
+
+    async def _subscribed(self, peer_id: PeerId, name: str) -> None:
+        topic = f"{name}0" if name.endswith("/") else name  # some topic that it would hear
+        if not is_topic(topic):
+            return
+        for _ in range(int(WAIT_S / PAUSE_S)):
+            if peer_id in self._transport.subscribers(topic):
+                return
+            await asyncio.sleep(PAUSE_S)
 
     def _due_to(self, peer_id: PeerId) -> Mapping[str, int]:
         until_s, owed = self._owed.get(peer_id, (0.0, {}))

@@ -54,8 +54,8 @@ class Interests:
     def __bool__(self) -> bool:
         return bool(self._names)
 
-    def take(self, peer_id: PeerId, names: frozenset[str]) -> None:
-        """This member listens to these from now on, and to nothing else."""
+    def take(self, peer_id: PeerId, names: frozenset[str]) -> bool:
+        """This member listens to these from now on, and to nothing else; whether that is news."""
         before = self._names.pop(peer_id, frozenset())
         if names:
             self._names[peer_id] = names
@@ -65,6 +65,7 @@ class Interests:
                 del self._listeners[name]
         for name in names - before:
             self._listeners.setdefault(name, set()).add(peer_id)
+        return names != before
 
     def listeners(self, topic: str) -> frozenset[PeerId]:
         """Who listens to a topic, or to a subtree above."""

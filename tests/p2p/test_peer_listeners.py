@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from peer_lab import Lab, in_lab, until
 
-from p2p import Peer, SwimSettings
+from p2p import Peer, SwimSettings, listeners
 from p2p.members import reaching
 from p2p.pubsub import NotEnoughSubscribers, Publication, Subscription
 
@@ -97,6 +97,28 @@ def test_subscribers_that_are_waited_for_are_linked() -> None:
         await until(lambda: all(payloads(each) == [b"to all"] for each in got), 1)
         with pytest.raises(NotEnoughSubscribers):
             await a.wait_subscribers("news", 5, 1.0)
+
+    in_lab(scenario)
+
+
+def test_a_publisher_keeps_links_to_so_many_listeners_and_counts_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listeners, "MAX_LINKS", 2)
+
+    async def scenario(lab: Lab) -> None:
+        peers = await sparse(lab)
+        a = peers[0]
+        far = far_from(peers, a, 5)
+        got = [heard(peer.subscribe("news")) for peer in far]
+        await asyncio.sleep(2)
+        a.publish("news", b"once")
+        await asyncio.sleep(5)
+        assert sorted(map(payloads, got)) == [[], [], [], [b"once"], [b"once"]]
+        assert a.counters()["topics_listeners_unlinked"] >= 3
+        await a.wait_subscribers("news", 2, 1)
+        with pytest.raises(NotEnoughSubscribers):
+            await a.wait_subscribers("news", 3, 1)
 
     in_lab(scenario)
 

@@ -370,3 +370,28 @@ def test_a_relay_that_promises_what_it_does_not_have_is_asked_in_vain_and_others
         await until(lambda: all_know(peers, owner, table), 10)
 
     in_lab(scenario)
+
+
+def test_one_that_makes_up_headings_keeps_nobody_from_what_others_have() -> None:
+    async def scenario(lab: Lab) -> None:
+        peers = await sparse(lab)
+        owner = peers[3]
+        table = {f"agent {n}": b"x" * 100 for n in range(50)}
+        far = next(p for p in peers if hops(peers, owner)[p.peer_id] >= 3)
+        liar = next(p for p in peers if p.peer_id in links_of(far))
+
+        async def promise() -> None:
+            while True:  # it has what nobody has, and gives nothing
+                nothing = Proof(bytes(16), bytes(64))
+                news = Page(owner.incarnation, 1 << 40, 1 << 40, 1 << 40, (), nothing)
+                tell(liar, far, owner, news)
+                await asyncio.sleep(0.05)
+
+        promising = asyncio.create_task(promise())
+        await asyncio.sleep(1)
+        owner.presence.adverts.change(table)
+        honest = [p for p in peers if p not in (liar, owner)]
+        await until(lambda: all(knows(p, owner, table) for p in honest), 15)
+        promising.cancel()
+
+    in_lab(scenario)
