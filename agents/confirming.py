@@ -63,6 +63,8 @@ class Confirming:
 
     @property
     def is_stale(self) -> bool:
+        if self._electorate.has_majority({self._own}):
+            return False  # it decides alone, and needs nobody's word
         return self._last is None or self._last.is_stale(self._clock.wall_ms())
 
     def heard(self, peer_id: PeerId) -> None:

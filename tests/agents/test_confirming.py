@@ -93,6 +93,17 @@ def test_a_voter_counts_itself(tmp_path: Path) -> None:
     assert not desk.confirming.is_stale
 
 
+def test_who_votes_alone_needs_nobody_s_word(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, own=B)
+    desk.moves(7, B)
+    desk.clock.pass_ms(TRUSTED_MS + DAY_MS)
+    assert not desk.confirming.is_stale
+    desk.moves(9, A, B, C)
+    assert desk.confirming.is_stale
+    desk.hears(A)
+    assert not desk.confirming.is_stale
+
+
 def test_a_proof_makes_nothing_younger_and_is_no_younger_than_what_it_follows(
     tmp_path: Path,
 ) -> None:
