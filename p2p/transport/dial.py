@@ -23,7 +23,7 @@ from keys import TransportKey
 from p2p.links import Lane
 from p2p.transport.connections import received_bytes
 from p2p.transport.flushing import Flusher
-from p2p.transport.liveness import CAN_LOOK, OVER, is_there, mark_of
+from p2p.transport.liveness import CAN_LOOK, OVER, hang_up, is_there, mark_of
 from p2p.transport.monitors import Monitors
 from p2p.transport.outbox import Body
 from p2p.transport.parts import MORE, NOBLOCK, SHARE_FROM_BYTES
@@ -32,6 +32,10 @@ from p2p.transport.settings import TransportSettings
 from p2p.transport.sockets import Sockets
 
 _LOOK_S = 0.005  # longer than libzmq takes from the signal to the close
+# libzmq 4.3.5 aborts (`session_base.cpp:233`) when a connection breaks in the moment in which its
+# socket goes without lingering, and it has sent half of a message of two parts. One that lingers
+# finds the other half.
+_HALF_READ_MS = 100
 _DENIED = 400  # the ZAP status for a key that is not on the list
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -160,6 +164,8 @@ class Dial:
         self._dials.discard(self)
         self.reader.stop()
         self._monitors.unwatch(self._token, self.socket)
+        if not linger_ms and self._mark is not None and hang_up(self._fd, self._mark):
+            linger_ms = _HALF_READ_MS  # nothing more leaves, since there is no connection
         self.socket.close(linger=linger_ms)
 
     def look(self) -> None:

@@ -31,6 +31,27 @@ def is_there(fd: int, mark: int) -> bool:
     return _number_of(fd) == mark
 
 
+def hang_up(fd: int, mark: int) -> bool:
+    """End that connection; whether it was there to be ended."""
+    try:
+        copy = os.dup(fd)  # libzmq may close its own meanwhile
+    except OSError:
+        return False
+    try:
+        if _number_of(copy) != mark:
+            return False
+        held = socket.socket(fileno=copy)
+        try:
+            held.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the other side was faster
+            return False
+        finally:
+            held.detach()
+    finally:
+        os.close(copy)
+    return True
+
+
 def _number_of(fd: int) -> int | None:
     try:
         return os.fstat(fd).st_ino

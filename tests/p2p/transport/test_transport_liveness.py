@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ import pytest
 from transport_lab import Node, eventually, nodes, run, slower
 
 from p2p.links import Lane, LinkState
-from p2p.transport.dial import Dial
-from p2p.transport.liveness import CAN_LOOK, OVER, is_there, mark_of
+from p2p.transport.dial import Dial, Sent
+from p2p.transport.liveness import CAN_LOOK, OVER, hang_up, is_there, mark_of
 
 pytestmark = pytest.mark.skipif(not CAN_LOOK, reason="the system does not say")
 
@@ -77,6 +78,54 @@ def test_what_is_no_connection_to_that_endpoint_has_no_mark(pair: Pair) -> None:
     assert mark_of(pair.server.fileno(), pair.endpoint) is None
     assert mark_of(-1, pair.endpoint) is None
     assert mark_of(1_000_000, pair.endpoint) is None
+
+
+def test_hanging_up_ends_that_connection_and_leaves_its_descriptor(pair: Pair) -> None:
+    fd = pair.ours.fileno()
+    mark = mark_of(fd, pair.endpoint)
+    assert mark is not None
+    before = len(os.listdir("/proc/self/fd"))
+    assert hang_up(fd, mark)
+    assert pair.theirs.recv(16) == b""
+    assert is_there(fd, mark), "to close it is its owner's"
+    pair.theirs.close()
+    hang_up(fd, mark)  # once more, and there is nobody
+    for nothing in (-1, 1_000_000):
+        assert not hang_up(nothing, mark)
+    assert not hang_up(fd, OVER)
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_hanging_up_leaves_what_has_the_descriptor_meanwhile_alone(pair: Pair) -> None:
+    fd = pair.ours.fileno()
+    mark = mark_of(fd, pair.endpoint)
+    assert mark is not None
+    other, theirs = pair.another()
+    os.dup2(other.fileno(), fd)
+    assert not hang_up(fd, mark)
+    theirs.sendall(b"still here")
+    assert other.recv(16) == b"still here"
+    with open(os.devnull) as no_socket:
+        os.dup2(no_socket.fileno(), fd)
+        assert not hang_up(fd, mark)
+
+
+def test_a_connection_that_is_ended_sends_nothing_more_of_what_waits() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            waiting = 0
+            ada.send_body(bob, b"head", b"body")
+            await eventually(lambda: bob.bodies)
+            (dial,) = [each for each in dials(ada) if each.up]
+            while dial.send(b"head", bytes(200_000)) is Sent.YES:
+                waiting += 1
+            dial.close()
+            ended = len(bob.bodies)
+            await asyncio.sleep(0.3)  # three times as long as it lingers
+            assert waiting > 20
+            assert len(bob.bodies) - ended < waiting - 10
+
+    run(main)
 
 
 def test_nobody_watches_a_connection_that_is_up() -> None:
