@@ -53,12 +53,14 @@ LABS = ("test_labs_*.py",)
 BALLOTS = ("ballots/test_ballots_[!jv]*.py",)
 VOTED = ("agents/ledger/test_ledger_voted.py", "agents/scheduling/test_scheduling_voting.py")
 APPROVED = ("agents/ledger/test_approving.py", "agents/test_node_approvals.py")
+USED = ("agents/ledger/test_used_approvals.py",)
 WHOLE = ("agents/test_node_voted_tasks.py",)
 BLANK = ("agents/test_unheard.py", "agents/test_node_blank.py")
 # The tests of the part come first: what they find takes a second or two.
 ORDER = {
     "agents/ledger/": (VOTED, APPROVED, WHOLE),
     "agents/scheduling/": (VOTED, WHOLE),
+    "agents/tasking/used.py": (USED, APPROVED),
     "agents/tasking/": (APPROVED, WHOLE),
     "agents/hosting/": (APPROVED,),
     "agents/": (BLANK,),
