@@ -37,7 +37,7 @@ MAX_WAITING = 4_096  # signers of whom something waits
 MAX_OF_ONE = 1_024  # of those, told by one peer: others have room beside a flood
 MAX_SAID = 4  # statements of one signer
 MAX_ASKED = 16  # peers at the same time
-ASK_TIMEOUT_S = 2.0
+ASK_TIMEOUT_S = 5.0
 IN_VAIN_MS = 5_000  # so long is not asked again for papers that did not come
 MAX_IN_VAIN = 8_192
 VERIFIED_AT_ONCE = 8  # then others have a turn of the loop
@@ -136,12 +136,13 @@ class Strangers:
                 came = await self._ask(origin, wanted)
                 for peer_id in wanted:
                     del self._wanted[origin][peer_id]
-                self._tell(origin, wanted, came)
+                if came is not None:  # else what they said waits for whoever is told of them next
+                    self._tell(origin, wanted, came)
         finally:
             del self._wanted[origin]
 
-    async def _ask(self, origin: PeerId, wanted: list[PeerId]) -> set[PeerId]:
-        """Whose papers came, and are good."""
+    async def _ask(self, origin: PeerId, wanted: list[PeerId]) -> set[PeerId] | None:
+        """Whose papers came, and are good; None where no answer came."""
         self.counts["asked"] += 1
         try:
             answer = await self._exchange.request(
@@ -153,7 +154,7 @@ class Strangers:
             )
         except P2PError:
             self.counts["unanswered"] += 1
-            return set()
+            return None
         pairs = papers_from_wire(answer)
         if pairs is None:
             self.counts["malformed"] += 1

@@ -32,6 +32,8 @@ class SwimSettings:
     lag_ms: int = 300  # a step that comes later than this blames ourselves
     max_health: int = 4
     recovery_ms: int = 10_000
+    crowd: int = 16  # so many that are new within crowd_ms: patience as with the worst health
+    crowd_ms: int = 6_000
     forget_ms: int = 24 * 3_600_000
     liar_accusations: int = (
         24  # of one accuser, refuted, in liar_ms: it is not believed for so long
@@ -50,6 +52,8 @@ class SwimSettings:
             raise ValueError("helpers, enough_accusers, suspicion_factor, rings are at least 1")
         if self.max_health < 0 or self.lag_ms < 1 or self.recovery_ms < 1 or self.mesh < 1:
             raise ValueError("max_health, lag_ms, recovery_ms or mesh is out of range")
+        if self.crowd < 1 or self.crowd_ms < 1:
+            raise ValueError("crowd and crowd_ms are at least 1")
         if self.liar_accusations < 1 or self.liar_ms < 1:
             raise ValueError("liar_accusations and liar_ms are at least 1")
         if not 1_024 <= self.packet_bytes <= self.flush_bytes:

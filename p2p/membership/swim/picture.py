@@ -96,8 +96,10 @@ class Picture:
 
     def merge(self, statement: Statement, now_ms: int, health: Health) -> Merged:
         """Take in what is verified, and put its subject where it belongs now."""
-        merged = self.table.merge(statement)
         subject = statement.subject
+        if subject not in self.table:
+            health.came(now_ms)
+        merged = self.table.merge(statement)
         record = self.table.get(subject)
         if record is None or subject == self.own:
             return merged

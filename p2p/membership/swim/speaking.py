@@ -20,7 +20,8 @@ from p2p.membership.swim.statements import Say, Sign, Statement, signed
 from p2p.membership.swim.watching import To, Watch
 from p2p.membership.swim_settings import SwimSettings
 
-AUDIENCE_BEATS = 4  # in so many of ours each of the audience gets one
+AUDIENCE_BEATS = 8  # in so many of ours each of the audience gets one
+AT_ONCE = 4  # of them get one anyway
 
 
 class Speaking:
@@ -81,7 +82,7 @@ class Speaking:
         everybody to everybody cost each member what all do."""
         gone, neighbours = self._picture.gone, self._watch.neighbours
         rest = [p for p in self.audience if p not in neighbours and p not in gone]
-        turns = min(AUDIENCE_BEATS, -(-len(rest) // self._settings.mesh))
+        turns = min(AUDIENCE_BEATS, -(-len(rest) // AT_ONCE))
         return rest[self._sequence % turns :: turns] if turns else []
 
     def _send_all(self, messages: To) -> None:

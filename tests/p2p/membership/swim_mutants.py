@@ -373,6 +373,13 @@ MUTANTS = (
     ),
     Mutant(
         "crowds",
+        "a crowd makes nobody patient",
+        "health.py",
+        "score = self._settings.max_health if self.is_crowd else self.score",
+        "score = self.score",
+    ),
+    Mutant(
+        "crowds",
         "whoever was just met was not heard",
         "core.py",
         "                self._watch.hear(event.peer_id, now_ms)\n",

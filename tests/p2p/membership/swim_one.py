@@ -47,17 +47,22 @@ class One:
 
     Args:
         unmet: with these it has exchanged no word.
+        crowd: so many that are new make it patient.
     """
 
     def __init__(
-        self, *others: PeerId, incarnation: int = 1, unmet: Collection[PeerId] = ()
+        self,
+        *others: PeerId,
+        incarnation: int = 1,
+        unmet: Collection[PeerId] = (),
+        crowd: int = 1_000,
     ) -> None:
         self.unmet = set(unmet)
         self.core = Swim(
             OWN,
             incarnation,
             b"m",
-            SwimSettings(),
+            SwimSettings(crowd=crowd),
             random.Random(1),
             lambda body: sign_as(OWN, body),
             verify,
