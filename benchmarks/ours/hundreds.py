@@ -45,9 +45,14 @@ async def main(homes: list[Path]) -> None:
             door = f"{LOOPBACK}:{peers[0].ports['door']}"
             return {"began_s": began_s, "up_s": time.time(), "door": door}
 
-        async def meet(count: int, limit_s: float) -> Words:
-            met = await asyncio.gather(*(lookout.meet(count, limit_s) for lookout in lookouts))
-            return {"at_s": max(word["at_s"] for word in met)}
+        async def meet(count: int, until_s: float) -> Words:
+            """Whom each knows, once it knows so many, or when the time is over."""
+            found = await asyncio.gather(
+                *(lookout.meet(count, until_s) for lookout in lookouts), return_exceptions=True
+            )
+            at_s = [word["at_s"] if isinstance(word, dict) else time.time() for word in found]
+            known = [lookout.alive() for lookout in lookouts]
+            return {"at_s": max(at_s), "known": known}
 
         async def gone(peer: str, since_s: float) -> Words:
             seen = await asyncio.gather(*(one.gone(peer, since_s) for one in lookouts))

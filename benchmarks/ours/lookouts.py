@@ -41,7 +41,7 @@ class Lookout:
 
     async def meet(self, count: int, limit_s: float = LIMIT_S) -> Words:
         """Return when so many others are alive, and since when they are."""
-        await self._until(lambda: self._alive() >= count, limit_s)
+        await self._until(lambda: self.alive() >= count, limit_s)
         return {"at_s": self._met_s, "rss": psutil.Process().memory_info().rss}
 
     async def gone(self, peer: str, since_s: float) -> Words:
@@ -55,7 +55,8 @@ class Lookout:
         found, self._counts = self._counts, Counter()
         return {"seen": [[peer, state, count] for (peer, state), count in found.items()]}
 
-    def _alive(self) -> int:
+    def alive(self) -> int:
+        """How many others are alive, as it sees it."""
         return sum(m.state is MemberState.ALIVE for m in self._peer.presence.members())
 
     async def _until(self, condition: Any, limit_s: float = LIMIT_S) -> None:
