@@ -33,7 +33,7 @@ class SwimSettings:
     max_health: int = 4
     recovery_ms: int = 10_000
     crowd: int = 16  # so many that are new within crowd_ms: patience as with the worst health
-    crowd_ms: int = 6_000
+    crowd_ms: int = 15_000
     forget_ms: int = 24 * 3_600_000
     liar_accusations: int = (
         24  # of one accuser, refuted, in liar_ms: it is not believed for so long

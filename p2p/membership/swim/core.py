@@ -387,7 +387,7 @@ class Swim(Speaking):
         for peer_id, packet in self._outboxes.flush(self._picture.table.holds):
             self._send(peer_id, News(), packet)
         is_more = self._outboxes.waiting
-        self._flush_at_ms = self._now_ms + self._settings.flush_ms if is_more else None
+        self._flush_at_ms = self._now_ms + self._gather_ms() if is_more else None
 
     def _probe(self, subject: PeerId, *, is_again: bool) -> None:
         record, picture = self._picture.table.get(subject), self._picture

@@ -21,6 +21,7 @@ from p2p.membership.swim.watching import To, Watch
 from p2p.membership.swim_settings import SwimSettings
 
 AUDIENCE_BEATS = 8  # in so many of ours each of the audience gets one
+CROWD_FLUSHES = 5  # in the time of so many there is one, while a crowd gathers
 AT_ONCE = 4  # of them get one anyway
 
 
@@ -102,7 +103,11 @@ class Speaking:
     def _queue(self, to: list[PeerId], statements: tuple[Statement, ...]) -> None:
         self._outboxes.add(to, statements)
         if self._outboxes.waiting and self._flush_at_ms is None:
-            self._flush_at_ms = self._now_ms + self._settings.flush_ms
+            self._flush_at_ms = self._now_ms + self._gather_ms()
+
+    def _gather_ms(self) -> int:
+        """How long news waits for more: of a crowd there is more at once."""
+        return self._settings.flush_ms * (CROWD_FLUSHES if self._health.is_crowd else 1)
 
     def _drop(self, peer_id: PeerId, reason: DropReason) -> None:
         self._counters[f"dropped: {reason}"] += 1
