@@ -189,6 +189,26 @@ def test_a_publisher_that_comes_back_is_heard_again() -> None:
     run(main)
 
 
+def test_where_descriptors_tell_nothing_the_monitor_stays_and_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("p2p.transport.dial.CAN_LOOK", False)
+
+    async def main() -> None:
+        async with nodes("ada") as (ada,):
+            before = watched(ada)
+            bob = Node("bob")
+            async with bob.transport:
+                bob.admit(ada)
+                ada.admit(bob)
+                ada.send(bob, b"hello")
+                await eventually(lambda: bob.frames)
+                assert watched(ada) == before + 1
+            await eventually(lambda: LinkState.DOWN in ada.states())
+
+    run(main)
+
+
 def watched(node: Node) -> int:
     assert node.transport._assembly is not None
     return len(node.transport._assembly._monitors._handlers)
