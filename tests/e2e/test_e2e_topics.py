@@ -25,6 +25,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]
         yield ada, bob
 
 
+# `tail` is a process of its own, which a busy machine starts when it likes.
+ONE_LISTENS = ("--wait-subscribers", "1", "--timeout", "60")
+
+
 def tailing(node: Node, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "agents.cli", "tail", "--home", str(node.home), *words],
@@ -40,9 +44,7 @@ def test_lines_of_stdin_arrive_at_another_node_with_sender_and_number(
 ) -> None:
     ada, bob = pair
     tail = tailing(bob, "log/", "--count", "3")
-    said = ada.run(
-        "pub", "log/a", "-", "--wait-subscribers", "1", stdin='one\n{"n": 2}\nthree \x1b[2J\n'
-    )
+    said = ada.run("pub", "log/a", "-", *ONE_LISTENS, stdin='one\n{"n": 2}\nthree \x1b[2J\n')
     assert (said.status, said.out, said.err) == (0, "", "")
     out, err = tail.communicate(timeout=DEADLINE_S)
     assert (tail.returncode, err) == (0, "")
@@ -67,7 +69,7 @@ def test_tail_replays_what_was_published_before_as_json(pair: tuple[Node, Node])
 def test_tail_ends_cleanly_on_ctrl_c(pair: tuple[Node, Node]) -> None:
     ada, bob = pair
     tail = tailing(bob, "ticks")
-    said = ada.run("pub", "ticks", "1", "--wait-subscribers", "1")
+    said = ada.run("pub", "ticks", "1", *ONE_LISTENS)
     assert said.status == 0, said
     assert tail.stdout is not None
     assert tail.stdout.readline().endswith(" #1: 1\n")
@@ -81,7 +83,7 @@ def test_tail_ends_quietly_when_its_reader_has_gone(pair: tuple[Node, Node]) -> 
     tail = tailing(bob, "pipe")
     assert tail.stdout is not None
     tail.stdout.close()
-    said = ada.run("pub", "pipe", "1", "--wait-subscribers", "1", "--count", "2")
+    said = ada.run("pub", "pipe", "1", *ONE_LISTENS, "--count", "2")
     assert said.status == 0, said
     assert tail.stderr is not None
     assert tail.stderr.read() == ""
