@@ -48,7 +48,7 @@ from p2p.world import DialCalls, DoorCalls, Lan, OpenDoor
 if TYPE_CHECKING:
     from p2p.discovery.mdns import MdnsDiscovery
 
-INTRODUCTION_TIMEOUT_S = 3.0
+INTRODUCTION_TIMEOUT_S = 4.0
 SURVEY_EVERY_MS = 1_000
 MAX_HOSTS = 8
 EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})

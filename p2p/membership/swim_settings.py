@@ -29,7 +29,7 @@ class SwimSettings:
     mismatch_ms: int = 1_500  # a neighbour's picture differs for so long: compare
     compare_ms: int = 2_000  # at most one comparison in so long
     newcomer_ms: int = 5_000  # after a start, what is learned is no news to the others
-    lag_ms: int = 300  # a step that comes later than this blames ourselves
+    lag_ms: int = 300  # a step that comes later blames ourselves; half of it beyond `crowd` members
     max_health: int = 4
     recovery_ms: int = 10_000
     crowd: int = 16  # so many that are new within crowd_ms: patience as with the worst health

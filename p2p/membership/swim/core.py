@@ -178,8 +178,9 @@ class Swim(Speaking):
 
     def _notice_own_stall(self) -> None:
         """S6: who comes late was not listening, so nobody else was silent."""
-        planned_ms = self.deadline_ms
-        if planned_ms is not None and self._now_ms - planned_ms > self._settings.lag_ms:
+        planned_ms, many = self.deadline_ms, len(self._picture.rings) > self._settings.crowd
+        limit_ms = self._settings.lag_ms // 2 if many else self._settings.lag_ms
+        if planned_ms is not None and self._now_ms - planned_ms > limit_ms:
             lag_ms = self._now_ms - planned_ms
             self._watch.forgive(lag_ms, self._now_ms)
             self._picture.forgive(lag_ms, self._now_ms)

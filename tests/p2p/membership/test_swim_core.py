@@ -249,6 +249,15 @@ def test_s6_after_a_stall_nobody_is_probed_suspected_or_dead() -> None:
     assert one.core.health == 1
 
 
+def test_s6_among_many_a_shorter_stall_is_enough() -> None:
+    others = [an_id(number) for number in range(1, 6)]
+    for crowd, health in ((5, 1), (6, 0)):
+        one = One(*others, crowd=crowd)
+        one.now_ms = (one.core.deadline_ms or 0) + SwimSettings().lag_ms * 2 // 3
+        one.step(Tick())
+        assert one.core.health == health
+
+
 def test_s6_when_not_even_the_helpers_are_heard_the_first_to_be_doubted_are_we() -> None:
     one = One(PEER, OTHER, THIRD)
     effects = one.pass_ms(1_600)
