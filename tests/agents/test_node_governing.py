@@ -33,7 +33,7 @@ async def let_another_lead(lab: NodeLab) -> Node:
     """Somebody else than the founder leads, who asks it from afar."""
     b = lab.nodes["b"]
     await founder_of(lab).governing.transfer(b.peer.peer_id)
-    await until(lambda: lab.leader() is b)
+    await until(lambda: lab.leader() is b and b.quorum.leads)
     return b
 
 
