@@ -11,6 +11,7 @@ from typing import Any
 from agents.agent import Agent
 from agents.node import Node
 from keys import DoorAddress, JoinedNetwork, Keystore, Role, accept_grant, make_join_request
+from p2p import SwimSettings
 from p2p.memory import MemoryFaults, MemoryNetwork, MemoryWorld, run_virtual
 
 WALL_MS = 1_700_000_000_000
@@ -25,6 +26,7 @@ class NodeLab:
         self._directory = directory
         self._voters = voters
         self._seed = seed
+        self.membership: SwimSettings | None = None  # as it is by default
         self.nodes: dict[str, Node] = {}
         self.worlds: dict[str, MemoryWorld] = {}
 
@@ -59,7 +61,7 @@ class NodeLab:
         self._seed += 1
         world = MemoryWorld(self.network, self._seed)
         keystore = self._keystore(name, namespaces, roles)
-        node = Node(keystore, world, agents, local_door=False)
+        node = Node(keystore, world, agents, local_door=False, membership=self.membership)
         self.nodes[name], self.worlds[name] = node, world
         for file, text in (files or {}).items():
             (node.home / file).write_text(text)
