@@ -1,6 +1,6 @@
 """Some of a hundred peers, in one process, under orders.
 
-    python -m benchmarks.ours.hundreds MEMBERSHIP HOME ...
+    python -m benchmarks.ours.hundreds HOME ...
 
 They begin when that is ordered, so that what processes cost to start is not counted.
 
@@ -74,4 +74,4 @@ async def main(homes: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    run_loop(main(sys.argv[1], [Path(word) for word in sys.argv[2:]]))
+    run_loop(main([Path(word) for word in sys.argv[1:]]))
