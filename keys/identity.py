@@ -156,6 +156,7 @@ def encode_id(digest: bytes) -> str:
     return base64.b32encode(digest).decode().rstrip("=").lower()
 
 
+@functools.lru_cache(maxsize=4096)  # of ids that are none nothing is held
 def decode_id(text: str) -> bytes:
     """The 32 bytes of a peer or network id.
 

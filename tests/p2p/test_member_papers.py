@@ -99,6 +99,25 @@ def test_an_older_record_never_takes_the_place_of_a_newer_one() -> None:
     assert kept.mark == mark_of(record_of(papers, 5))
 
 
+def test_the_same_papers_are_verified_once_while_the_trust_is_the_same() -> None:
+    shelf = Shelf()
+    papers = shelf.authority.papers("far")
+    peer_id = papers.identity.peer_id
+    assert [shelf.put(papers) for _ in range(3)] == [True] * 3
+    assert shelf.book.counts["again"] == 2
+    other = shelf.authority.papers("near").chain.encode()
+    assert shelf.book.take(other, record_of(papers).raw) is None, "not its chain"
+    entry = entry_of_key(decode_id(peer_id), shelf.authority.middle, WALL_MS, reason="stolen")
+    listed = shelf.authority.revoke(shelf.trust.revocations, entry)
+    before = shelf.trust
+    shelf.trust = dataclasses.replace(before, revocations=before.revocations.taking(listed))
+    assert not shelf.put(papers), "judged anew, though nobody has looked through the book yet"
+    shelf.trust = before
+    shelf.now_ms += 400 * 24 * HOUR_MS
+    assert not shelf.put(papers), "its certificate is over"
+    assert shelf.book.counts["again"] == 2
+
+
 def test_the_revoked_are_dropped_and_do_not_come_back() -> None:
     shelf = Shelf()
     papers = shelf.authority.papers("far")
