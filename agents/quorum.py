@@ -241,9 +241,7 @@ class Quorum:
             if not is_blank or await self.unheard.is_new_member():
                 await self._start(roster)
             else:
-                await asyncio.sleep(
-                    ASK_AGAIN_S
-                )  # then the next message of the log has us ask again
+                await asyncio.sleep(ASK_AGAIN_S)  # the next message of the log has us ask again
             self._is_starting = False
         except Exception as error:  # noqa: BLE001 - a member without its log must stop
             self._on_fatal(error)

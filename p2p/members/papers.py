@@ -117,9 +117,10 @@ class PaperBook:
     def take(self, chain: bytes, record: bytes) -> PeerId | None:
         """Somebody has passed these on; whose they are, or None where they are of no use."""
         now_ms, trust = self._wall_ms(), self._trust()
-        if self._was_verified(chain, record, trust, now_ms):
+        mark = _mark(record)
+        if (verified := self._verified_before(chain, mark, trust, now_ms)) is not None:
             self.counts["again"] += 1  # several neighbours were asked
-            return self._verified[_mark(record)]
+            return verified
         try:
             principal = verify(Chain.decode(chain), trust, now_ms)
             shown = decode_record(record)
@@ -132,22 +133,20 @@ class PaperBook:
             self.counts["older"] += 1
             return principal.peer_id
         self._keep(principal, ShownChain.of(chain), shown)
-        self._verified[_mark(record)] = principal.peer_id
+        self._verified[mark] = principal.peer_id
         return principal.peer_id
 
-    def _was_verified(self, chain: bytes, record: bytes, trust: Trust, now_ms: int) -> bool:
-        """Whether just these are in the book, and nothing has changed by which they are judged."""
+    def _verified_before(
+        self, chain: bytes, mark: bytes, trust: Trust, now_ms: int
+    ) -> PeerId | None:
+        """Whose these are, if they are in the book and are judged now as they were then."""
         if trust is not self._verified_by or len(self._verified) >= 2 * MAX_BOOK:
             self._verified_by = trust
             self._verified.clear()
-        mark = _mark(record)
         known = self._papers.get(self._verified.get(mark, _NOBODY))
-        return (
-            known is not None
-            and known.mark == mark
-            and known.shown.encode() == chain
-            and not known.has_ended(now_ms)
-        )
+        if known is None or known.mark != mark or known.has_ended(now_ms):
+            return None
+        return known.peer_id if known.shown.encode() == chain else None
 
     def forget(self, peer_id: PeerId) -> None:
         self._papers.pop(peer_id, None)

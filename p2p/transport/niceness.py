@@ -10,7 +10,8 @@ scheduler decides.
   machine with more to do no bulk connection came up before its time was over.
 - SCHED_BATCH: it never takes the processor from somebody who runs.
 - SLICE_NS, understood since Linux 6.12: whoever wakes up waits for the end of the slice that runs,
-  which is otherwise 3 ms here. With both, small calls waited no longer than under SCHED_IDLE.
+  which is otherwise 3 ms here. Small calls beside a stream wait a little longer than under
+  SCHED_IDLE all the same: docs/performance.md has the figures.
 
 What this module does not know: sockets, lanes.
 """
