@@ -73,7 +73,8 @@ class Messaging:
             key: with `consistent_hash`, the same key finds the same provider.
             priority: `low` leaves half of a handler's places free, `high` may take the last.
             attempt: seconds after which an idempotent capability is asked elsewhere.
-            among: nobody but these peers, by id; without `peer`.
+            among: nobody but these peers, by id; without `peer`. Where we have not heard yet what
+                any of them offers, they are asked one after another.
             named: more arguments by name, where the handler calls them like one of these options.
 
         Raises:

@@ -78,6 +78,14 @@ class Wishes:
         if self.balance == "consistent_hash" and self.key is None:
             raise InvalidArguments(capability, "balance 'consistent_hash' needs a key")
 
+    def named(self) -> list[PeerId] | None:
+        """Return who may be asked, or None where that is not said."""
+        if self.to is not None:
+            return [self.to]
+        if self.among is not None:
+            return [PeerId(peer) for peer in sorted(self.among)]
+        return None
+
 
 class Course:
     """The way of one message from provider to provider.
@@ -131,19 +139,12 @@ class Caller:
         while True:
             providers = self._choosers.of(capability)
             now_ms = self._now_ms()
+            named = wishes.named()
             if providers is None or (
-                wishes.to is not None and providers.chooser.of(wishes.to) is None
+                named is not None and not any(map(providers.chooser.of, named))
             ):
-                if wishes.to is None or course.failure is not None:
-                    raise course.unknown or course.failure or self._nobody(capability)
-                left_s = self._left_s(capability, deadline_ms, now_ms, course)
-                return await self._peer.request(
-                    wishes.to,
-                    CALL,
-                    message,
-                    timeout_s=left_s,
-                    what=capability,
-                    priority=wishes.priority,
+                return await self._call_unknown(
+                    capability, message, deadline_ms, named or [], wishes.priority, course
                 )
             if course.failure is None:
                 providers.chooser.budget.deposit()
@@ -171,6 +172,27 @@ class Caller:
                 if not await self._may_repeat(providers, course, deadline_ms):
                     raise
 
+    async def _call_unknown(
+        self,
+        capability: str,
+        message: bytes,
+        deadline_ms: int,
+        named: list[PeerId],
+        priority: int,
+        course: Course,
+    ) -> bytes:
+        """Ask those named, one after another: what they offer has not come to us yet."""
+        self._rng.shuffle(named)
+        for peer in named if course.failure is None else ():
+            left_s = self._left_s(capability, deadline_ms, self._now_ms(), course)
+            try:
+                return await self._peer.request(
+                    peer, CALL, message, timeout_s=left_s, what=capability, priority=priority
+                )
+            except NEXT_MAY_DO as error:
+                course.failure = error
+        raise course.unknown or course.failure or self._nobody(capability)
+
     def next(
         self,
         capability: str,
@@ -194,8 +216,6 @@ class Caller:
             refused: Sequence[Destination] = course.refused
             if wishes.among is not None:
                 others = [d for d in chooser.providers if d.peer not in wishes.among]
-                if len(others) == len(chooser.providers):
-                    raise course.unknown or course.failure or self._nobody(capability)
                 refused = [*refused, *others]
             tried = [*refused, *course.unsure] if course.unsure else refused
             one = chooser.choose(wishes.balance, wishes.key, now_ms, tried)

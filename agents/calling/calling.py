@@ -53,7 +53,8 @@ class Calling:
         """Ask a provider and return its encoded answer; see `Net.call` for what it raises."""
         wishes.check(capability)
         deadline_ms = self.caller.deadline_ms(timeout_s)
-        if wishes.to is None and not self._directory.offering(capability):
+        is_open = wishes.to is None and wishes.among is None
+        if is_open and not self._directory.offering(capability):
             await self._wait_shortly(capability, deadline_ms)
         return await self.caller.call(capability, message, deadline_ms, wishes)
 

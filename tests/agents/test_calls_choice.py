@@ -12,7 +12,14 @@ from node_lab import NodeLab, in_lab, until
 
 from agents import Agent, CircuitOpen, Context, InvalidArguments, NoProvider
 from agents.local import describe_error, rebuild_error
-from p2p import ConnectionLost, DeadlineExceeded, HandlerFailed, Overloaded, PeerUnreachable
+from p2p import (
+    ConnectionLost,
+    DeadlineExceeded,
+    HandlerFailed,
+    NoSuchMethod,
+    Overloaded,
+    PeerUnreachable,
+)
 
 
 async def work(lab: NodeLab, count: int, **options: object) -> Counter[str]:
@@ -39,6 +46,38 @@ def test_calls_are_spread_as_the_caller_or_the_providers_say(tmp_path: Path) -> 
             await work(lab, 1, balance="best")
         with pytest.raises(InvalidArguments, match="priority 'urgent' is none of low"):
             await work(lab, 1, priority="urgent")
+
+    in_lab(tmp_path, scenario)
+
+
+def test_those_named_are_asked_before_it_is_known_what_they_offer(tmp_path: Path) -> None:
+    """As the members of a cluster are, by one who was cut off and hears of them again."""
+
+    async def scenario(lab: NodeLab) -> None:
+        caller = await lab.up("caller")
+        up = {name: await lab.up(name, [Bench(name).agent]) for name in "bc"}
+        ids = {name: node.peer.peer_id for name, node in up.items()}
+        bare = await lab.up("d")
+        await meet(caller, "bench.work", 2)
+        known = caller.directory.offering
+        offered = known("bench.work")
+        for hidden in ({ids["b"]}, set(ids.values())):
+            left = {peer: terms for peer, terms in offered.items() if peer not in hidden}
+            caller.directory.offering = lambda _, left=left: left  # type: ignore[method-assign]
+            caller.directory.version += 1
+            assert await work(lab, 5, among=[ids["b"]]) == {"b": 5}
+            among = [bare.peer.peer_id, ids["b"]]  # who does not offer it is passed over
+            assert await work(lab, 9, among=among) == {"b": 9}
+            with pytest.raises(NoSuchMethod):
+                await work(lab, 1, among=[bare.peer.peer_id])
+            with pytest.raises(NoProvider):
+                await work(lab, 1, among=[])
+        with pytest.raises(PeerUnreachable, match="nobody"):
+            await work(lab, 1, among=["nobody"])
+        lab.crash(up["b"])
+        with pytest.raises((PeerUnreachable, ConnectionLost)):
+            await work(lab, 1, among=[ids["b"]])
+        caller.directory.offering = known  # type: ignore[method-assign]
 
     in_lab(tmp_path, scenario)
 
