@@ -1,8 +1,9 @@
-"""Keeps the memory of chunks in the process while a stream runs.
+"""Keeps the memory of chunks in the process while a stream runs, and gives back what is left over.
 
 glibc maps a block of 1 MiB afresh and gives it back when it is freed, so each chunk of a stream
 costs hundreds of page faults on both sides; and what it does keep, it trims after each burst.
 Measured: a fifth more throughput for streams, and half of the wait for small calls beside them.
+What is freed between blocks that live it keeps for good, unless it is told.
 With other C libraries nothing is done.
 
 What this module does not know: who allocates.
@@ -32,3 +33,15 @@ def keep_chunks() -> None:
         return
     mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
     mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def give_back() -> None:
+    """Give free memory back to the system. It takes a few milliseconds, in which other threads may
+    wait for memory: not more often than every few seconds."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):  # no glibc
+        return
+    trim(0)

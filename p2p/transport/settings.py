@@ -50,6 +50,7 @@ class TransportSettings:
     redial_max_ms: int = 2_000
     topics_redial_max_ms: int = 10_000  # subscriptions are dialled for as long as they stand
     handshake_timeout_ms: int = 5_000
+    zap_quiet_ms: int = 1_000  # after it the pipes of those that were let in go; see `zap_desk`
     former_key_ms: int = 75_000  # how long the key that a peer gave up is let in; see `rotation`
     silence_ms: int = 6_000  # nothing acknowledged for so long: the connection is over
     topics_silence_ms: int = 45_000  # longer than a subscriber may hold

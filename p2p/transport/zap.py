@@ -4,8 +4,9 @@ It answers from an immutable snapshot that the event loop replaces whole, so tha
 loop never stalls a handshake and no lock is needed. It survives any request: an exception is a
 500 and a number.
 
-Does not know: peers, certificates, lanes. It knows CURVE keys and the user id that libzmq shall
-put on every message of that key. It must be bound before any other socket of its context.
+Does not know: peers, certificates, lanes, where requests come in (`zap_desk`). It knows CURVE keys
+and the user id that libzmq shall put on every message of that key. It must be started before any
+other socket of its context is bound.
 
 Invariant: a key that is not in the snapshot gets 400. No handler at all also lets nobody in,
 because every listener enforces its ZAP domain.
@@ -22,19 +23,25 @@ import zmq
 
 from p2p.transport.counters import TransportCounters
 from p2p.transport.sockets import ZAP_DOMAIN
+from p2p.transport.zap_desk import ENDPOINT, ZapDesk
 
-ENDPOINT = "inproc://zeromq.zap.01"
 _ENVELOPE_PARTS = 2  # return address and an empty delimiter
 _JOIN_S = 1.0
+_WELCOME = b"200"
 _REQUEST_PARTS = 7  # version, request id, domain, address, identity, mechanism, credentials
 
 
 class ZapHandler:
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], counters: TransportCounters
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        counters: TransportCounters,
+        quiet_ms: int,
     ) -> None:
+        """`quiet_ms`: see `zap_desk`."""
         self._context = context
         self._counters = counters
+        self._quiet_ms = quiet_ms
         self._allowed: Mapping[bytes, bytes] = MappingProxyType({})
         self._probes: frozenset[bytes] = frozenset()
         self._thread: threading.Thread | None = None
@@ -45,11 +52,9 @@ class ZapHandler:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        socket = self._context.socket(zmq.ROUTER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.bind(ENDPOINT)
+        desk = ZapDesk(self._context, self._quiet_ms)
         self._thread = threading.Thread(
-            target=self._serve, args=(socket,), name="conclave-zap", daemon=True
+            target=self._serve, args=(desk,), name="conclave-zap", daemon=True
         )
         self._thread.start()
 
@@ -75,22 +80,22 @@ class ZapHandler:
         self._thread.join(timeout=_JOIN_S)
         wake.close()
 
-    def _serve(self, socket: zmq.Socket[bytes]) -> None:
+    def _serve(self, desk: ZapDesk) -> None:
         try:
             while True:
                 try:
-                    request = socket.recv_multipart()
+                    request = desk.next()
                     if self._stopping:
                         return
-                    self._answer(socket, request)
+                    self._answer(desk, request)
                 except zmq.ContextTerminated:
                     return
                 except Exception:  # noqa: BLE001 - were this thread to die, handshakes would hang
                     self._counters.zap_errors += 1
         finally:
-            socket.close()
+            desk.close()
 
-    def _answer(self, socket: zmq.Socket[bytes], request: list[bytes]) -> None:
+    def _answer(self, desk: ZapDesk, request: list[bytes]) -> None:
         envelope, body = request[:_ENVELOPE_PARTS], request[_ENVELOPE_PARTS:]
         request_id = body[1] if len(body) > 1 else b""
         try:
@@ -101,7 +106,8 @@ class ZapHandler:
             status, text, user_id = b"500", b"internal error", b""
         # The last part is metadata. It stays empty: roles are looked up in our own table, since a
         # peer may set properties of its own that look the same.
-        socket.send_multipart([*envelope, b"1.0", request_id, status, text, user_id, b""])
+        answer = [*envelope, b"1.0", request_id, status, text, user_id, b""]
+        desk.answer(answer, is_welcome=status == _WELCOME)
 
     def _decide(self, body: list[bytes]) -> tuple[bytes, bytes, bytes]:
         if len(body) != _REQUEST_PARTS or body[0] != b"1.0":
@@ -111,7 +117,7 @@ class ZapHandler:
         user_id = self._allowed.get(key)
         if domain == ZAP_DOMAIN and mechanism == b"CURVE" and user_id is not None:
             self._counters.zap_accepted += 1
-            return b"200", b"welcome", user_id
+            return _WELCOME, b"welcome", user_id
         if key not in self._probes:
             self._counters.zap_denied += 1
         return b"400", b"unknown key", b""
