@@ -24,7 +24,7 @@ import zmq
 from p2p.transport.allocator import give_back
 
 ENDPOINT = "inproc://zeromq.zap.01"
-_AT_ONCE = 32  # a pipe that is about to take an id costs as much as the one that goes
+_AT_ONCE = 8  # a pipe that is about to take an id costs as much as the one that goes
 
 
 class ZapDesk:
