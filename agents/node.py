@@ -362,19 +362,15 @@ class Node:
 
     # -- what happens --------------------------------------------------------------------------
 
-    def _status(self) -> tuple[int, bytes]:
-        """What every heartbeat says: how busy we are, and who leads."""
-        capacity = sum(offer.capacity for offer in self.host.offers) or 1
-        load = min(255, 255 * self.host.running // capacity)
-        return load, self.quorum.heartbeat_status(
-            self.founding.has_roster, self.rereading.roots.word()
-        )
+    def _status(self) -> bytes:
+        """What every heartbeat says: who leads, and what we know of voters and roots."""
+        return self.quorum.heartbeat_status(self.founding.has_roster, self.rereading.roots.word())
 
     def _on_presence(self, event: PresenceEvent) -> None:
         match event:
             case AdvertSeen():
                 self.advertising.seen(event)
-            case HeartbeatSeen(peer_id, _, _, status):
+            case HeartbeatSeen(peer_id, _, status):
                 has_roster = self.quorum.on_heartbeat(peer_id, status)
                 self.rereading.roots.on_heartbeat(peer_id, status)
                 self.founding.on_heartbeat(peer_id, has_roster)

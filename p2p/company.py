@@ -21,7 +21,7 @@ from p2p.streams import Stream, Streams
 from p2p.swimming import Swimming
 from p2p.world import World
 
-Status = Callable[[], tuple[int, bytes]]
+Status = Callable[[], bytes]
 
 
 class Company:

@@ -108,7 +108,7 @@ class Peer:
         self.subscribe = self._topics.subscribe
         self.topic_figures = self._topics.figures
         self.links = self._transport.links
-        self._status: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
+        self._status: Callable[[], bytes] = bytes
         self._company = Company(
             settings or SwimSettings(),
             world,
@@ -266,8 +266,8 @@ class Peer:
         """Tell this function who is let in, kept out and thrown out."""
         self._incident_listeners.append(listener)
 
-    def report_status(self, status: Callable[[], tuple[int, bytes]]) -> None:
-        """Put this (load, status) into every heartbeat."""
+    def report_status(self, status: Callable[[], bytes]) -> None:
+        """Put this into every heartbeat."""
         self._status = status
 
     def session_of(self, peer_id: PeerId) -> Session | None:

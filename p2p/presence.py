@@ -48,7 +48,6 @@ class HeartbeatSeen:
 
     peer_id: PeerId
     incarnation: int
-    load: int
     status: bytes
     heads: bytes = b""
 
@@ -68,7 +67,7 @@ class Presence:
     """One peer's picture of the others. What tells who is alive inherits from it.
 
     Args:
-        status: gives (load 0 to 255, status of at most 512 bytes) for the next heartbeat.
+        status: gives what the next heartbeat says to the layers above, at most 512 bytes.
         reintroduce: knock at this peer's door, please.
     """
 
@@ -77,7 +76,7 @@ class Presence:
         incarnation: int,
         clock: Clock,
         exchange: Exchange,
-        status: Callable[[], tuple[int, bytes]],
+        status: Callable[[], bytes],
         reintroduce: Callable[[PeerId], None],
     ) -> None:
         self._incarnation = incarnation
@@ -156,21 +155,19 @@ class Presence:
         return self.present()
 
     def _heartbeat(self, sequence: int) -> Heartbeat:
-        load, status = self._status()
         return Heartbeat(
             self._incarnation,
             sequence,
             self.adverts.digest(),
-            load,
             self._clock.wall_ms(),
-            status,
+            self._status(),
             self.heads(),
         )
 
     def _heard(self, peer_id: PeerId, beat: Heartbeat) -> None:
         """A living peer's heartbeat: what it says is for the layers above."""
         self.adverts.heard(peer_id, beat.incarnation, beat.adverts)
-        self._tell(HeartbeatSeen(peer_id, beat.incarnation, beat.load, beat.body, beat.heads))
+        self._tell(HeartbeatSeen(peer_id, beat.incarnation, beat.body, beat.heads))
 
     def _send(self, to: PeerId, method: str, payload: bytes) -> None:
         try:

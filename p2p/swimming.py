@@ -98,7 +98,7 @@ class Swimming(Presence):
         clock: Clock,
         rng: random.Random,
         exchange: Exchange,
-        status: Callable[[], tuple[int, bytes]],
+        status: Callable[[], bytes],
         reintroduce: Callable[[PeerId], None],
         start_met: Callable[[PeerId], int | None],
         on_garbage: Callable[[PeerId], None],

@@ -12,7 +12,7 @@ from p2p.adverts import MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_NAME_CHARS, MAX_TABLE_
 from p2p.discovery.advert import VERSION, network_tag
 from p2p.links import frame_of
 from p2p.membership import Heartbeat
-from p2p.membership.heartbeat import MAX_BODY_BYTES, MAX_LOAD
+from p2p.membership.heartbeat import MAX_BODY_BYTES
 from p2p.transport.settings import TransportSettings
 from p2p.wire import MAX_ENVELOPE_BYTES, BadFrame, FrameFault, Kind, Priority, decode_frame
 from p2p.wire.envelope import MAX_ENVELOPES_IN_A_FRAME, MAX_TARGET_CHARS
@@ -54,7 +54,7 @@ def test_what_breaks_the_grammar_spoils_its_frame(tail: bytes) -> None:
 
 
 def test_a_longer_heartbeat_is_read_as_far_as_it_is_known() -> None:
-    beat = Heartbeat(1 << 20, 42, b"digest", 128, 1_700_000_000_000, b"status")
+    beat = Heartbeat(1 << 20, 42, b"digest", 1_700_000_000_000, b"status")
     said = decode_payload(encode_payload([*beat.to_wire(), "of a later version"]))
     assert Heartbeat.from_wire(said) == beat
 
@@ -77,7 +77,6 @@ def test_the_documented_limits_are_those_of_the_code() -> None:
         f"str, <= {MAX_TARGET_CHARS} ",
         f"bin, <= {MAX_ENVELOPE_BYTES:,} ",
         f"last {MAX_TEXT_CHARS:,} characters",
-        f"from 0 to {MAX_LOAD}",
         f"at most {MAX_BODY_BYTES} bytes",
         f"at most {MAX_ENTRIES:,} entries",
         f"each of at most {MAX_ENTRY_BYTES:,} bytes",
