@@ -63,6 +63,7 @@ from keys.join import JoinedNetwork, accept_grant, make_join_request
 from keys.keystore import Keystore
 from keys.names import EVERYWHERE, check_name, name_problem
 from keys.policy import NEEDS, NOTHING, Action, Effect, Policy, built_in_text
+from keys.principal import Above, Principal
 from keys.record import TransportRecord, decode_record, verify_record
 from keys.refusals import CertificateRevoked
 from keys.renewal import accept_renewal, leave_root_at_ms, make_renewal_request, renew_at_ms
@@ -96,7 +97,6 @@ from keys.rotation import RootsSeen, decode_line, encode_line
 from keys.ticket import DoorAddress, Ticket
 from keys.trust import (
     Chain,
-    Principal,
     Trust,
     revoked_by,
     verify,
@@ -113,6 +113,7 @@ __all__ = [
     "NOTHING",
     "POLICY_KEY",
     "RESERVED",
+    "Above",
     "Action",
     "AuditUnwritable",
     "Authority",

@@ -51,6 +51,7 @@ ROTATION: Final = "rotation"
 RENEWED_FROM: Final = "renewed-from"
 MAX_RENEWED_FROM: Final = 8
 MAX_ROTATIONS: Final = 4
+BACKDATE_MS: Final = 5 * 60_000  # so that a fresh certificate is valid on a clock that is behind
 
 _LONGEST_SIGNATURE: Final = 2 * (MAX_SIGNATURE_BYTES + 3) + 1  # by the old root and by the new
 _MAX_EXTENSIONS: Final = 8

@@ -29,8 +29,8 @@ from typing import Final, NamedTuple
 
 from keys.names import namespace_in, within
 from keys.policy import FOR_ALL_OF_IT, NEEDS, Action, Effect, Policy
+from keys.principal import Principal
 from keys.roles import Permission, lacking
-from keys.trust import Principal
 
 RESERVED: Final = "conclave/"  # topics and keys of the network itself
 POLICY_KEY: Final = "conclave/policy"

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import hmac
 import re
+import sys
 from typing import Final, NewType
 
 from nacl.bindings import crypto_box_beforenm
@@ -153,7 +154,7 @@ def network_id_of(root_public_key: bytes) -> NetworkId:
 
 @functools.lru_cache(maxsize=4096)  # certificates name the same few peers again and again
 def encode_id(digest: bytes) -> str:
-    return base64.b32encode(digest).decode().rstrip("=").lower()
+    return sys.intern(base64.b32encode(digest).decode().rstrip("=").lower())
 
 
 @functools.lru_cache(maxsize=4096)  # of ids that are none nothing is held

@@ -67,6 +67,7 @@ from keys.identity import Identity, PeerId
 from keys.join import JoinedNetwork
 from keys.lock import locked_home
 from keys.names import check_name
+from keys.principal import Principal
 from keys.rekeying import finish as finish_rekeying
 from keys.revocationbook import RevocationBook
 from keys.revocations import Revocations
@@ -76,7 +77,6 @@ from keys.sealed import seal
 from keys.trust import (
     SKEW_MS,
     Chain,
-    Principal,
     Trust,
     verify,
     verify_line,

@@ -24,8 +24,8 @@ from enum import StrEnum
 from typing import Final
 
 from keys.names import EVERYWHERE, within
+from keys.principal import Principal
 from keys.roles import PERMISSIONS, Permission, Role
-from keys.trust import Principal
 
 
 class Action(StrEnum):

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from functools import lru_cache
 from typing import Final
 
 from keys.canonical import MAX_INTEGER, Fields, NotCanonical, decode, encode, pair
+from keys.certificate import BACKDATE_MS
 from keys.errors import InvalidValue
 from keys.identity import (
     FINGERPRINT_BYTES,
@@ -32,6 +33,7 @@ from keys.identity import (
     verify_signature,
 )
 from keys.names import host_problem
+from keys.principal import Principal
 from keys.refusals import (
     RecordBadSignature,
     RecordExpired,
@@ -42,7 +44,7 @@ from keys.refusals import (
     RecordOfOtherPeer,
     RecordTooLarge,
 )
-from keys.trust import BACKDATE_MS, SKEW_MS, Chain, Principal
+from keys.trust import SKEW_MS, Chain
 
 VERSION: Final = 1
 DOMAIN: Final = "record"
@@ -52,31 +54,73 @@ MAX_LIFETIME_MS: Final = 24 * 3_600_000
 PORT_NAMES: Final = ("door", "control", "data", "topics")
 
 _MAX_PORTS: Final = 8
+_NOT_BEFORE, _CERTIFICATE = 7, 9  # their fields
 _PORT_NAME = re.compile(r"[a-z]{1,16}")
+
+
+@lru_cache(maxsize=32)
+def _held_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names
+
+
+class Ports(Mapping[str, int]):
+    """Ports by name, two bytes each; their names are the same few in every record."""
+
+    __slots__ = ("_names", "_numbers")
+
+    def __init__(self, ports: Mapping[str, int]) -> None:
+        self._names = _held_once(tuple(map(sys.intern, ports)))
+        self._numbers = b"".join(port.to_bytes(2, "big") for port in ports.values())
+
+    def __getitem__(self, name: str) -> int:
+        if name not in self._names:
+            raise KeyError(name)
+        at = 2 * self._names.index(name)
+        return int.from_bytes(self._numbers[at : at + 2], "big")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Ports({dict(self)})"
 
 
 @dataclass(frozen=True, slots=True)
 class TransportRecord:
-    """Make one with `make`, read one with `decode_record`. `ports` has all of `PORT_NAMES`."""
+    """Make one with `make`, read one with `decode_record`. `ports` has all of `PORT_NAMES`.
+
+    A node keeps one of each peer that it has met. What is asked once, when it is verified, lies
+    within `raw`, and is not held twice.
+    """
 
     peer_id: PeerId
     sequence: int
     curve_public: bytes
     hosts: tuple[str, ...]
-    ports: Mapping[str, int] = field(hash=False)
-    not_before_ms: int
+    ports: Ports = field(hash=False)
     not_after_ms: int
-    certificate_hash: bytes  # Certificate.digest
     raw: bytes = field(repr=False)
 
     @property
     def body(self) -> bytes:
-        """What is signed. It is read once and lies within `raw`, so it is not held twice."""
-        return pair(decode(self.raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)[0]
+        """What is signed."""
+        return _opened(self.raw)[0]
 
     @property
     def signature(self) -> bytes:
-        return pair(decode(self.raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)[1]
+        return _opened(self.raw)[1]
+
+    @property
+    def not_before_ms(self) -> int:
+        return _fields(self.body).integer(_NOT_BEFORE)
+
+    @property
+    def certificate_hash(self) -> bytes:
+        """`Certificate.digest`."""
+        return _fields(self.body).binary(_CERTIFICATE, FINGERPRINT_BYTES)
 
     @classmethod
     def make(
@@ -110,9 +154,9 @@ class TransportRecord:
             4: curve_public,
             5: list(hosts),
             6: dict(ports),
-            7: max(0, now_ms - BACKDATE_MS),
+            _NOT_BEFORE: max(0, now_ms - BACKDATE_MS),
             8: min(now_ms + lifetime_ms, leaf.not_after_ms),
-            9: leaf.digest,
+            _CERTIFICATE: leaf.digest,
         }
         try:
             body = encode(fields)
@@ -132,8 +176,7 @@ def decode_record(raw: bytes) -> TransportRecord:
     if len(raw) > MAX_RECORD_BYTES:
         raise RecordTooLarge(len(raw), MAX_RECORD_BYTES)
     try:
-        body, _ = pair(decode(raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
-        fields = Fields(decode(body, MAX_RECORD_BYTES))
+        fields = _fields(_opened(raw)[0])
         fields.integer(1, VERSION, VERSION)
         record = TransportRecord(
             peer_id=PeerId(encode_id(fields.binary(2, FINGERPRINT_BYTES))),
@@ -141,15 +184,15 @@ def decode_record(raw: bytes) -> TransportRecord:
             curve_public=fields.binary(4, KEY_BYTES),
             hosts=_hosts(fields.texts(5, MAX_HOSTS, 253)),
             ports=_ports(fields.table(6, _MAX_PORTS)),
-            not_before_ms=fields.integer(7),
             not_after_ms=fields.integer(8),
-            certificate_hash=fields.binary(9, FINGERPRINT_BYTES),
             raw=raw,
         )
+        not_before_ms = fields.integer(_NOT_BEFORE)
+        fields.binary(_CERTIFICATE, FINGERPRINT_BYTES)
         fields.finish()
     except NotCanonical as error:
         raise RecordMalformed(str(error)) from error
-    if record.not_before_ms >= record.not_after_ms:
+    if not_before_ms >= record.not_after_ms:
         raise RecordMalformed("it ends before it begins")
     return record
 
@@ -163,17 +206,29 @@ def verify_record(record: TransportRecord, principal: Principal, now_ms: int) ->
     peer_id = principal.peer_id
     if record.peer_id != peer_id:
         raise RecordOfOtherPeer(record.peer_id, peer_id)
-    if not verify_signature(principal.public_key, DOMAIN, record.body, record.signature):
+    body, signature = _opened(record.raw)
+    if not verify_signature(principal.public_key, DOMAIN, body, signature):
         raise RecordBadSignature(peer_id)
-    if record.certificate_hash != principal.certificate_digest:
+    fields = _fields(body)
+    if fields.binary(_CERTIFICATE, FINGERPRINT_BYTES) != principal.certificate_digest:
         raise RecordOfOtherCertificate(peer_id)
-    lifetime_ms = record.not_after_ms - record.not_before_ms
+    not_before_ms = fields.integer(_NOT_BEFORE)
+    lifetime_ms = record.not_after_ms - not_before_ms
     if lifetime_ms > MAX_LIFETIME_MS:
         raise RecordLivesTooLong(peer_id, lifetime_ms, MAX_LIFETIME_MS)
-    if now_ms < record.not_before_ms - SKEW_MS:
-        raise RecordNotYetValid(peer_id, record.not_before_ms - now_ms)
+    if now_ms < not_before_ms - SKEW_MS:
+        raise RecordNotYetValid(peer_id, not_before_ms - now_ms)
     if now_ms > record.not_after_ms + SKEW_MS:
         raise RecordExpired(peer_id, now_ms - record.not_after_ms)
+
+
+def _opened(raw: bytes) -> tuple[bytes, bytes]:
+    """The body and its signature."""
+    return pair(decode(raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
+
+
+def _fields(body: bytes) -> Fields:
+    return Fields(decode(body, MAX_RECORD_BYTES))
 
 
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -181,16 +236,16 @@ def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
         problem = host_problem(host)
         if problem:
             raise NotCanonical(f"host {host[:80]!r}: {problem}")
-    return hosts
+    return tuple(map(sys.intern, hosts))  # many peers have one host, and one host has many mentions
 
 
-def _ports(table: Mapping[str, object]) -> Mapping[str, int]:
+def _ports(table: Mapping[str, object]) -> Ports:
     ports: dict[str, int] = {}
     for name, port in table.items():
         if not _PORT_NAME.fullmatch(name) or type(port) is not int or not 1 <= port <= 65535:
             raise NotCanonical(f"port {name!r} is not a port number")
-        ports[sys.intern(name)] = port  # the same few names in every record
+        ports[name] = port
     missing = [name for name in PORT_NAMES if name not in ports]
     if missing:
         raise NotCanonical(f"the port {missing[0]!r} is missing")
-    return MappingProxyType(ports)
+    return Ports(ports)

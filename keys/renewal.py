@@ -18,10 +18,10 @@ from typing import Final
 from nacl.utils import random as random_bytes
 
 from keys.canonical import Fields, NotCanonical, decode, encode, pair
-from keys.certificate import Certificate
+from keys.certificate import BACKDATE_MS, Certificate
 from keys.errors import CertificateRefused, GrantRefused, RenewalMalformed
 from keys.identity import Identity, fingerprint, verify_signature
-from keys.trust import BACKDATE_MS, MAX_CHAIN_BYTES, Chain, Trust, verify
+from keys.trust import MAX_CHAIN_BYTES, Chain, Trust, verify
 
 VERSION: Final = 1
 DOMAIN: Final = "renewal"

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Final
 
 from keys.canonical import NotCanonical, decode, encode
-from keys.certificate import Certificate, CertificateKind
+from keys.certificate import BACKDATE_MS, Certificate, CertificateKind
 from keys.errors import CertificateRefused, InvalidValue
 from keys.identity import network_id_of
 from keys.revocation import (
@@ -43,7 +43,6 @@ from keys.revocation_refusals import (
 )
 from keys.revocations import ListInForce, Revocations
 from keys.trust import (
-    BACKDATE_MS,
     DAY_MS,
     LIFETIME_MS,
     MAX_CHAIN_BYTES,

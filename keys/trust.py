@@ -16,20 +16,22 @@ Invariant: a `Principal` exists only for a chain that passed every check at that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from keys.canonical import NotCanonical, decode, encode
 from keys.certificate import (
+    BACKDATE_MS,
     MAX_ROTATIONS,
     QUORUM,
     ROTATION,
     Certificate,
     CertificateKind,
 )
-from keys.identity import NetworkId, PeerId, fingerprint, network_id_of
+from keys.identity import NetworkId, network_id_of
 from keys.names import within
+from keys.principal import Above, Principal, issued_at_ms
 from keys.refusals import (
     BadRoot,
     CertificateBadSignature,
@@ -51,7 +53,7 @@ from keys.refusals import (
     WrongNetwork,
 )
 from keys.revocations import NOTHING_REVOKED, ListInForce, Revocable, Revocations
-from keys.roles import Permission, Role, permissions_of
+from keys.roles import permissions_of
 from keys.rotation import RootsSeen
 
 SHORTEST_CHAIN: Final = 2
@@ -60,7 +62,6 @@ MAX_CHAIN_BYTES: Final = 6000  # with a record it fits one message of the door, 
 MAX_ABOVE: Final = 32  # certificates above members that are held once for all of these
 
 DAY_MS: Final = 86_400_000
-BACKDATE_MS: Final = 5 * 60_000  # so that a fresh certificate is valid on a clock that is behind
 SKEW_MS: Final = 120_000  # and how far two clocks may differ when a validity is looked at
 LIFETIME_MS: Final = {
     CertificateKind.ROOT: 3653 * DAY_MS,
@@ -146,54 +147,6 @@ def _above(raw: bytes) -> Certificate:
     return Certificate.decode(raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """A member as `verify` saw it: what every later check asks."""
-
-    peer_id: PeerId
-    name: str
-    public_key: bytes
-    roles: Role
-    permissions: Permission
-    namespaces: tuple[str, ...]
-    network_id: NetworkId
-    network_name: str
-    serial: bytes
-    issuer_key_id: bytes
-    certificate_digest: bytes
-    not_after_ms: int  # the earliest end in its chain, and of the time that its root has left
-    not_before_ms: int = 0  # of its own certificate: which of two is the newer one
-    roots: tuple[Certificate, ...] = ()  # of a chain whose root has successors: `RootsSeen.learn`
-    lineage: tuple[
-        Revocable, ...
-    ] = ()  # what a revocation could name in its chain, the highest first
-
-    def may(self, permission: Permission) -> bool:
-        """Whether it holds all of these permissions."""
-        return permission in self.permissions
-
-    def may_in(self, permission: Permission, namespace: str) -> bool:
-        return permission in self.permissions and within(namespace, self.namespaces)
-
-    def has_rights_of(self, other: Principal) -> bool:
-        return (self.roles, self.namespaces) == (other.roles, other.namespaces)
-
-    def within_rights_of(self, other: Principal) -> Principal:
-        """This one, with nothing that the other one has not."""
-        ours, theirs, roles = self.namespaces, other.namespaces, self.roles & other.roles
-        shared = {n for n in ours if within(n, theirs)} | {n for n in theirs if within(n, ours)}
-        if (roles, shared) == (self.roles, set(ours)):
-            return self
-        return replace(
-            self,
-            roles=roles,
-            permissions=self.permissions & permissions_of(roles),
-            namespaces=tuple(sorted(shared)),
-            # What the guard remembers of somebody, it remembers by this.
-            certificate_digest=fingerprint(self.certificate_digest + other.certificate_digest),
-        )
-
-
 def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
     """The principal that this chain proves.
 
@@ -212,16 +165,13 @@ def verify(chain: Chain, trust: Trust, now_ms: int) -> Principal:
         public_key=leaf.public_key,
         roles=leaf.roles,
         permissions=permissions_of(leaf.roles),
-        namespaces=leaf.namespaces,
-        network_id=leaf.network_id,
-        network_name=leaf.network_name,
+        namespaces=_held_once(leaf.namespaces),
         serial=leaf.serial,
-        issuer_key_id=leaf.issuer_key_id,
         certificate_digest=leaf.digest,
         not_after_ms=min(ends),
+        above=_all_above(chain.certificates[1:]),
         not_before_ms=leaf.not_before_ms,
-        roots=chain.roots if chain.rotations else (),
-        lineage=_lineage(chain),
+        renewed_from=leaf.renewed_from,
     )
 
 
@@ -384,38 +334,40 @@ def _now(chain: Chain, trust: Trust, now_ms: int) -> None:
 
 
 def _lineage(chain: Chain) -> tuple[Revocable, ...]:
-    """All below the root, the highest first. Each is dated back, but never beyond its issuer.
-
-    A peer that other issuers renewed before stands for what those gave it as well, and they stand
-    for themselves: a renewal elsewhere undoes no revocation.
-    """
-    leaf, top = chain.leaf, _above_all(chain.root)
-    direct = tuple(
-        (_revocable if child is leaf else _revocable_above)(child, issuer, top)
-        for child, issuer in _links(chain)
-        if child.kind is not CertificateKind.ROOT
+    leaf = chain.leaf
+    return _all_above(chain.certificates[1:]).lineage(
+        leaf.name, leaf.serial, leaf.key_id, leaf.not_before_ms, leaf.renewed_from
     )
-    found = list(direct)
-    for issuer in leaf.renewed_from:
-        issued_ms = direct[-1].issued_ms
-        found.append(Revocable("the issuer before", top, b"", issuer, issued_ms, top))
-        found.append(Revocable(leaf.name, issuer, b"", leaf.key_id, issued_ms, top))
-    return tuple(found)
 
 
 @lru_cache(maxsize=MAX_ABOVE)
-def _above_all(root: Certificate) -> bytes:
-    """The root's key id, held once for all who are below it."""
-    return root.key_id
+def _all_above(certificates: tuple[Certificate, ...]) -> Above:
+    """Of an issuer and what is above it: the same object for all whom this issuer signs."""
+    chain = Chain(certificates)
+    issuer, top = chain.leaf, chain.root.key_id
+    return Above(
+        network_id=issuer.network_id,
+        network_name=issuer.network_name,
+        issuer_key_id=issuer.key_id,
+        root_key_id=top,
+        not_before_ms=issuer.not_before_ms,
+        roots=chain.roots if chain.rotations else (),
+        issuers=tuple(
+            _revocable(child, above, top)
+            for child, above in _links(chain)
+            if child.kind is not CertificateKind.ROOT
+        ),
+    )
 
 
 def _revocable(child: Certificate, issuer: Certificate, top: bytes) -> Revocable:
-    dated_back_ms = BACKDATE_MS if child.not_before_ms > issuer.not_before_ms else 0
-    issued_ms = child.not_before_ms + dated_back_ms
+    issued_ms = issued_at_ms(child.not_before_ms, issuer.not_before_ms)
     return Revocable(child.name, child.issuer_key_id, child.serial, child.key_id, issued_ms, top)
 
 
-_revocable_above = lru_cache(maxsize=MAX_ABOVE)(_revocable)  # of what is above members
+@lru_cache(maxsize=MAX_ABOVE)
+def _held_once(namespaces: tuple[str, ...]) -> tuple[str, ...]:
+    return namespaces
 
 
 def _links(chain: Chain) -> list[tuple[Certificate, Certificate]]:

@@ -13,6 +13,7 @@ from typing import Final
 from keys.canonical import encode
 from keys.ceremonies.request import IssuerRequest
 from keys.certificate import (
+    BACKDATE_MS,
     Certificate,
     CertificateKind,
     assemble_certificate,
@@ -26,7 +27,7 @@ from keys.names import within
 from keys.roles import Role
 from keys.rootquorum import Authority
 from keys.rotation import MAX_LINE_BYTES, encode_line
-from keys.trust import BACKDATE_MS, DAY_MS, LIFETIME_MS
+from keys.trust import DAY_MS, LIFETIME_MS
 
 MAX_GRACE_MS: Final = 366 * DAY_MS
 _UNSIGNED: Final = bytes(SIGNATURE_BYTES)

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from nacl.utils import random as random_bytes
 
 from keys.certificate import (
+    BACKDATE_MS,
     DOMAIN,
     MAX_PATH_LENGTH,
     MAX_ROTATIONS,
@@ -39,7 +40,7 @@ from keys.identity import Identity, decode_id, fingerprint
 from keys.names import EVERYWHERE, check_name, namespaces_problem, within
 from keys.roles import ALL_ROLES, Role, role_words
 from keys.rootquorum import Authority
-from keys.trust import BACKDATE_MS, DAY_MS, LIFETIME_MS
+from keys.trust import DAY_MS, LIFETIME_MS
 
 
 def root_fields(

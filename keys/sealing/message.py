@@ -43,6 +43,7 @@ from keys.identity import (
     encode_id,
     verify_signature,
 )
+from keys.principal import Principal
 from keys.sealing.refusals import (
     SealedBadSignature,
     SealedByStranger,
@@ -55,7 +56,7 @@ from keys.sealing.refusals import (
 )
 from keys.sealing.statement import SealingStatement
 from keys.sealing.suites import Entropy, SealFailed, SealingSecret, Suite, seal_for
-from keys.trust import MAX_CHAIN_BYTES, Principal
+from keys.trust import MAX_CHAIN_BYTES
 
 VERSION: Final = 1
 DOMAIN: Final = "sealed"

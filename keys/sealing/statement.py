@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keys.canonical import MAX_INTEGER, Fields, NotCanonical, decode, encode, pair
+from keys.certificate import BACKDATE_MS
 from keys.identity import (
     FINGERPRINT_BYTES,
     Identity,
@@ -25,7 +26,7 @@ from keys.identity import (
 )
 from keys.sealing.refusals import SealingKeyRefused
 from keys.sealing.suites import PUBLIC_BYTES, Suite
-from keys.trust import BACKDATE_MS, DAY_MS, SKEW_MS
+from keys.trust import DAY_MS, SKEW_MS
 
 VERSION: Final = 1
 DOMAIN: Final = "sealing-key"

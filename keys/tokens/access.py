@@ -23,6 +23,7 @@ from keys.errors import InvalidValue
 from keys.guard import Guard
 from keys.identity import Identity, PeerId, decode_id, fingerprint
 from keys.policy import Action
+from keys.principal import Principal
 from keys.roles import Permission, Role, permissions_of, role_words, roles_named
 from keys.secret import Unpicklable
 from keys.tokens.jwts import check_times, read_header, sign, text_of, verify
@@ -34,7 +35,7 @@ from keys.tokens.refusals import (
     TokenTooWide,
 )
 from keys.tokens.scope import MAX_CHARS, Scope
-from keys.trust import SKEW_MS, Principal
+from keys.trust import SKEW_MS
 
 TYPE: Final = "at+jwt"
 MAX_LIFE_S: Final = 15 * 60

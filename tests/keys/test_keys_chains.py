@@ -12,11 +12,11 @@ from keys_lab import DAY_MS, HOUR_MS, NOW_MS, forge
 from roots_lab import Line, Root, line_of, quorum, reforge, single
 
 from keys import Certificate, CertificateRefused, Chain, Role, trust, verify
-from keys.certificate import Rotation, assemble_certificate
+from keys.certificate import BACKDATE_MS, Rotation, assemble_certificate
 from keys.issuing import make_issuer, make_peer
 from keys.refusals import CertificateExpired, CertificateNotYetValid, duration
 from keys.roles import ALL_ROLES
-from keys.trust import BACKDATE_MS, MAX_ABOVE, SKEW_MS
+from keys.trust import MAX_ABOVE, SKEW_MS
 
 NAMESPACES = (("*",), ("shop",), ("bank", "shop"), ("bank", "shop.eu"))
 
@@ -208,3 +208,7 @@ def test_what_is_above_a_member_is_held_once_for_all_members(network: Network) -
     pairs = zip(once.certificates, again.certificates, strict=True)
     assert [a is b for a, b in pairs] == [number > 0 for number in range(len(once.certificates))]
     assert trust._above.cache_info().currsize <= MAX_ABOVE
+    members = [verify(chain, network.line.trust, network.begun_ms) for chain in (once, again)]
+    assert members[0].above is members[1].above
+    assert members[0].namespaces is members[1].namespaces
+    assert trust._all_above.cache_info().currsize <= MAX_ABOVE

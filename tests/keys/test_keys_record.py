@@ -13,7 +13,7 @@ from keys import TransportRecord, decode_record, verify, verify_record
 from keys.canonical import encode
 from keys.errors import InvalidValue, RecordRefused
 from keys.issuing import make_peer
-from keys.record import MAX_RECORD_BYTES
+from keys.record import MAX_RECORD_BYTES, Ports
 from keys.refusals import (
     RecordBadSignature,
     RecordExpired,
@@ -62,6 +62,23 @@ def test_a_record_says_what_it_was_made_with() -> None:
 def test_the_ports_of_a_record_cannot_be_changed_afterwards() -> None:
     with pytest.raises(TypeError):
         RECORD.ports["door"] = 1  # type: ignore[index]
+
+
+@given(st.dictionaries(st.text(min_size=1), st.integers(1, 65535), max_size=8))
+def test_ports_are_a_map_in_its_order(said: dict[str, int]) -> None:
+    ports = Ports(said)
+    assert ports == said
+    assert list(ports.items()) == list(said.items())
+    assert ports == Ports(dict(reversed(said.items())))
+    assert ports.get("no such name") is None
+    with pytest.raises(KeyError):
+        ports["no such name"]
+
+
+def test_what_many_records_say_is_held_once() -> None:
+    one = decode_record(bytes(bytearray(RECORD.raw)))
+    assert one.hosts[0] is RECORD.hosts[0]
+    assert all(a is b for a, b in zip(one.ports, RECORD.ports, strict=True))
 
 
 def test_a_record_is_of_one_peer() -> None:

@@ -21,6 +21,7 @@ from keys import (
     renew_at_ms,
     verify,
 )
+from keys.certificate import BACKDATE_MS
 from keys.errors import (
     RenewalBeyondIssuer,
     RenewalClockOff,
@@ -33,7 +34,7 @@ from keys.issuing.issued_book import MAX_FOR_KEY, IssuedBook
 from keys.issuing.issuer import MAX_A_MINUTE
 from keys.issuing.ticket_book import TicketBook
 from keys.refusals import CertificateExpired
-from keys.trust import BACKDATE_MS, SKEW_MS
+from keys.trust import SKEW_MS
 
 LATER_MS = NOW_MS + 60 * DAY_MS
 

@@ -30,6 +30,7 @@ from keys import (
     verify,
 )
 from keys.canonical import encode
+from keys.certificate import BACKDATE_MS
 from keys.issuing import make_issuer, make_peer
 from keys.refusals import CertificateRevoked
 from keys.revocation import DOMAIN, MAX_ENTRIES, MAX_LIST_BYTES, RevocationList
@@ -42,7 +43,6 @@ from keys.revocation_refusals import (
     RevocationNotAnIssuer,
     RevocationSignerRevoked,
 )
-from keys.trust import BACKDATE_MS
 
 LAB = lab()
 OTHER = lab(11)

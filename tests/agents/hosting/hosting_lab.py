@@ -11,7 +11,7 @@ from agents import Agent, Net
 from agents.hosting import Context, TaskGrant, from_bytes, to_bytes
 from agents.hosting.host import AgentHost
 from agents.local import DirectGate, Table
-from keys import Identity, PeerId, Permission, Principal, Role, network_id_of
+from keys import Above, Identity, PeerId, Permission, Principal, Role, network_id_of
 from p2p import Incoming, SystemClock
 
 T = TypeVar("T")
@@ -55,12 +55,10 @@ def incoming(permissions: Permission = CALLERS, priority: int = 1) -> Incoming:
         roles=Role.SERVICE,
         permissions=permissions,
         namespaces=(),
-        network_id=network,
-        network_name="lab",
         serial=bytes(16),
-        issuer_key_id=bytes(16),
         certificate_digest=bytes(32),
         not_after_ms=2**60,
+        above=Above(network, "lab", bytes(16), bytes(16)),
     )
     return Incoming(bob, "agents.call", None, b"", priority)
 

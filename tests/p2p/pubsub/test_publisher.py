@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import NetworkId, PeerId, Principal, Role, permissions_of
+from keys import Above, NetworkId, PeerId, Principal, Role, permissions_of
 from p2p.pubsub.publisher import Only, Publisher, Restricted
 
 
@@ -19,12 +19,10 @@ def member(name: str, roles: Role = Role.SERVICE) -> Principal:
         roles,
         permissions_of(roles),
         (),
-        NetworkId("n" * 32),
-        "lab",
-        b"",
         b"",
         b"",
         2**60,
+        Above(NetworkId("n" * 32), "lab", b"", b""),
     )
 
 
