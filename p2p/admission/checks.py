@@ -21,6 +21,7 @@ What this module does not know: frames, states, sockets, the order of messages.
 from __future__ import annotations
 
 import hashlib
+import sys
 
 from keys import (
     CertificateRefused,
@@ -221,8 +222,8 @@ def _hosts(shown: TransportRecord, observed: str | None, *, dialled: bool) -> tu
     """Best first. A host that we reached is the best. One that reached us may be the near side of
     a translation, so it comes first only if the peer says itself that it is there."""
     if observed is None:
-        return tuple(shown.hosts)
+        return shown.hosts
     others = tuple(host for host in shown.hosts if host != observed)
-    if dialled or observed in shown.hosts:
-        return (observed, *others)
-    return (*others, observed)
+    is_best = dialled or observed in shown.hosts
+    hosts = (observed, *others) if is_best else (*others, observed)
+    return shown.hosts if hosts == shown.hosts else tuple(map(sys.intern, hosts))

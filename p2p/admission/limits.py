@@ -16,6 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 MAX_SOURCES = 1024
+_ROUNDING_MS = 0.001  # nobody loses a token by it
 
 
 def source_of(host: str) -> str:
@@ -33,28 +34,40 @@ def source_of(host: str) -> str:
 
 class RateLimit:
     """A token bucket a source. A source that is forgotten begins with a full bucket again, which
-    is why only the one longest unseen is forgotten."""
+    is why only one that is full is forgotten, or else the one longest unseen.
+
+    Of a bucket it is enough to know when it is full again.
+    """
 
     def __init__(self, rate_per_s: float, burst: int, max_sources: int = MAX_SOURCES) -> None:
         assert rate_per_s > 0, "nobody could knock"
         assert burst >= 1, "nobody could knock"
-        self._rate_per_ms = rate_per_s / 1000
-        self._burst = float(burst)
+        self._token_ms = 1000 / rate_per_s  # one comes in so long
+        self._burst_ms = burst * self._token_ms + _ROUNDING_MS
         self._max_sources = max_sources
-        self._buckets: OrderedDict[str, tuple[float, int]] = OrderedDict()  # tokens, at
+        self._full_ms: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, source: str, now_ms: int) -> bool:
-        """Whether this source may knock once more now."""
-        tokens, at_ms = self._buckets.pop(source, (self._burst, now_ms))
-        tokens = min(self._burst, tokens + max(0, now_ms - at_ms) * self._rate_per_ms)
-        allowed = tokens >= 1
-        self._buckets[source] = (tokens - 1 if allowed else tokens, now_ms)
-        if len(self._buckets) > self._max_sources:
-            self._buckets.popitem(last=False)
+    def take(self, source: str, now_ms: int, tokens: int = 1) -> bool:
+        """Whether this source may have so many now; without them it keeps what it has."""
+        full_ms = max(self._full_ms.pop(source, now_ms), now_ms)
+        after_ms = full_ms + tokens * self._token_ms
+        allowed = after_ms - now_ms <= self._burst_ms
+        self._full_ms[source] = after_ms if allowed else full_ms
+        self.rest(now_ms)
+        if len(self._full_ms) > self._max_sources:
+            self._full_ms.popitem(last=False)
         return allowed
 
+    def rest(self, now_ms: int) -> None:
+        """Forget the full buckets, from the one longest unseen up to the first that is not full."""
+        while self._full_ms and next(iter(self._full_ms.values())) <= now_ms:
+            self._full_ms.popitem(last=False)
+
+    def forget(self, source: str) -> None:
+        self._full_ms.pop(source, None)
+
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self._full_ms)
 
 
 @dataclass(slots=True)

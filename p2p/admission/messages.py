@@ -12,6 +12,7 @@ claims is true (`checks`), and the inside of certificates, records and grants: t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -286,7 +287,7 @@ def _data(value: object, what: str, *, exactly: int | None = None) -> bytes:
 def _fingerprint(value: object, what: str) -> str:
     if not isinstance(value, str) or not _FINGERPRINT.fullmatch(value):
         raise _malformed(f"the {what} is not a fingerprint")
-    return value
+    return sys.intern(value)  # it names somebody whom others name too
 
 
 def _hints(value: object) -> tuple[Hint, ...]:
@@ -306,7 +307,8 @@ def _hint(item: object) -> Hint:
     port = _whole_number(item[2:3], "port of a hint")
     if not 0 < port < 65_536:
         raise _malformed("the port of a hint is not a port")
-    return Hint(PeerId(_fingerprint(item[0], "peer of a hint")), tuple(hosts), port)
+    hosts = tuple(map(sys.intern, hosts))
+    return Hint(PeerId(_fingerprint(item[0], "peer of a hint")), hosts, port)
 
 
 def is_host(value: object) -> bool:

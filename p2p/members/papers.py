@@ -112,7 +112,8 @@ class PaperBook:
 
     def note(self, session: Session) -> None:
         """An introduction has proved these."""
-        self._keep(session.principal, session.shown, session.record)
+        record = session.record
+        self._keep(Papers(session.principal, session.shown, record, mark_of(record)))
 
     def take(self, chain: bytes, record: bytes) -> PeerId | None:
         """Somebody has passed these on; whose they are, or None where they are of no use."""
@@ -132,7 +133,7 @@ class PaperBook:
         if known is not None and shown.sequence < known.record.sequence:
             self.counts["older"] += 1
             return principal.peer_id
-        self._keep(principal, ShownChain.of(chain), shown)
+        self._keep(Papers(principal, ShownChain.of(chain), shown, mark))
         self._verified[mark] = principal.peer_id
         return principal.peer_id
 
@@ -164,7 +165,7 @@ class PaperBook:
     def judge(self) -> list[PeerId]:
         """Drop whoever is revoked by the lists that are in force now; returns them."""
         revocations, revoked = self._trust().revocations, []
-        for papers in self:
+        for papers in self if len(revocations) else ():
             try:
                 revocations.check(papers.principal.lineage)
             except CertificateRevoked:
@@ -186,9 +187,8 @@ class PaperBook:
             assert papers.principal.peer_id == peer_id == papers.record.peer_id
             assert papers.mark == mark_of(papers.record)
 
-    def _keep(self, principal: Principal, shown: ShownChain, record: TransportRecord) -> None:
-        peer_id = principal.peer_id
-        if peer_id not in self._papers and len(self._papers) >= MAX_BOOK:
+    def _keep(self, papers: Papers) -> None:
+        if papers.peer_id not in self._papers and len(self._papers) >= MAX_BOOK:
             self.counts["full"] += 1
             return
-        self._papers[peer_id] = Papers(principal, shown, record, mark_of(record))
+        self._papers[papers.peer_id] = papers

@@ -178,7 +178,9 @@ class Spreading:
         effects: _Effects = []
         self._note_absence(now_ms, effects)
         self._heard_ms = now_ms
-        other.head, other.digest = head, digest
+        # Nearly everybody says what we say: one object is enough.
+        other.head = self._head if head == self._head else head
+        other.digest = self._digest if digest == self._digest else digest
         if not other.is_settled:
             self._begins(other, now_ms)
         if 0 < other.first_asked <= answers:
@@ -306,6 +308,7 @@ class Spreading:
             if not other.is_settled and self._agrees(other):
                 other.is_settled = True
                 other.since_ms = other.differs_ms = None
+                other.spoke_ms = other.said_ms = 0  # of no more use: it begins anew, if ever
                 effects.append(Settle(peer_id))
 
     def _agrees(self, other: _Other) -> bool:

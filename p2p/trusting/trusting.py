@@ -34,7 +34,7 @@ from keys import (
     pack_list,
     read_list,
 )
-from p2p.admission import SessionTable
+from p2p.admission import RateLimit, SessionTable
 from p2p.alarm import Alarm
 from p2p.clock import Clock
 from p2p.errors import P2PError
@@ -76,6 +76,7 @@ BURST = 160
 # Bytes of lists that one peer is told: every list there can be at once, then so many a second.
 TOLD_BURST_BYTES = MAX_LISTS * MAX_PACKED_BYTES
 TOLD_BYTES_PER_S = 256 * 1024
+MAX_LIMITED = 16_384  # peers
 _NOTIFY = int(Kind.NOTIFY)
 
 OnCut = Callable[[PeerId, CertificateRevoked], None]
@@ -152,8 +153,8 @@ class Trusting:
         self._alarm = Alarm(clock, self._tick)
         self._starts: dict[PeerId, int] = {}  # the incarnation of each session
         self._held: dict[PeerId, _Held] = {}
-        self._allowance: dict[PeerId, tuple[float, int]] = {}
-        self._told_bytes: dict[PeerId, tuple[float, int]] = {}
+        self._allowance = RateLimit(PER_SECOND, BURST, MAX_LIMITED)
+        self._told_bytes = RateLimit(TOLD_BYTES_PER_S, TOLD_BURST_BYTES, MAX_LIMITED)
         self._revoked: set[PeerId] = set()
         self.on_conflict: Callable[[ListInForce], None] = lambda _: None
         self.conflict: str | None = None
@@ -215,6 +216,8 @@ class Trusting:
 
     def look(self) -> None:
         """Whether the lists are still fresh; now and then, and when they change."""
+        for limit in (self._allowance, self._told_bytes):
+            limit.rest(self._clock.now_ms())
         if self.freshness.look(self.revocations, self._clock.wall_ms()):
             if self.freshness.withheld:
                 log.error("a revocation list is stale: what changes the network is refused")
@@ -262,9 +265,7 @@ class Trusting:
         self._starts.pop(peer_id, None)
         self._held.pop(peer_id, None)
         # What it was told counts on: a session may be ended and begun to be told it all again.
-        for each in [p for p, (_, at_ms) in self._told_bytes.items() if self._is_long_ago(at_ms)]:
-            del self._told_bytes[each]
-        self._allowance.pop(peer_id, None)
+        self._allowance.forget(peer_id)
 
     def away(self, peer_id: PeerId) -> None:
         """It is dead, or has left; its session may outlast that."""
@@ -347,17 +348,10 @@ class Trusting:
 
     def _may_tell(self, peer_id: PeerId, size_bytes: int) -> bool:
         """A question of some bytes is answered by megabytes, so those are counted too."""
-        now_ms = self._clock.now_ms()
-        left, then_ms = self._told_bytes.get(peer_id, (float(TOLD_BURST_BYTES), now_ms))
-        left = min(float(TOLD_BURST_BYTES), left + (now_ms - then_ms) * TOLD_BYTES_PER_S / 1000)
-        if left < size_bytes:
+        if not self._told_bytes.take(peer_id, self._clock.now_ms(), size_bytes):
             self.counts["told_too_much"] += 1
             return False
-        self._told_bytes[peer_id] = (left - size_bytes, now_ms)
         return True
-
-    def _is_long_ago(self, at_ms: int) -> bool:
-        return (self._clock.now_ms() - at_ms) * TOLD_BYTES_PER_S / 1000 >= TOLD_BURST_BYTES
 
     def _is_later(self, have: Have) -> bool:
         ours = self.revocations.of(have.key_id)
@@ -394,13 +388,9 @@ class Trusting:
 
     def _allows(self, peer_id: PeerId) -> bool:
         """Whether this peer has not asked or told us too much lately."""
-        now_ms = self._clock.now_ms()
-        left, then_ms = self._allowance.get(peer_id, (float(BURST), now_ms))
-        left = min(float(BURST), left + (now_ms - then_ms) * PER_SECOND / 1000)
-        if left < 1:
+        if not self._allowance.take(peer_id, self._clock.now_ms()):
             self.counts["too_often"] += 1
             return False
-        self._allowance[peer_id] = (left - 1, now_ms)
         return True
 
     # -- what is done --------------------------------------------------------------------------

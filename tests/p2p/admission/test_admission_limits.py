@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from p2p.admission.limits import RateLimit, Shares, source_of
 
@@ -19,6 +23,52 @@ def test_a_clock_that_stands_or_goes_back_gives_nothing() -> None:
     limit = RateLimit(rate_per_s=1, burst=1)
     assert limit.take("a", 10_000)
     assert not limit.take("a", 0)
+
+
+def test_a_source_that_could_be_forgotten_is() -> None:
+    limit = RateLimit(rate_per_s=2, burst=3)
+    assert limit.take("a", 0)
+    assert limit.take("b", 0, 3)
+    limit.rest(499)
+    assert len(limit) == 2
+    limit.rest(500)
+    assert len(limit) == 1
+    limit.take("c", 1_500)
+    assert len(limit) == 1, "b is full again"
+    limit.forget("c")
+    assert len(limit) == 0
+
+
+class Bucket:
+    """What a `RateLimit` means for one source, in tokens."""
+
+    def __init__(self, rate_per_s: int, burst: int) -> None:
+        self.rate, self.burst, self.tokens, self.at_ms = rate_per_s, burst, Fraction(burst), 0
+
+    def take(self, now_ms: int, tokens: int) -> bool:
+        grown = Fraction((now_ms - self.at_ms) * self.rate, 1000)
+        self.tokens, self.at_ms = min(Fraction(self.burst), self.tokens + grown), now_ms
+        allowed = self.tokens >= tokens
+        self.tokens -= tokens if allowed else 0
+        return allowed
+
+
+@given(
+    st.integers(1, 50),
+    st.integers(1, 20),
+    st.integers(0, 2**41),
+    st.lists(st.tuples(st.integers(0, 3_000), st.sampled_from("ab"), st.integers(1, 4))),
+)
+def test_a_source_gets_what_its_bucket_holds(
+    rate: int, burst: int, begin_ms: int, takes: list[tuple[int, str, int]]
+) -> None:
+    limit, buckets = RateLimit(rate, burst), {each: Bucket(rate, burst) for each in "ab"}
+    now_ms = begin_ms
+    for bucket in buckets.values():
+        bucket.at_ms = begin_ms
+    for later_ms, source, tokens in takes:
+        now_ms += later_ms
+        assert limit.take(source, now_ms, tokens) == buckets[source].take(now_ms, tokens)
 
 
 def test_the_number_of_sources_kept_is_bounded() -> None:
