@@ -1,4 +1,7 @@
-"""What one peer has of another besides its state: its last beat, and how far apart the clocks are.
+"""What one peer has of another besides its state: which beat was its last, and how far apart the
+clocks are.
+
+What a beat says is for whoever listens when it comes, and is not kept.
 
 What this module does not know: who is alive.
 """
@@ -16,24 +19,33 @@ _OFFSET = Struct("q")
 
 @dataclass(slots=True)
 class Seen:
-    """Of one peer."""
+    """Of one peer.
+
+    Attributes:
+        sequence: of its last beat; None before the first.
+        offsets: of the last beats, packed: a tuple of integers would take four times as much.
+    """
 
     changed_ms: int
     heard_ms: int
-    beat: Heartbeat | None = None
-    offsets: bytes = b""  # the last samples, packed: a tuple of integers would take four times that
+    incarnation: int = 0
+    sequence: int | None = None
+    offsets: bytes = b""
 
     def take(self, beat: Heartbeat, wall_ms: int) -> bool:
         """Whether this beat is newer than the last; then it is the last."""
-        last = self.beat
-        if last is None or last.incarnation != beat.incarnation:
-            self.offsets = b""
-        elif beat.sequence <= last.sequence:
+        if self.sequence is None or self.incarnation != beat.incarnation:
+            self.incarnation, self.offsets = beat.incarnation, b""
+        elif beat.sequence <= self.sequence:
             return False
-        self.beat = beat
+        self.sequence = beat.sequence
         kept = self.offsets[(1 - _OFFSET_SAMPLES) * _OFFSET.size :]
         self.offsets = kept + _OFFSET.pack(beat.wall_ms - wall_ms)
         return True
+
+    def forget_beat(self) -> None:
+        """It is gone: the next beat is the first, whatever its number."""
+        self.sequence = None
 
     def offset_ms(self) -> int | None:
         """How far ahead its clock is, in the middle."""

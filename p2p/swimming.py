@@ -289,7 +289,7 @@ class Swimming(Presence):
         elif change.after not in _PRESENT:
             if self._told.get(peer_id) in _PRESENT:
                 self._gone(peer_id)
-            seen.beat = None
+            seen.forget_beat()
             if self._swim.word_of(peer_id) is None:
                 del self._seen[peer_id]
         self._tell_change(peer_id, start_of(change.incarnation), change.after, change.why.value)
@@ -433,6 +433,5 @@ class Swimming(Presence):
             start_of(word.incarnation),
             now_ms - max(seen.heard_ms, seen.changed_ms),
             now_ms - seen.changed_ms,
-            seen.beat,
             seen.offset_ms(),
         )

@@ -12,8 +12,8 @@ Invariants: at most `max_sources` buckets and `max_open` conversations are ever 
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 MAX_SOURCES = 1024
 _ROUNDING_MS = 0.001  # nobody loses a token by it
@@ -45,7 +45,7 @@ class RateLimit:
         self._token_ms = 1000 / rate_per_s  # one comes in so long
         self._burst_ms = burst * self._token_ms + _ROUNDING_MS
         self._max_sources = max_sources
-        self._full_ms: OrderedDict[str, float] = OrderedDict()
+        self._full_ms: dict[str, float] = {}  # the longest unseen first
 
     def take(self, source: str, now_ms: int, tokens: int = 1) -> bool:
         """Whether this source may have so many now; without them it keeps what it has."""
@@ -55,13 +55,14 @@ class RateLimit:
         self._full_ms[source] = after_ms if allowed else full_ms
         self.rest(now_ms)
         if len(self._full_ms) > self._max_sources:
-            self._full_ms.popitem(last=False)
+            del self._full_ms[next(iter(self._full_ms))]
         return allowed
 
     def rest(self, now_ms: int) -> None:
         """Forget the full buckets, from the one longest unseen up to the first that is not full."""
-        while self._full_ms and next(iter(self._full_ms.values())) <= now_ms:
-            self._full_ms.popitem(last=False)
+        full = list(takewhile(lambda source: self._full_ms[source] <= now_ms, self._full_ms))
+        for source in full:
+            del self._full_ms[source]
 
     def forget(self, source: str) -> None:
         self._full_ms.pop(source, None)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from keys import PeerId
-from p2p.membership.heartbeat import Heartbeat
 
 
 class MemberState(StrEnum):
@@ -25,5 +24,4 @@ class Member:
     incarnation: int
     silent_ms: int  # since it was last heard
     since_ms: int  # since its state last changed
-    heartbeat: Heartbeat | None  # its last one of this incarnation
     clock_offset_ms: int | None  # its clock minus ours; None before the first heartbeat

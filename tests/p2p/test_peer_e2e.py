@@ -49,7 +49,7 @@ async def until(holds: Callable[[], object]) -> None:
 
 
 def heard(peer: Peer) -> bool:
-    return all(member.heartbeat is not None for member in peer.presence.members())
+    return all(member.clock_offset_ms is not None for member in peer.presence.members())
 
 
 def run(main: Callable[[], Coroutine[None, None, None]]) -> None:
