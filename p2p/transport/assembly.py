@@ -56,7 +56,7 @@ class Assembly:
         self._shut = False
         self._sockets = Sockets(settings, key)
         context = self._sockets.context
-        self.zap = ZapHandler(context, counters, settings.zap_quiet_ms)
+        self.zap = ZapHandler(context, counters, peers, settings.zap_quiet_ms)
         self.zap.start()
         monitors = Monitors(context, loop)
         monitors.start()

@@ -96,6 +96,24 @@ class Dial:
         zmq.ZMQError: no socket is left, or libzmq cannot parse the endpoint.
     """
 
+    __slots__ = (
+        "_exchange",
+        "_fd",
+        "_is_fresh",
+        "_is_look_due",
+        "_mark",
+        "_owner",
+        "_received",
+        "_token",
+        "closed",
+        "endpoint",
+        "own_public",
+        "reader",
+        "server_key",
+        "socket",
+        "up",
+    )
+
     def __init__(
         self,
         exchange: Exchange,
@@ -110,9 +128,8 @@ class Dial:
         self.endpoint = endpoint
         self.server_key = server_key
         self.own_public = (own_key or exchange.sockets.key).public
-        self._dials = exchange.dials
+        self._exchange = exchange
         self._fd = -1
-        self._loop = exchange.loop
         self._mark: int | None = None  # known where nobody watches any more
         self._is_look_due = False
         self._is_fresh = False
@@ -120,18 +137,17 @@ class Dial:
         self.up = False
         self.closed = False
         self._owner = owner
-        self._monitors = exchange.monitors
         self.socket = exchange.sockets.dialler(kind, server_key, own_key, bulk=bulk)
         self.reader = SocketReader(
             exchange.loop,
             self.socket,
-            take=self._take,
-            settled=exchange.flusher.room,
+            self,
+            settled=exchange.flusher.settled,
             batch=exchange.settings.drain_frames_of(Lane.BULK if bulk else Lane.DATA),
-            empty=self._nothing_came if CAN_LOOK else None,
+            watcher=self if CAN_LOOK else None,
         )
         self._token = exchange.monitors.watch(self.socket, _EVENTS, self._on_event)
-        self._dials.add(self)
+        self._exchange.dials.add(self)
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQError:
@@ -161,9 +177,9 @@ class Dial:
             return
         self.closed = True
         self.up = False
-        self._dials.discard(self)
+        self._exchange.dials.discard(self)
         self.reader.stop()
-        self._monitors.unwatch(self._token, self.socket)
+        self._exchange.monitors.unwatch(self._token, self.socket)
         if not linger_ms and self._mark is not None and hang_up(self._fd, self._mark):
             linger_ms = _HALF_READ_MS  # nothing more leaves, since there is no connection
         self.socket.close(linger=linger_ms)
@@ -190,16 +206,18 @@ class Dial:
         self._owner.dial_ended(self, "it sent a message without end", False)
         return True
 
-    def _nothing_came(self) -> None:
+    def nothing_came(self) -> None:
+        """The socket is readable without a message: that may be the end."""
         if not self._is_look_due:
             self._is_look_due = True
-            self._loop.call_later(_LOOK_S, self._look_later)
+            self._exchange.loop.call_later(_LOOK_S, self._look_later)
 
     def _look_later(self) -> None:
         self._is_look_due = False
         self.look()
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Have the owner read a message."""
         self._is_fresh = True
         self._owner.dial_message(self)
 
@@ -211,7 +229,7 @@ class Dial:
             return
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             if CAN_LOOK:
-                self._monitors.unwatch(self._token, self.socket)
+                self._exchange.monitors.unwatch(self._token, self.socket)
                 self._mark = mark_of(self._fd, self.endpoint) or OVER
             self.up = True
             self.reader.start()

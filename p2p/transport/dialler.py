@@ -32,11 +32,20 @@ _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
 class Aim(NamedTuple):
-    """Whom to dial, and as whom."""
+    """Whom to dial, at which of its ports, and as whom."""
 
-    server_key: bytes
+    contact: Contact
     own_key: TransportKey
-    endpoints: Sequence[str]
+    port_name: str
+
+    @property
+    def server_key(self) -> bytes:
+        return self.contact.curve_public
+
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """Made whenever they are asked for, since most peers are dialled once at most."""
+        return endpoints_of(self.contact, self.port_name)
 
     def fits(self, dial: Dial) -> bool:
         """Whether that connection is under these keys."""
@@ -59,6 +68,26 @@ class DiallerOwner(Protocol):
 
 class Dialler:
     """Idle until `start`. `dial` is the connection while it is up, `why` the last failure."""
+
+    __slots__ = (
+        "_aim",
+        "_bulk",
+        "_counters",
+        "_dial",
+        "_exchange",
+        "_failures",
+        "_kind",
+        "_longest_pause_ms",
+        "_next",
+        "_owner",
+        "_prepare",
+        "_refusals",
+        "_settings",
+        "_timer",
+        "_up_since_s",
+        "active",
+        "why",
+    )
 
     def __init__(
         self,
@@ -163,11 +192,12 @@ class Dialler:
     def _attempt(self) -> None:
         self._timer = None
         aim = self._aim
-        if aim is None or not aim.endpoints:
+        endpoints = aim.endpoints if aim is not None else ()
+        if aim is None or not endpoints:
             self.why = "no address of it is known"
             self._failed()
             return
-        endpoint = aim.endpoints[self._next % len(aim.endpoints)]
+        endpoint = endpoints[self._next % len(endpoints)]
         self._counters.dials += 1
         self._up_since_s = 0.0
         try:
@@ -187,7 +217,7 @@ class Dialler:
         self._dial = dial
         if self._prepare is not None:
             self._prepare(dial.socket)
-        each_s = self._settings.connect_timeout_ms / 1000 / len(aim.endpoints)
+        each_s = self._settings.connect_timeout_ms / 1000 / len(endpoints)
         self._timer = self._exchange.loop.call_later(
             max(_MIN_ATTEMPT_S, each_s), self._timed_out, dial
         )

@@ -36,6 +36,7 @@ class Flusher:
         self._stalled: dict[Flushable, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.settled = self.room  # bound once, for all readers
 
     def mark(self, item: Flushable) -> None:
         """Flush it at the end of this turn."""

@@ -128,8 +128,8 @@ class LaneServer:
         self.reader = SocketReader(
             exchange.loop,
             self.socket,
-            take=self._take,
-            settled=exchange.flusher.room,
+            self,
+            settled=exchange.flusher.settled,
             batch=self._settings.drain_frames_of(lane),
         )
         self.listening = Listening(self.socket, exchange.sockets, self._settings.host)
@@ -189,7 +189,8 @@ class LaneServer:
         if self._routes.get(route.routing_id) is route:
             del self._routes[route.routing_id]
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Read one message."""
         routing_id = self.socket.recv(NOBLOCK)
         frame = self.socket.recv(NOBLOCK, copy=False)
         user_id = user_id_of(frame)

@@ -29,18 +29,18 @@ import zmq
 
 from keys import PeerId
 from p2p.errors import PayloadTooLarge, QueueFull
-from p2p.links import Lane, LaneFigures, LinkChanged, LinkState, OnFrame, OnLink
-from p2p.transport.counters import FlowCounters, TransportCounters
-from p2p.transport.dial import Dial, Exchange, Sent
-from p2p.transport.dialler import Aim, Dialler
+from p2p.links import Lane, LaneFigures, LinkChanged, LinkState
+from p2p.transport.counters import FlowCounters
+from p2p.transport.dial import Dial, Sent
+from p2p.transport.dialler import Aim
 from p2p.transport.lane_server import Route
-from p2p.transport.outbox import FULL, REFUSED, TOO_LARGE, Outbox
+from p2p.transport.outbox import FULL, REFUSED, TOO_LARGE
 from p2p.transport.parts import read_body, skip_rest
 from p2p.transport.reading import Room, SocketReader
+from p2p.transport.terms import LaneTerms
 from p2p.transport.words import MARK, NUMBERS, Owed, Verb, decode_word
 
 _OTHERS_TURN_S = 0.5  # in which the other side should dial anew what it had dialled
-_YIELD_S = 0.1  # longer than a handshake on a busy machine, shorter than between two heartbeats
 
 Path = Dial | Route
 
@@ -48,61 +48,55 @@ _NONE: frozenset[Any] = frozenset()
 
 
 class Outlet:
-    def __init__(
-        self,
-        peer_id: PeerId,
-        lane: Lane,
-        exchange: Exchange,
-        counters: TransportCounters,
-        *,
-        report: OnLink,
-        on_frame: OnFrame,
-    ) -> None:
-        """`on_frame` gets what arrives over a connection that we dialled."""
-        settings = exchange.settings
+    __slots__ = (
+        "_aim",
+        "_dialler",
+        "_draining",
+        "_finished",
+        "_flusher",
+        "_given_up",
+        "_mine",
+        "_number",
+        "_owed",
+        "_path",
+        "_refused",
+        "_released",
+        "_routes",
+        "_terms",
+        "_window",
+        "_yields",
+        "dirty",
+        "outbox",
+        "peer_id",
+    )
+
+    def __init__(self, peer_id: PeerId, terms: LaneTerms) -> None:
         self.peer_id = peer_id
-        self.lane = lane
         self.dirty = False
-        self._loop = exchange.loop
-        self._limit_bytes = settings.frame_limit_bytes
-        self._window_s = settings.connect_timeout_ms / 1000
-        self._yield_s = 0.0
-        self._counters = counters
-        self._flow = counters.of(lane)
+        self._terms = terms
+        self._flusher = terms.exchange.flusher
+        self._yields = False
         self._mine = FlowCounters()
         self._refused = 0
         self._given_up = 0
-        self._report = report
-        self._flusher = exchange.flusher
-        self._on_frame = on_frame
-        self.outbox = Outbox(
-            budget_bytes=settings.budget_of(lane),
-            batch_envelopes=settings.batch_envelopes,
-            batch_bytes=settings.batch_bytes,
-            frame_limit_bytes=settings.frame_limit_bytes,
-        )
-        # At least one attempt must fit into a window, however often the peer was down before.
-        longest_ms = min(settings.redial_max_ms, settings.connect_timeout_ms // 2)
-        self._dialler = Dialler(
-            exchange,
-            counters,
-            zmq.DEALER,
-            self,
-            longest_pause_ms=longest_ms,
-            bulk=lane is Lane.BULK,
-        )
+        self.outbox = terms.outbox()
+        self._dialler = terms.dialler(self)
         self._aim: Aim | None = None
-        self._routes: list[Route] = []
+        self._routes: tuple[Route, ...] = ()
         self._path: Path | None = None
         self._draining: int | None = None  # waiting for this answer, to leave the path
         self._number = 0
-        # Both hold something only while keys rotate, and so are made anew for each change:
-        # those under keys of before, open while anybody sends there;
+        # All three hold something only while keys rotate, and are made anew for it: those under
+        # keys of before, open while anybody sends there; those of ours on which LAST was heard, and
+        # of theirs on which it is said; and what is still to be said.
         self._released: frozenset[Dial] = _NONE
-        # and those of ours on which LAST was heard, and of theirs on which it is said.
         self._finished: frozenset[Path] = _NONE
-        self._owed: Owed[Path] = Owed()
+        self._owed: Owed[Path] | None = None
         self._window: asyncio.TimerHandle | None = None
+
+    @property
+    def lane(self) -> Lane:
+        return self._terms.lane
 
     def pushed(self, said: int, size_bytes: int) -> None:
         """The sender has pushed into `outbox`, and this is what the outbox said.
@@ -113,10 +107,10 @@ class Outlet:
         """
         if said == REFUSED:
             self._refused += 1
-            self._counters.refused_queue_full += 1
-            raise QueueFull(self.peer_id, self.lane.name.lower(), self.outbox.queued_bytes)
+            self._terms.counters.refused_queue_full += 1
+            raise QueueFull(self.peer_id, self._terms.port_name, self.outbox.queued_bytes)
         if said == TOO_LARGE:
-            raise PayloadTooLarge(size_bytes, self._limit_bytes, "envelope")
+            raise PayloadTooLarge(size_bytes, self._terms.limit_bytes, "envelope")
         if said == FULL and self._path is not None:
             self.flush()
         if not self.dirty:
@@ -126,7 +120,7 @@ class Outlet:
         """Hand over what waits, as far as the connection takes it; dial when there is none."""
         outbox = self.outbox
         moved = Room.NONE
-        stalled = bool(self._owed) and not self._owed.say(self._say)
+        stalled = self._owed is not None and not self._say_owed()
         if self._draining is not None:
             return Room.NONE if stalled else Room.UNWANTED
         outbox.seal()
@@ -144,7 +138,7 @@ class Outlet:
                 continue
             outbox.pop()
             moved = Room.USED
-            for flow in (self._flow, self._mine):
+            for flow in (self._terms.flow, self._mine):
                 flow.frames_out += 1
                 flow.bytes_out += size_bytes
                 flow.envelopes_out += envelopes
@@ -160,8 +154,7 @@ class Outlet:
         self._aim = aim
         if new_start:
             self.drop(lambda path: True, "it came back under a new key")
-        yields = self.lane is Lane.CONTROL and aim.own_key.public > aim.server_key
-        self._yield_s = min(_YIELD_S, self._window_s / 8) if yields else 0.0
+        self._yields = self.lane is Lane.CONTROL and aim.own_key.public > aim.server_key
         dial = self._dialler.dial
         if dial is not None and not aim.fits(dial):
             self._dialler.release()
@@ -178,7 +171,7 @@ class Outlet:
     def drop(self, is_over: Callable[[Path], bool], reason: str) -> None:
         """End these connections, also when they are at work."""
         path = self._path
-        self._routes = [route for route in self._routes if not is_over(route)]
+        self._routes = tuple(route for route in self._routes if not is_over(route))
         for dial in [dial for dial in self._released if is_over(dial)]:
             self._close(dial)
         current = self._dialler.dial
@@ -200,11 +193,11 @@ class Outlet:
             dial.close(linger_ms)
         self._released = _NONE
         self._finished = _NONE
-        self._owed = Owed()
+        self._owed = None
         self._draining = None
-        self._routes.clear()
+        self._routes = ()
         if self._path is not None:
-            self._counters.links_open -= 1
+            self._terms.counters.links_open -= 1
             self._path = None
         return self.outbox.clear()
 
@@ -233,7 +226,7 @@ class Outlet:
 
     def route_opened(self, route: Route) -> None:
         route.flow = self._mine
-        self._routes.append(route)
+        self._routes += (route,)
         if self._path is None:
             # One connection for a pair of peers: ours, which nothing was sent on, is not needed.
             self._dialler.stop()
@@ -242,8 +235,7 @@ class Outlet:
             self._improve()
 
     def route_closed(self, route: Route, reason: str) -> None:
-        if route in self._routes:
-            self._routes.remove(route)
+        self._forget(route)
         self._gone(route)
         if self._path is route:
             self._lose(route, reason)
@@ -252,7 +244,7 @@ class Outlet:
         """The other end says something about a connection; see `words`."""
         word = decode_word(message)
         if word is None:
-            self._counters.dropped_malformed += 1
+            self._terms.counters.dropped_malformed += 1
         elif word.verb is Verb.DRAIN:
             self._owe(path, Verb.DRAINED, word.number)
         elif word.verb is Verb.DRAINED:
@@ -270,7 +262,7 @@ class Outlet:
         self._released -= {dial}
         self._gone(dial)
         if self._path is dial:
-            self._counters.links_lost += 1
+            self._terms.counters.links_lost += 1
             self._lose(dial, reason)
 
     def dial_message(self, dial: Dial) -> None:
@@ -306,22 +298,22 @@ class Outlet:
             else:
                 skip_rest(dial.socket)
             if body is None:
-                self._counters.dropped_malformed += 1
+                self._terms.counters.dropped_malformed += 1
                 return
         payload = frame.bytes
         if payload[:1] == MARK:
             self.word(dial, payload)
             return
         size_bytes = len(payload) if body is None else len(payload) + len(body)
-        for flow in (self._flow, self._mine):
+        for flow in (self._terms.flow, self._mine):
             flow.frames_in += 1
             flow.bytes_in += size_bytes
-        self._on_frame(self.peer_id, self.lane, payload, body)
+        self._terms.on_frame(self.peer_id, self.lane, payload, body)
 
     def _take(self, path: Path) -> None:
         self._path = path
         self._close_window()
-        self._counters.links_open += 1
+        self._terms.counters.links_open += 1
         self._tell(LinkState.UP)
         if self.outbox:
             self._flusher.mark(self)
@@ -331,9 +323,8 @@ class Outlet:
         assert self._path is path
         self._path = None
         self._draining = None
-        self._counters.links_open -= 1
-        if isinstance(path, Route) and path in self._routes:
-            self._routes.remove(path)
+        self._terms.counters.links_open -= 1
+        self._forget(path)
         self._tell(LinkState.DOWN, reason)
         spare = self._fresh() or self._dialler.dial or self._last_route()
         if spare is not None:
@@ -404,27 +395,42 @@ class Outlet:
         dial.close()
         self._gone(dial)
 
+    def _forget(self, path: Path) -> None:
+        if path in self._routes:
+            self._routes = tuple(route for route in self._routes if route is not path)
+
     def _gone(self, path: Path) -> None:
-        self._finished -= {path}
-        self._owed.forget(path)
+        if self._finished:
+            self._finished -= {path}
+        if self._owed is not None:
+            self._owed.forget(path)
+
+    def _say_owed(self) -> bool:
+        """Whether nothing is left. To say a word may change what is owed."""
+        if self._owed is not None and not self._owed.say(self._say):
+            return False
+        self._owed = None
+        return True
 
     def _say(self, path: Path, word: bytes) -> bool:
         sent = path.send(word)
         if sent is Sent.GONE:
-            if isinstance(path, Route) and path in self._routes:
-                self._routes.remove(path)
+            self._forget(path)
             if path is self._path:
                 self._lose(path, "the connection is gone")
         return sent is not Sent.FULL
 
     def _owe(self, path: Path, verb: Verb, number: int = 0) -> None:
+        if self._owed is None:
+            self._owed = Owed()
         self._owed.owe(path, verb, number)
         self._flusher.mark(self)
 
     def _open_window(self) -> None:
-        self._dialler.start(self._yield_s)
+        terms = self._terms
+        self._dialler.start(terms.yield_s if self._yields else 0.0)
         if self._window is None:
-            self._window = self._loop.call_later(self._window_s, self._give_up)
+            self._window = terms.exchange.loop.call_later(terms.window_s, self._give_up)
 
     def _close_window(self) -> None:
         if self._window is not None:
@@ -436,8 +442,8 @@ class Outlet:
         self._dialler.stop()
         given_up = self.outbox.clear()
         self._given_up += given_up
-        self._counters.dropped_unreachable += given_up
+        self._terms.counters.dropped_unreachable += given_up
         self._tell(LinkState.UNREACHABLE, self._dialler.why)
 
     def _tell(self, state: LinkState, reason: str = "") -> None:
-        self._report(LinkChanged(self.peer_id, self.lane, state, reason))
+        self._terms.report(LinkChanged(self.peer_id, self.lane, state, reason))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 
@@ -29,26 +29,54 @@ class Room(Enum):
     NONE = auto()  # they tried in vain
 
 
+class Source(Protocol):
+    """Whose messages are read."""
+
+    def take(self) -> None:
+        """Read one."""
+
+
+class Watcher(Protocol):
+    """Wants to know that a socket was looked at in vain."""
+
+    def nothing_came(self) -> None:
+        """There was no message."""
+
+
 class SocketReader:
+    __slots__ = (
+        "_batch",
+        "_fd",
+        "_left_bytes",
+        "_loop",
+        "_option",
+        "_paused",
+        "_scheduled",
+        "_settled",
+        "_source",
+        "_watcher",
+        "closed",
+    )
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         socket: zmq.Socket[bytes],
+        source: Source,
         *,
-        take: Callable[[], None],
         settled: Callable[[SocketReader], Room],
         batch: int,
-        empty: Callable[[], None] | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
-        """`take` reads one message. `settled` runs after each drain, since there may be room to
-        send. `empty` runs when there was no message."""
+        """`settled` runs after each drain, since there may be room to send. What is called is not
+        bound beforehand: a bound method for each of many sockets is memory."""
         self._loop = loop
         # Bound once: it is called for every frame. Its type says `int | bytes`.
         self._option: Callable[[int], Any] = socket.getsockopt
-        self._take = take
+        self._source = source
         self._settled = settled
         self._batch = batch
-        self._empty = empty
+        self._watcher = watcher
         self._left_bytes = 0  # of this batch
         self._fd = -1
         self._scheduled = False
@@ -94,7 +122,7 @@ class SocketReader:
     def finish(self) -> None:
         """Read all that is left, paused or not: the connection behind this socket is over."""
         while not self.closed and self._option(zmq.EVENTS) & _POLLIN:
-            self._take()
+            self._source.take()
 
     def drain(self) -> None:
         """Read what is there, a bounded batch at a time so that other sockets get their turn."""
@@ -111,15 +139,15 @@ class SocketReader:
                     more = False
                     break
                 took = True
-                self._take()
+                self._source.take()
                 if self.closed or self._paused:
                     return
             more = self._offer_room(more)
         finally:
             if more:
                 self._schedule()
-        if self._empty is not None and not (took or more):
-            self._empty()
+        if self._watcher is not None and not (took or more):
+            self._watcher.nothing_came()
 
     def _offer_room(self, more: bool) -> bool:
         """Let those send who wait for room; returns whether there is something to read.

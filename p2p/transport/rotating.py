@@ -20,7 +20,7 @@ from keys import PeerId, TransportKey
 from p2p.errors import MisuseError, PortInUse, RotationFailed, TransportFailed
 from p2p.links import Contact
 from p2p.transport.assembly import Assembly
-from p2p.transport.dialler import Aim, endpoints_of
+from p2p.transport.dialler import Aim
 from p2p.transport.self_test import SelfTest, Verdict, judge
 
 _PORTS_CLOSE_WITHIN_S = 1.0
@@ -45,7 +45,7 @@ class OwnKeys:
         key, former = self.now, self.former
         if former is not None and contact.knows_key == former.public:
             key = former
-        return Aim(contact.curve_public, key, endpoints_of(contact, port_name))
+        return Aim(contact, key, port_name)
 
     async def begin(
         self,

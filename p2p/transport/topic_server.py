@@ -78,8 +78,8 @@ class TopicServer:
         self.reader = SocketReader(
             exchange.loop,
             self.socket,
-            take=self._take,
-            settled=exchange.flusher.room,
+            self,
+            settled=exchange.flusher.settled,
             batch=settings.drain_frames,
         )
 
@@ -259,7 +259,8 @@ class TopicServer:
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._stalled_since_s = None
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Read one message."""
         frame = self.socket.recv(zmq.NOBLOCK, copy=False)
         user_id = user_id_of(frame)
         body = frame.bytes

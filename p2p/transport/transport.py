@@ -4,8 +4,8 @@ One ROUTER per lane and one XPUB listen; a DEALER per peer and lane and a SUB pe
 dialled when they are first needed. See `sockets` for the profile, `outlet` for the way out,
 `lane_server` for the way in, `zap` for who gets in, `self_test` for the proof of it.
 
-Does not know: certificates, sessions, envelopes, membership. Invariants: the allow-list of ZAP,
-the table that attributes frames, and the contacts name the same keys; no key has two peers; no
+Does not know: certificates, sessions, envelopes, membership. Invariants: the allow-list of ZAP
+is the table that attributes frames, and the contacts name the same keys; no key has two peers; no
 callback runs inside a call of ours, they all come from the event loop.
 
 A node that changes its key listens under both until everybody has come over. A peer that changes
@@ -49,6 +49,7 @@ from p2p.transport.outlet import Outlet
 from p2p.transport.rotating import GivenUpKeys, OwnKeys
 from p2p.transport.self_test import SelfTest
 from p2p.transport.settings import TransportSettings
+from p2p.transport.terms import LaneTerms
 
 _CURVE_KEY_BYTES = 32
 
@@ -73,6 +74,7 @@ class ZmqTransport:
         self._given_up = GivenUpKeys(settings.former_key_ms / 1000, self._end_given_up)
         # By the number of the lane: as a key, a member of an enum would be hashed in Python.
         self._outlets: list[dict[PeerId, Outlet]] = [{} for _ in Lane]
+        self._terms: list[LaneTerms] = []
         self._receivers: _Receivers | None = None
         self._assembly: Assembly | None = None
         self._running = False
@@ -120,6 +122,10 @@ class ZmqTransport:
             on_frame=self._receivers.on_frame,
             on_publication=self._receivers.on_publication,
         )
+        report, on_frame = self._report, self._receivers.on_frame
+        self._terms = [
+            LaneTerms.of(lane, assembly.exchange, self._counters, report, on_frame) for lane in Lane
+        ]
         try:
             self.ports = assembly.open()
             self_test = self._self_test = assembly.self_test(self.ports)
@@ -178,7 +184,6 @@ class ZmqTransport:
                 self._given_up.keep(peer_id, before.curve_public.hex())
         self._contacts[peer_id] = contact
         self._peers[user_id] = peer_id
-        self._publish_allow_list(assembly)
         if before is not None and new_start:
             assembly.cut(before.curve_public.hex())
         self._aim(assembly, contact, new_start=new_start)
@@ -250,7 +255,6 @@ class ZmqTransport:
         self._end_given_up(peer_id, is_expelled=True)
         user_id = contact.curve_public.hex()
         del self._peers[user_id]
-        self._publish_allow_list(assembly)
         assembly.cut(user_id)
         assembly.links.forget(peer_id)
         for lane in Lane:
@@ -360,7 +364,9 @@ class ZmqTransport:
         for lane in Lane:
             outlet = self._outlets[lane].get(contact.peer_id)
             if outlet is not None:
-                outlet.target(self._own.aim_at(contact, lane.name.lower()), new_start=new_start)
+                outlet.target(
+                    self._own.aim_at(contact, self._terms[lane].port_name), new_start=new_start
+                )
         assembly.links.target(contact, new_start=new_start)
 
     def _end_given_up(self, peer_id: PeerId, *, is_expelled: bool = False) -> None:
@@ -370,7 +376,6 @@ class ZmqTransport:
             return
         assembly = self._opened()
         del self._peers[user_id]
-        self._publish_allow_list(assembly)
         if is_expelled:
             assembly.cut(user_id)
             return
@@ -398,30 +403,18 @@ class ZmqTransport:
 
     def _outlet_of(self, peer_id: PeerId, lane: Lane) -> Outlet | None:
         """Made when it is first needed: most pairs of peers never speak on most lanes."""
-        assembly = self._opened()
-        assert self._receivers is not None, "started"
+        self._opened()
         outlet = self._outlets[lane].get(peer_id)
         contact = self._contacts.get(peer_id)
         if outlet is None and contact is not None:
-            outlet = self._outlets[lane][peer_id] = Outlet(
-                peer_id,
-                lane,
-                assembly.exchange,
-                self._counters,
-                report=self._report,
-                on_frame=self._receivers.on_frame,
-            )
-            outlet.target(self._own.aim_at(contact, lane.name.lower()))
+            terms = self._terms[lane]
+            outlet = self._outlets[lane][peer_id] = Outlet(peer_id, terms)
+            outlet.target(self._own.aim_at(contact, terms.port_name))
         return outlet
 
     def _figures(self, peer_id: PeerId, lane: Lane) -> LaneFigures:
         outlet = self._outlets[lane].get(peer_id)
         return outlet.figures() if outlet is not None else LaneFigures("idle")
-
-    def _publish_allow_list(self, assembly: Assembly) -> None:
-        assembly.zap.allow_only(
-            {bytes.fromhex(user_id): user_id.encode() for user_id in self._peers}
-        )
 
     def _report(self, change: LinkChanged) -> None:
         """Later, never inside a call of ours."""

@@ -1,14 +1,15 @@
 """Who gets in: the ZAP handler (https://rfc.zeromq.org/spec/27/), in a thread of its own.
 
-It answers from an immutable snapshot that the event loop replaces whole, so that a blocked event
-loop never stalls a handshake and no lock is needed. It survives any request: an exception is a
-500 and a number.
+It answers from the table by which the event loop attributes frames, so that both name the same
+keys at every moment, and a blocked event loop never stalls a handshake. A look into a dict of
+strings is one step to other threads, so no lock is needed. It survives any request: an exception is
+a 500 and a number.
 
 Does not know: peers, certificates, lanes, where requests come in (`zap_desk`). It knows CURVE keys
-and the user id that libzmq shall put on every message of that key. It must be started before any
-other socket of its context is bound.
+and the user id that libzmq shall put on every message of such a key: its hex. It must be started
+before any other socket of its context is bound.
 
-Invariant: a key that is not in the snapshot gets 400. No handler at all also lets nobody in,
+Invariant: a key that is not in the table gets 400. No handler at all also lets nobody in,
 because every listener enforces its ZAP domain.
 """
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from types import MappingProxyType
 
 import zmq
 
@@ -36,13 +36,15 @@ class ZapHandler:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         counters: TransportCounters,
+        allowed: Mapping[str, object],
         quiet_ms: int,
     ) -> None:
-        """`quiet_ms`: see `zap_desk`."""
+        """`allowed` has a user id for each key that gets in, and is kept up to date by its maker,
+        in one thread. `quiet_ms`: see `zap_desk`."""
         self._context = context
         self._counters = counters
         self._quiet_ms = quiet_ms
-        self._allowed: Mapping[bytes, bytes] = MappingProxyType({})
+        self._allowed = allowed
         self._probes: frozenset[bytes] = frozenset()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -57,11 +59,6 @@ class ZapHandler:
             target=self._serve, args=(desk,), name="conclave-zap", daemon=True
         )
         self._thread.start()
-
-    def allow_only(self, keys: Mapping[bytes, bytes]) -> None:
-        """Replace the allow-list: CURVE public key to user id."""
-        assert all(len(key) == 32 and user_id for key, user_id in keys.items())
-        self._allowed = MappingProxyType(dict(keys))
 
     def expect_probes(self, keys: frozenset[bytes]) -> None:
         """Keys of our own self-test: denied like any other, but not counted."""
@@ -114,10 +111,10 @@ class ZapHandler:
             self._counters.zap_errors += 1
             return b"500", b"not a ZAP 1.0 request", b""
         _, _, domain, _, _, mechanism, key = body
-        user_id = self._allowed.get(key)
-        if domain == ZAP_DOMAIN and mechanism == b"CURVE" and user_id is not None:
+        user_id = key.hex()
+        if domain == ZAP_DOMAIN and mechanism == b"CURVE" and user_id in self._allowed:
             self._counters.zap_accepted += 1
-            return _WELCOME, b"welcome", user_id
+            return _WELCOME, b"welcome", user_id.encode()
         if key not in self._probes:
             self._counters.zap_denied += 1
         return b"400", b"unknown key", b""

@@ -32,17 +32,22 @@ def test_a_batch_ends_sooner_where_messages_are_large_and_nothing_is_left_over(
     taken: list[bytes] = []
     turns: list[int] = []
 
-    async def main() -> None:
-        def take() -> None:
+    class Taking:
+        def take(self) -> None:
             taken.append(ours.recv(zmq.NOBLOCK))
             reader.weigh(weighs_bytes)
+
+    reader: SocketReader
+
+    async def main() -> None:
+        nonlocal reader
 
         def settled(_: SocketReader) -> Room:
             turns.append(len(taken))
             return Room.UNWANTED
 
         loop = asyncio.get_running_loop()
-        reader = SocketReader(loop, ours, take=take, settled=settled, batch=10)
+        reader = SocketReader(loop, ours, Taking(), settled=settled, batch=10)
         for number in range(25):
             theirs.send(bytes([number]))
         reader.start()
