@@ -1,8 +1,9 @@
 """Liveness: the shell around SWIM. `p2p/membership/DESIGN.md` says what it does.
 
 Its messages travel on the control lane as notices, over sessions; whoever has none is introduced
-first, by whoever carries notices. A beat's status is a heartbeat; it reaches the neighbours, and
-the audience: everybody, while there is a link to everybody.
+first, by whoever carries notices. A beat's status is a heartbeat; it is in a beat when it is new,
+and in one of a few, and reaches the neighbours, and the audience: everybody, while there is a link
+to everybody.
 
 Our number is the incarnation of this start, which the keystore has made durable before this process
 had it, and how often we have spoken anew; so no number that is sent here can be used again by a
@@ -188,7 +189,8 @@ class Swimming(Presence):
         self.step(Met(peer_id))
         self._tell_late(peer_id)
         self.adverts.admitted(peer_id)
-        beat = Beat(0, self._swim.digest, self._status_now())
+        self._look_at_status()
+        beat = Beat(0, self._swim.digest, self._swim.status, self._swim.summary)
         self._send(peer_id, MESSAGE, encode_message(Message(beat)))
 
     def door_failed(self, peer_id: PeerId) -> None:
@@ -230,16 +232,19 @@ class Swimming(Presence):
         self._alarm.set(self._swim.deadline_ms)
 
     def _tick(self) -> None:
-        self._swim.status = self._status_now()
+        self._look_at_status()
         self._swim.audience = tuple(self.audience())
         self.step(Tick())
         if self._untold and not self.is_mesh():
             for peer_id in sorted(self._untold):
                 self._tell_late(peer_id)
 
-    def _status_now(self) -> bytes:
+    def _look_at_status(self) -> None:
+        """How busy we are, and the time, are in it, and no reason to tell it."""
         self._sequence += 1
-        return encode_payload(self._heartbeat(self._sequence).to_wire())
+        beat, swim = self._heartbeat(self._sequence), self._swim
+        swim.status, swim.summary = encode_payload(beat.to_wire()), self.adverts.summary
+        swim.says = (None if swim.summary else beat.adverts, beat.body, beat.heads)
 
     def _renew(self) -> None:
         """Where we are is part of our word."""
@@ -362,11 +367,17 @@ class Swimming(Presence):
             seen.heard_ms = self._clock.now_ms()
         self._refresh(peer_id, message.statements)
         if isinstance(message.body, Beat):
-            self._on_status(peer_id, message.body.status)
+            self._on_beat(peer_id, message.body)
+
+    def _on_beat(self, peer_id: PeerId, beat: Beat) -> None:
+        if beat.status:
+            self._on_status(peer_id, beat.status)
+        elif beat.summary and self.state_of(peer_id) is MemberState.ALIVE:
+            self.adverts.heard_summary(peer_id, beat.summary)
 
     def _on_status(self, peer_id: PeerId, status: bytes) -> None:
         try:
-            beat = Heartbeat.from_wire(decode_payload(status)) if status else None
+            beat = Heartbeat.from_wire(decode_payload(status))
         except PayloadError:
             beat = None
         word, seen = self._swim.word_of(peer_id), self._seen.get(peer_id)

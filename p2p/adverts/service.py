@@ -131,8 +131,13 @@ class AdvertService:
 
     def digest(self) -> bytes:
         """What each heartbeat says; at most 64 bytes."""
+        return self.summary or self._own.digest()
+
+    @property
+    def summary(self) -> bytes:
+        """What each beat says where tables are passed on, and nothing elsewhere."""
         relaying = self._relaying
-        return relaying.summary if relaying is not None and self._relays else self._own.digest()
+        return relaying.summary if relaying is not None and self._relays else b""
 
     @property
     def _relays(self) -> bool:
@@ -184,12 +189,17 @@ class AdvertService:
 
     def heard(self, peer_id: PeerId, incarnation: int, digest: bytes) -> None:
         """A living peer said where its table stands, or where all do."""
-        if self._relaying is not None and len(digest) == SUMMARY_BYTES:
-            self._relaying.on_summary(peer_id, digest)
+        if len(digest) == SUMMARY_BYTES:
+            self.heard_summary(peer_id, digest)
             return
         now_ms = self._clock.now_ms()
         if self._tables.heard(peer_id, incarnation, digest, now_ms) is Wish.ASK:
             self._ask(peer_id)
+
+    def heard_summary(self, peer_id: PeerId, summary: bytes) -> None:
+        """A living peer said where all tables stand."""
+        if self._relaying is not None and len(summary) == SUMMARY_BYTES:
+            self._relaying.on_summary(peer_id, summary)
 
     def admitted(self, peer_id: PeerId) -> None:
         """It showed papers, perhaps other ones: what it may offer is to be judged anew."""

@@ -101,7 +101,6 @@ class Swim(Speaking):
         self._is_newcomer = picture is None
         self._newcomer_until_ms = 0
         self._has_left = False
-        self.status = b""  # goes into every beat
         self._picture.table.merge(self._say(Say.ALIVE))
 
     # -- what it knows -------------------------------------------------------------------------
@@ -370,12 +369,7 @@ class Swim(Speaking):
 
     def _beat(self) -> None:
         pace_ms = self._settings.beat_ms
-        self._sequence += 1
-        beat = Beat(self._sequence, self.digest, self.status)
-        for peer_id in self._watch.neighbours:
-            self._send(peer_id, beat, self._outboxes.take(peer_id, self._picture.table.holds))
-        for peer_id in self._listeners():
-            self._send(peer_id, beat)
+        self._say_beats()
         self._beat_at_ms = self._now_ms + pace_ms - self._rng.randint(0, pace_ms // 10)
         for stranger in self._comparing.strangers(self._picture.table):
             self._compare(stranger)

@@ -28,16 +28,23 @@ VERSION = 1
 MAX_STATEMENTS = 128
 MAX_ENTRIES = 4_096
 MAX_STATUS_BYTES = 704
+MAX_SUMMARY_BYTES = 64
 _U64 = 2**64
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """I am here, from my own loop; my picture has this digest."""
+    """I am here, from my own loop; my picture has this digest.
+
+    Attributes:
+        status: for the layers above, and empty where there is nothing new.
+        summary: for them too; in every beat.
+    """
 
     sequence: int
     digest: int
-    status: bytes = b""  # opaque, for the layers above
+    status: bytes = b""
+    summary: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +175,11 @@ def _statement_of(fields: Any) -> Statement | None:
 
 def _body_of(kind: type[Body], fields: list[Any]) -> Body | None:
     wanted = len(kind.__slots__)
+    if kind is Beat:
+        return _beat_of(fields[:wanted])
     if len(fields) < wanted:
         return None
     given = fields[:wanted]
-    if kind is Beat:
-        is_good = _are_numbers(given[:2]) and _is_short(given[2], MAX_STATUS_BYTES)
-        return Beat(*given) if is_good else None
     if kind is PingFor:
         is_good = _are_numbers(given[:1]) and type(given[1]) is bytes and len(given[1]) == 32
         return PingFor(*given) if is_good else None
@@ -187,6 +193,15 @@ def _body_of(kind: type[Body], fields: list[Any]) -> Body | None:
     if kind is Want:
         return Want(tuple(given[0])) if _are_prefixes(given[0]) else None
     return kind(*given) if _are_numbers(given) else None
+
+
+def _beat_of(given: list[Any]) -> Beat | None:
+    """Earlier versions say no summary."""
+    if len(given) < 3 or not _are_numbers(given[:2]):
+        return None
+    is_good = _is_short(given[2], MAX_STATUS_BYTES)
+    is_good &= all(_is_short(each, MAX_SUMMARY_BYTES) for each in given[3:])
+    return Beat(*given) if is_good else None
 
 
 def _have_of(given: list[Any]) -> Have | None:

@@ -14,19 +14,25 @@ from p2p.membership.swim.comparing import Comparing
 from p2p.membership.swim.events import Drop, DropReason, Send, SwimEffect
 from p2p.membership.swim.gossip import Outboxes
 from p2p.membership.swim.health import Health
-from p2p.membership.swim.messages import Body, Compare, Message
+from p2p.membership.swim.messages import Beat, Body, Compare, Message
 from p2p.membership.swim.picture import Picture
 from p2p.membership.swim.statements import Say, Sign, Statement, signed
+from p2p.membership.swim.telling import Telling
 from p2p.membership.swim.watching import To, Watch
 from p2p.membership.swim_settings import SwimSettings
 
-AUDIENCE_BEATS = 8  # in so many of ours each of the audience gets one
 CROWD_FLUSHES = 5  # in the time of so many there is one, while a crowd gathers
-AT_ONCE = 4  # of them get one anyway
 
 
 class Speaking:
-    """The half of `Swim` that speaks."""
+    """The half of `Swim` that speaks.
+
+    Attributes:
+        status: what those above say with beats.
+        says: what of the status is worth telling; other figures of it are not.
+        summary: what they say with every beat.
+        audience: who get our beats though they do not watch us.
+    """
 
     def __init__(
         self,
@@ -52,7 +58,10 @@ class Speaking:
         self._flush_at_ms: int | None = None
         self._counters: Counter[str] = Counter()
         self._sequence = 0
-        self.audience: tuple[PeerId, ...] = ()  # who get our beats though they do not watch us
+        self._telling = Telling()
+        self.status = self.summary = b""
+        self.says: object = None
+        self.audience: tuple[PeerId, ...] = ()
 
     def word(self) -> Statement:
         """What we say of ourselves now."""
@@ -78,13 +87,20 @@ class Speaking:
             statements = (*statements, *accused)
         self._effects.append(Send(to, Message(body, statements)))
 
-    def _listeners(self) -> list[PeerId]:
-        """Those of the audience whose turn it is. Nobody there judges by our silence, and beats of
-        everybody to everybody cost each member what all do."""
-        gone, neighbours = self._picture.gone, self._watch.neighbours
-        rest = [p for p in self.audience if p not in neighbours and p not in gone]
-        turns = min(AUDIENCE_BEATS, -(-len(rest) // AT_ONCE))
-        return rest[self._sequence % turns :: turns] if turns else []
+    def _say_beats(self) -> None:
+        """To the neighbours, and to those of the audience whose turn it is. Beats of everybody to
+        everybody would cost each member what all do."""
+        picture, neighbours = self._picture, self._watch.neighbours
+        digest = picture.table.digest
+        self._sequence += 1
+        whole = Beat(self._sequence, digest, self.status, self.summary)
+        is_new = self._telling.beat(self.says, digest)
+        beat = whole if is_new else Beat(self._sequence, digest, b"", self.summary)
+        for peer_id in neighbours:
+            self._send(peer_id, beat, self._outboxes.take(peer_id, picture.table.holds))
+        rest = [p for p in self.audience if p not in neighbours and p not in picture.gone]
+        for peer_id in self._telling.turn(rest):
+            self._send(peer_id, whole)
 
     def _send_all(self, messages: To) -> None:
         for to, body in messages:

@@ -364,13 +364,11 @@ MUTANTS = (
         "if not self._is_met(peer_id):",
         "if False:",
     ),
-    Mutant(
-        "crowds",
-        "each of the audience gets each beat",
-        "speaking.py",
-        "return rest[self._sequence % turns :: turns] if turns else []",
-        "return rest",
-    ),
+    Mutant("crowds", "the audience gets all", "telling.py", "[self._beats % turns :: turns]", ""),
+    Mutant("crowds", "and more than one at rest", "telling.py", "= len(audience)", "= turns"),
+    Mutant("crowds", "each beat has the status", "telling.py", "is_new or", "True or"),
+    Mutant("crowds", "no status is repeated", "telling.py", "return is_new or", "return is_new #"),
+    Mutant("crowds", "who is new is told late", "telling.py", "- self._new_at", "- self._own_at"),
     Mutant(
         "crowds",
         "a crowd makes nobody patient",

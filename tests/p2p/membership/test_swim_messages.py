@@ -27,6 +27,7 @@ ACCUSED = Statement(Say.ACCUSED, SUBJECT, 2**63 - 1, SIGNER, b"", bytes(64))
 LEFT = Statement(Say.LEFT, SUBJECT, 7, SUBJECT, b"mark", bytes(64))
 BODIES: list[Body] = [
     Beat(1, 2**64 - 1, b"status"),
+    Beat(1, 2**64 - 1, b"", b"summary"),
     Ping(1),
     Ack(1),
     PingFor(1, bytes(32)),

@@ -173,6 +173,43 @@ def test_a_large_audience_is_sent_beats_in_turns_and_neighbours_all_of_them() ->
     assert {beats.count(peer_id) for peer_id in audience} <= {1, 2}
 
 
+def test_while_nothing_is_new_a_large_audience_costs_no_more_than_one_beat_of_ours() -> None:
+    one = One(PEER)
+    audience = [an_id(number) for number in range(10, 310)]
+    one.core.audience, one.core.says = tuple(audience), "one"
+    every_ms = SwimSettings().beat_ms
+    one.pass_ms(30 * every_ms, PEER)
+    quiet = [e.to for e in one.pass_ms(100 * every_ms, PEER) if _is_beat_to(e, audience)]
+    assert 100 <= len(quiet) == len(set(quiet)) <= 112
+    one.core.says = "another"
+    told = [e.to for e in one.pass_ms(8 * every_ms, PEER) if _is_beat_to(e, audience)]
+    assert set(told) == set(audience), "what is new is told to all"
+
+
+def test_a_status_is_in_some_beats_when_it_is_new_and_then_in_one_of_four() -> None:
+    one = One(PEER)
+    one.core.status = b"status"
+    every_ms = SwimSettings().beat_ms
+
+    def with_status(beats: int) -> int:
+        sent = one.pass_ms(beats * every_ms, PEER)
+        found = [e.message.body for e in sent if isinstance(e, Send) and e.to == PEER]
+        return sum(isinstance(body, Beat) and body.status == b"status" for body in found)
+
+    one.core.says = "one"
+    assert with_status(4) >= 4
+    assert 9 <= with_status(40) <= 12
+    one.core.says = "another"
+    assert with_status(4) >= 4
+    with_status(8)
+    one.hear(PEER, alive(OTHER, 1))
+    assert with_status(4) >= 4, "who is new has not heard it"
+
+
+def _is_beat_to(effect: SwimEffect, peers: list[PeerId]) -> bool:
+    return isinstance(effect, Send) and effect.to in peers and _is_beat(effect.message)
+
+
 def _is_beat(message: Message) -> bool:
     return isinstance(message.body, Beat)
 
