@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+from agents.amounts import seconds, seconds_if_any
 from agents.hosting.values import as_type, from_bytes, to_bytes
 from agents.local import Gate, rebuild_error
 from agents.names import seen_from, whoever_offers
@@ -90,11 +91,12 @@ class Messaging:
             "message": to_bytes(
                 [whoever_offers(capability), args, {**kwargs, **named} if named else kwargs]
             ),
-            "timeout_s": deadline,
+            "timeout_s": seconds(capability, "deadline", deadline),
             "peer": peer,
         }
         if balance or key is not None or priority != "normal" or attempt is not None:
-            options = {"balance": balance, "key": key, "priority": priority, "attempt_s": attempt}
+            attempt_s = seconds_if_any(capability, "attempt", attempt)
+            options = {"balance": balance, "key": key, "priority": priority, "attempt_s": attempt_s}
             params["options"] = options
         if among is not None:
             params["among"] = list(among)
@@ -156,7 +158,7 @@ class Messaging:
         """
         options = {"balance": balance, "key": key, "priority": priority}
         params = self._message(capability, args, kwargs, named, peer=peer, options=options)
-        params["timeout_s"] = deadline
+        params["timeout_s"] = seconds(capability, "deadline", deadline)
         await self._gate.request("send" if ack else "notify", params)
 
     @overload
@@ -209,7 +211,7 @@ class Messaging:
         params = self._message(
             capability, args, kwargs, named, everyone=everyone, ack=ack, priority=priority
         )
-        params["timeout_s"] = deadline
+        params["timeout_s"] = seconds(capability, "deadline", deadline)
         said = await self._gate.request("broadcast", params)
         if not ack:
             return int(said)
@@ -236,5 +238,6 @@ class Messaging:
         Raises:
             NoProvider: nobody does when the time is over; the text lists what is offered.
         """
-        params = {"capability": seen_from(self._namespace, capability), "timeout_s": timeout}
+        wait_s = seconds(capability, "timeout", timeout)
+        params = {"capability": seen_from(self._namespace, capability), "timeout_s": wait_s}
         await self._gate.request("wait_for", params)

@@ -17,6 +17,8 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
+from agents.amounts import MOST, millis, whole
+from agents.amounts import seconds as length
 from agents.errors import InvalidArguments
 from agents.hosting.values import to_bytes
 from agents.keeping.api import Kv
@@ -194,13 +196,14 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet
             OutcomeUnknown: it may have been; submitting it again with the same key is safe.
             NoSealingKey: it cannot be sealed for that peer; it was not submitted.
         """
-        options = _options(retries, lease, limit, priority)
+        options = _options(skill, retries, lease, limit, priority)
+        wait_s = length(skill, "timeout", timeout)
         skill = seen_from(self._namespace, skill)
         spec = {"id": secrets.token_hex(16), "skill": skill, "key": key, **options}
         spec["payload"] = to_bytes([[payload], {}] if payload is not None else [[], {}])
         spec["sealed_to"] = sealed_to
         vote = vote_of(skill, policy, voters, threshold, may_veto, vote_deadline)
-        params = {"tasks": [spec], "job": None, "timeout_s": timeout, **vote}
+        params = {"tasks": [spec], "job": None, "timeout_s": wait_s, **vote}
         (task_id,) = await self._gate.request("submit", params)
         task = Task(self._gate, str(task_id), skill)
         await task.wait_assigned(ASSIGN_WAIT_S)
@@ -235,7 +238,8 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet
         Raises:
             InvalidArguments: there are more payloads than peers, or the other way round.
         """
-        options = _options(retries, lease, limit, priority)
+        options = _options(skill, retries, lease, limit, priority)
+        wait_s = length(skill, "timeout", timeout)
         skill = seen_from(self._namespace, skill)
         specs = [
             {
@@ -251,7 +255,7 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet
         ids: list[str] = []
         vote = vote_of(skill, policy, voters, threshold, may_veto, vote_deadline)
         for batch in _batches(specs):
-            params = {"tasks": batch, "job": job, "timeout_s": timeout, **vote}
+            params = {"tasks": batch, "job": job, "timeout_s": wait_s, **vote}
             ids.extend(str(i) for i in await self._gate.request("submit", params))
         return Tasks(self._gate, ids, skill)
 
@@ -335,19 +339,21 @@ class Net(Messaging, Streaming, Publishing, SealingNet, DecidingNet, ClustersNet
             InvalidArguments: it is this node, or so long is not measured.
             Overloaded: this node measures already.
         """
-        return self._gate.stream("bench", {"peer": peer, "seconds": seconds})
+        return self._gate.stream(
+            "bench", {"peer": peer, "seconds": length("bench", "seconds", seconds)}
+        )
 
     def watch(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what happens: peers that come, go and die, who leads, how agents are."""
         return self._gate.stream("watch", {})
 
 
-def _options(retries: int, lease: float, limit: float, priority: int) -> dict[str, Any]:
+def _options(skill: str, retries: int, lease: float, limit: float, priority: int) -> dict[str, Any]:
     return {
-        "max_attempts": retries + 1,
-        "lease_ms": int(lease * 1000),
-        "timeout_ms": int(limit * 1000),
-        "priority": priority,
+        "max_attempts": whole(skill, "retries", retries) + 1,
+        "lease_ms": millis(skill, "lease", lease),
+        "timeout_ms": millis(skill, "limit", limit),
+        "priority": whole(skill, "priority", priority, least=-MOST),
     }
 
 

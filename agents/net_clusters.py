@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 
+from agents.amounts import whole
 from agents.clusters import Cluster, cluster_need
 from agents.local import Gate
 from agents.names import seen_from
@@ -54,6 +55,8 @@ class ClustersNet:
             InvalidArguments: no cluster can be called that, or be of that size.
         """
         capability = seen_from(self._namespace, capability)
+        whole("cluster", "min_size", min_size)
+        whole("cluster", "max_size", min_size if max_size is None else max_size)
         need = cluster_need(capability, min_size, max_size)
         net = cast("Net", self)
         return Cluster(net, self._gate, self._clock, name, need, lease, timeout)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from agents.amounts import millis
 from agents.deciding import Wish
 from agents.local import Gate
 
@@ -124,7 +125,7 @@ class DecidingNet:
             weights=dict(weights or {}),
             guardians=tuple(may_veto),
             threshold=threshold,
-            deadline_ms=int(deadline * 1000),
+            deadline_ms=millis("decide", "deadline", deadline),
         )
         view = await self._gate.request("decide", {"wish": wish.to_wire(), "key": key})
         return QuorumDecision.of(view)

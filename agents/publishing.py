@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from typing import Any, NamedTuple
 
+from agents.amounts import seconds, whole
 from agents.hosting.values import from_bytes, to_bytes
 from agents.local import Gate
 from p2p import Policy
@@ -71,7 +72,8 @@ class Publishing:
         """
         params: dict[str, Any] = {"topic": topic, "value": to_bytes(value)}
         if wait_subscribers:
-            params |= {"wait_subscribers": wait_subscribers, "timeout_s": timeout}
+            params["wait_subscribers"] = whole("publish", "wait_subscribers", wait_subscribers)
+            params["timeout_s"] = seconds("publish", "timeout", timeout)
         if only_roles or only_peers:
             params |= {"only_roles": list(only_roles), "only_peers": list(only_peers)}
         if sealed:
@@ -109,9 +111,9 @@ class Publishing:
         """
         params = {
             "topic": topic,
-            "buffer": buffer,
+            "buffer": whole("subscribe", "buffer", buffer, least=1),
             "policy": policy,
-            "replay": replay,
+            "replay": whole("subscribe", "replay", replay),
             "repair": repair,
         }
         items = self._gate.stream("subscribe", params)
@@ -128,14 +130,24 @@ class Publishing:
         Raises:
             NotEnoughSubscribers: they do not in time.
         """
-        params = {"topic": topic, "count": count, "timeout_s": timeout}
+        what = "wait_subscribers"
+        params = {
+            "topic": topic,
+            "count": whole(what, "count", count),
+            "timeout_s": seconds(what, "timeout", timeout),
+        }
         await self._gate.request("wait_subscribers", params)
 
     async def keep_history(
         self, topic: str, *, messages: int = 256, max_bytes: int = 1024 * 1024
     ) -> None:
         """Keep so much of what this node publishes on a topic, for those who come later."""
-        params = {"topic": topic, "messages": messages, "max_bytes": max_bytes}
+        what = "keep_history"
+        params = {
+            "topic": topic,
+            "messages": whole(what, "messages", messages),
+            "max_bytes": whole(what, "max_bytes", max_bytes),
+        }
         await self._gate.request("keep_history", params)
 
 

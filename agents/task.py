@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.amounts import millis
 from agents.errors import (
     InvalidArguments,
     OutcomeUnknown,
@@ -157,7 +158,8 @@ def vote_of(
     guardians = list(may_veto)
     if policy == VOTE:
         named = None if voters is None else list(voters)
-        deadline_ms = int((VOTE_DEADLINE_S if deadline_s is None else deadline_s) * 1000)
+        vote_s = VOTE_DEADLINE_S if deadline_s is None else deadline_s
+        deadline_ms = millis(skill, "vote_deadline", vote_s)
         return {"vote": [named, guardians, *(threshold or TWO_THIRDS), deadline_ms]}
     if policy != MAJORITY:
         raise InvalidArguments(skill, f"policy {policy!r} is neither {MAJORITY!r} nor {VOTE!r}")

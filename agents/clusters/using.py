@@ -22,6 +22,7 @@ from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from agents.amounts import millis
 from agents.clusters.changes import ClusterMember, ClusterState, ClusterView
 from agents.clusters.model import MAX_SIZE, Need, name_problem
 from agents.errors import (
@@ -66,6 +67,7 @@ class Cluster(ClusterView):
         lease_s: float = LEASE_S,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        lease_ms = millis("cluster", "lease", lease_s)
         problem = name_problem(name) or need.problem()
         if not 1 <= lease_s <= 600:
             problem = "a lease is 1 to 600 seconds"
@@ -76,8 +78,8 @@ class Cluster(ClusterView):
         self._gate = gate
         self._clock = clock
         self._need = need
-        self._lease_ms = int(lease_s * 1000)
-        self._timeout_s = timeout_s
+        self._lease_ms = lease_ms
+        self._timeout_ms = millis("cluster", "timeout", timeout_s)
         self._mark = secrets.token_hex(8)
         self._lease: HeldLease | None = None
         self._view: Mapping[str, Any] | None = None
@@ -93,7 +95,7 @@ class Cluster(ClusterView):
             PermissionDenied, NoQuorum: it is not held.
             OutcomeUnknown: perhaps it is, for one lease.
         """
-        await self._hold_until(self._clock.now_ms() + int(self._timeout_s * 1000))
+        await self._hold_until(self._clock.now_ms() + self._timeout_ms)
         begin = asyncio.get_running_loop().create_task
         self._running = [begin(self._renew()), begin(self._follow())]
         return self

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
+from agents.amounts import seconds, seconds_if_any
 from agents.errors import InvalidArguments
 from agents.hosting.values import from_bytes, to_bytes
 from agents.local import Gate
@@ -105,7 +106,7 @@ class Kv:
         Raises:
             NoQuorum: it could not be read.
         """
-        params = {"key": key, "stale_ok": stale_ok, "timeout_s": timeout}
+        params = {"key": key, "stale_ok": stale_ok, "timeout_s": seconds(key, "timeout", timeout)}
         _, age_ms, time_ms, row = await self._gate.request("kv.get", params)
         return None if row is None else _entry_of(row, age_ms, time_ms)
 
@@ -125,7 +126,7 @@ class Kv:
                 "prefix": prefix,
                 "after": after,
                 "stale_ok": stale_ok,
-                "timeout_s": timeout,
+                "timeout_s": seconds(prefix, "timeout", timeout),
             }
             _, age_ms, time_ms, found = await self._gate.request("kv.list", params)
             rows, has_more = found
@@ -147,7 +148,12 @@ class Kv:
                 little later; while nobody leads, time stands still for it.
             timeout: how long to go on trying.
         """
-        params = {"key": key, "value": to_bytes(value), "ttl_s": ttl, "timeout_s": timeout}
+        params = {
+            "key": key,
+            "value": to_bytes(value),
+            "ttl_s": seconds_if_any(key, "ttl", ttl),
+            "timeout_s": seconds(key, "timeout", timeout),
+        }
         return int(await self._gate.request("kv.put", params))
 
     async def compare_set(
@@ -178,8 +184,8 @@ class Kv:
             "key": key,
             "value": to_bytes(value),
             "expected": expected,
-            "ttl_s": ttl,
-            "timeout_s": timeout,
+            "ttl_s": seconds_if_any(key, "ttl", ttl),
+            "timeout_s": seconds(key, "timeout", timeout),
         }
         return int(await self._gate.request("kv.cas", params))
 
@@ -191,7 +197,7 @@ class Kv:
         Raises:
             CompareFailed: `version` was given, and it is not the one that is there.
         """
-        params = {"key": key, "version": version, "timeout_s": timeout}
+        params = {"key": key, "version": version, "timeout_s": seconds(key, "timeout", timeout)}
         return bool(await self._gate.request("kv.delete", params))
 
     # -- following -----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import secrets
 from types import TracebackType
 from typing import Any, Final, Self
 
+from agents.amounts import millis, seconds_if_any
 from agents.errors import (
     AgentsError,
     InvalidArguments,
@@ -53,14 +54,15 @@ class Lock:
     def __init__(
         self, gate: Gate, clock: Clock, name: str, lease_s: float, timeout_s: float | None
     ) -> None:
+        lease_ms = millis(name, "lease", lease_s)
         if lease_s < MIN_LEASE_S:
             raise InvalidArguments(name, f"a lease is at least {MIN_LEASE_S:g} s")
         self.name = name
         self.lost = asyncio.Event()
         self._gate = gate
         self._clock = clock
-        self._lease_ms = int(lease_s * 1000)
-        self._timeout_s = timeout_s
+        self._lease_ms = lease_ms
+        self._timeout_s = seconds_if_any(name, "timeout", timeout_s)
         self._mark = secrets.token_hex(8)
         self._held: HeldLease | None = None
         self._why = ""

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from agents.amounts import seconds_if_any
 from agents.hosting import Channel, from_bytes, to_bytes
 from agents.local import Gate, GateChannel
 from agents.names import seen_from, whoever_offers
@@ -108,7 +109,7 @@ class Streaming:
         params = {
             "capability": capability,
             "message": to_bytes([whoever_offers(capability), args, {**kwargs, **(named or {})}]),
-            "deadline_s": deadline_s,
+            "deadline_s": seconds_if_any(capability, "deadline", deadline_s),
             "peer": peer,
             "options": {"balance": options["balance"], "key": options["key"]},
             "window_bytes": options.get("window_bytes"),
