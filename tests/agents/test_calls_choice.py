@@ -59,6 +59,7 @@ def test_those_named_are_asked_before_it_is_known_what_they_offer(tmp_path: Path
         ids = {name: node.peer.peer_id for name, node in up.items()}
         bare = await lab.up("d")
         await meet(caller, "bench.work", 2)
+        await until(lambda: caller.peer.session_of(bare.peer.peer_id))
         known = caller.directory.offering
         offered = known("bench.work")
         for hidden in ({ids["b"]}, set(ids.values())):
