@@ -7,8 +7,9 @@ concern many.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from keys import PeerId
 from p2p.discovery.addresses import Address, IPNetwork, rank
@@ -46,13 +47,56 @@ class CandidateSettings:
             raise ValueError("the caps must be at least 1")
 
 
+class Said(MutableMapping[Source, tuple[Address, ...]]):
+    """What each source says; one that says nothing is not in it. There is one of these for each
+    candidate, and a dictionary would take three times as much."""
+
+    __slots__ = ("_gossip", "_last_good", "_mdns", "_seed")
+
+    def __init__(self, said: Mapping[Source, tuple[Address, ...]] = MappingProxyType({})) -> None:
+        self._seed = said.get(Source.SEED, ())
+        self._last_good = said.get(Source.LAST_GOOD, ())
+        self._gossip = said.get(Source.GOSSIP, ())
+        self._mdns = said.get(Source.MDNS, ())
+
+    @property
+    def has_seed(self) -> bool:
+        return bool(self._seed)
+
+    @property
+    def is_hearsay(self) -> bool:
+        """Whether nobody says anything but the LAN at large."""
+        return not (self._seed or self._last_good or self._gossip)
+
+    def __getitem__(self, source: Source) -> tuple[Address, ...]:
+        addresses: tuple[Address, ...] = getattr(self, _SLOTS[source])
+        if not addresses:
+            raise KeyError(source)
+        return addresses
+
+    def __setitem__(self, source: Source, addresses: tuple[Address, ...]) -> None:
+        setattr(self, _SLOTS[source], addresses)
+
+    def __delitem__(self, source: Source) -> None:
+        self[source] = ()
+
+    def __iter__(self) -> Iterator[Source]:
+        return (source for source, slot in _SLOTS.items() if getattr(self, slot))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+_SLOTS = {source: f"_{source.name.lower()}" for source in Source}
+
+
 @dataclass(slots=True)
 class Candidate:
     """Mutable; owned by the table."""
 
     key: str
     peer_id: PeerId | None
-    said: dict[Source, tuple[Address, ...]] = field(default_factory=dict)
+    said: Said = field(default_factory=Said)
     worked_at: Address | None = None  # where it was last met
     is_proven: bool = False  # met at least once, or kept from a run in which it was
     is_connected: bool = False
@@ -66,12 +110,12 @@ class Candidate:
 
     @property
     def is_seed(self) -> bool:
-        return Source.SEED in self.said
+        return self.said.has_seed
 
     @property
     def is_hint(self) -> bool:
         """Only the LAN at large vouches for it."""
-        return not self.is_proven and all(source is Source.MDNS for source in self.said)
+        return not self.is_proven and self.said.is_hearsay
 
     @property
     def is_waiting(self) -> bool:
@@ -85,9 +129,7 @@ class Candidate:
 
         Several sources share the eight places fairly: none can crowd out another's first word.
         """
-        by_source = [
-            rank(self.said[source], own_networks) for source in Source if source in self.said
-        ]
+        by_source = [rank(addresses, own_networks) for addresses in self.said.values()]
         longest = max((len(addresses) for addresses in by_source), default=0)
         fair = [
             addresses[place]
@@ -133,7 +175,7 @@ class Candidate:
             state = f"next try in {max(0, self.next_dial_ms - now_ms) / 1000:.1f} s"
         return CandidateReport(
             self.peer_id,
-            tuple(source for source in Source if source in self.said),
+            tuple(self.said),
             self.addresses(own_networks),
             state,
             self.attempts,

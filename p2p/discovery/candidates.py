@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from keys import PeerId
 from p2p.discovery.addresses import Address, networks_of
-from p2p.discovery.candidate import Candidate, CandidateSettings
+from p2p.discovery.candidate import Candidate, CandidateSettings, Said
 from p2p.discovery.dials import Dials
 from p2p.discovery.events import (
     Banned,
@@ -44,7 +44,7 @@ from p2p.discovery.intake import Intake
 from p2p.discovery.known import Known
 
 _SWEEP_EVERY_MS = 60_000
-_TRUST = {source: place for place, source in enumerate(Source)}
+_TRUST = {source: place for place, source in enumerate((*Source, None))}
 
 
 class CandidateTable:
@@ -158,7 +158,7 @@ class CandidateTable:
         refusal = self._make_room(found.source, addresses, now_ms)
         if refusal is not None:
             return self._drop(found.source, refusal, key, effects)
-        candidate = Candidate(key, found.peer_id, {found.source: addresses})
+        candidate = Candidate(key, found.peer_id, Said({found.source: addresses}))
         candidate.is_proven = found.source is Source.LAST_GOOD
         candidate.heard_ms = candidate.absent_since_ms = now_ms
         candidate.next_dial_ms = now_ms + self._courtesy_ms(found)
@@ -233,11 +233,8 @@ class CandidateTable:
             if address in dialled.said.get(Source.SEED, ()):
                 peer.said[Source.SEED] = (*peer.said.get(Source.SEED, ()), address)
                 self._known.index_seed(peer)
-            kept = {
-                source: tuple(other for other in addresses if other != address)
-                for source, addresses in dialled.said.items()
-            }
-            dialled.said = {source: addresses for source, addresses in kept.items() if addresses}
+            for source, addresses in dialled.said.items():
+                dialled.said[source] = tuple(other for other in addresses if other != address)
             if dialled.worked_at == address:
                 dialled.worked_at = None
         if not dialled.said and dialled.worked_at is None and not dialled.is_connected:
@@ -393,5 +390,5 @@ class CandidateTable:
 
 def _urgency(candidate: Candidate) -> tuple[int, int, int, str]:
     """First tries before repeated ones, then by trust, then by who has waited longest."""
-    trust = min((_TRUST[source] for source in candidate.said), default=len(_TRUST))
-    return (candidate.attempts, trust, candidate.next_dial_ms, candidate.key)
+    most_trusted = next(iter(candidate.said), None)
+    return (candidate.attempts, _TRUST[most_trusted], candidate.next_dial_ms, candidate.key)

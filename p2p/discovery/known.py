@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from p2p.discovery.addresses import Address
-from p2p.discovery.candidate import Candidate, CandidateSettings
+from p2p.discovery.candidate import Candidate, CandidateSettings, Said
 from p2p.discovery.events import Source
 
 
@@ -55,7 +55,7 @@ class Known:
             key = str(address)
             self._seeds[address] = key
             if key != candidate.key and key not in self._by_key:
-                bare = Candidate(key, None, {Source.SEED: (address,)})
+                bare = Candidate(key, None, Said({Source.SEED: (address,)}))
                 bare.next_dial_ms = candidate.next_dial_ms
                 self._by_key[key] = bare
 
@@ -98,7 +98,6 @@ class Known:
             assert key == candidate.key
             assert candidate.peer_id is None or candidate.peer_id == key
             assert not candidate.is_connected or (candidate.peer_id and candidate.is_proven)
-            assert all(candidate.said.values()), "a source that says nothing"
             has_address = candidate.said or candidate.worked_at is not None
             assert candidate.is_connected or has_address, f"nowhere to dial {key}"
         unproven = sum(not candidate.is_proven for candidate in self)
