@@ -240,7 +240,7 @@ class Swimming(Presence):
                 self._tell_late(peer_id)
 
     def _look_at_status(self) -> None:
-        """How busy we are, and the time, are in it, and no reason to tell it."""
+        """The time is in it too, and no reason to tell it."""
         self._sequence += 1
         beat, swim = self._heartbeat(self._sequence), self._swim
         swim.status, swim.summary = encode_payload(beat.to_wire()), self.adverts.summary

@@ -61,7 +61,7 @@ def test_one_whose_digest_is_never_right_is_asked_for_all_once_a_minute() -> Non
         b.presence.adverts._own._hash = b"lies lies lies !"
         await asyncio.sleep(110)
         assert told(a, "asked") - before == 2
-        assert told(a, "digest_wrong") > 30, "one beat of four says it at rest"
+        assert told(a, "digest_wrong") > 20, "one beat of six says it at rest"
         assert a.presence.adverts.entries_of(b.peer_id) == {"agent": b"y"}
 
     in_lab(scenario)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from keys import PeerId
 
 SAID_BEATS = 4  # in a row have what is new
-AGAIN_BEATS = 4  # one in so many has it after that
+AGAIN_BEATS = 6  # one in so many has it after that
 AUDIENCE_BEATS = 8  # in so many of ours each of the audience gets one, while there is news
 AT_ONCE = 4  # of them get one anyway then
 ROUNDS = 2  # of the audience for one news
