@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--quick] [--json FILE] [--plot FILE.png]`."""
+"""`python -m benchmarks [NAME ...] [--quick | --rehearse] [--json FILE] [--plot FILE.png]`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="shorter runs: ten minutes")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where to write")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture, as .png or .svg")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="run every part once, briefly; no figure is true"
+    )
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in known:
             parser.error(f"there is no measurement {name!r}; there are: {', '.join(known)}")
     if arguments.quick:
         pace.choose(pace.QUICK)
+    if arguments.rehearse:
+        pace.choose(pace.REHEARSAL)
     groups: dict[str, list[Figure]] = {}
     failed: list[str] = []
     for name in arguments.names or known:
@@ -38,7 +43,8 @@ def main() -> int:
         if not _measure(known[name], name, groups[name]):
             failed.append(name)
     print_table(groups)
-    _write(groups, arguments.json)
+    if not arguments.rehearse:
+        _write(groups, arguments.json)
     if arguments.plot is not None:
         _plot(groups, arguments.plot)
     if failed:

@@ -1,7 +1,8 @@
 """The child's side of a measured process: say that it is ready, then do what each line asks.
 
 One JSON object a line in both directions: `{"do": "echo", "seconds": 1}` is answered by whatever
-that order returns, or by `{"failed": ...}`. The process ends when its standard input does.
+that order returns, or by `{"failed": ...}`. `{"do": "orders"}` is answered by what each order
+takes. The process ends when its standard input does.
 
 What this module does not know: what is ordered.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import json
 import sys
 import traceback
@@ -19,6 +21,8 @@ from typing import Any
 Words = dict[str, Any]
 Order = Callable[..., Awaitable[Words]]
 
+ORDERS = "orders"
+
 
 async def obey(ready: Mapping[str, Any], orders: Mapping[str, Order]) -> None:
     """Serve orders on an event loop until standard input ends."""
@@ -27,7 +31,8 @@ async def obey(ready: Mapping[str, Any], orders: Mapping[str, Order]) -> None:
     while line := await asyncio.to_thread(sys.stdin.readline):
         words = json.loads(line)
         try:
-            _say(await orders[words.pop("do")](**words))
+            do = words.pop("do")
+            _say(_taken(orders) if do == ORDERS else await orders[do](**words))
         except Exception:  # noqa: BLE001 - whatever went wrong is the answer
             _say({"failed": traceback.format_exc()})
 
@@ -51,9 +56,15 @@ def obey_blocking(ready: Mapping[str, Any], orders: Mapping[str, Callable[..., W
     while line := sys.stdin.readline():
         words = json.loads(line)
         try:
-            _say(orders[words.pop("do")](**words))
+            do = words.pop("do")
+            _say(_taken(orders) if do == ORDERS else orders[do](**words))
         except Exception:  # noqa: BLE001 - whatever went wrong is the answer
             _say({"failed": traceback.format_exc()})
+
+
+def _taken(orders: Mapping[str, Callable[..., Any]]) -> Words:
+    """What each order is told, by name."""
+    return {name: list(inspect.signature(order).parameters) for name, order in orders.items()}
 
 
 def _settle() -> None:

@@ -1,4 +1,5 @@
-"""How long and how often is measured: all of it in forty minutes, or a quick look in ten.
+"""How long and how often is measured: all of it in forty minutes, a quick look in ten, or a
+rehearsal, which shows that every part still runs and whose figures mean nothing.
 
 What this module does not know: what is measured.
 """
@@ -53,6 +54,20 @@ QUICK = Pace(
     crashes=10,
     takeovers=3,
     quiet_s=60.0,
+)
+
+REHEARSAL = Pace(
+    rounds=1,
+    run_s=0.05,
+    messages=2_000,
+    stream_bytes=4 * MIB,
+    overload_s=0.2,
+    repeats=1,
+    starts=1,
+    watch_s=0.2,
+    crashes=1,
+    takeovers=1,
+    quiet_s=1.0,
 )
 
 _chosen = FULL

@@ -28,7 +28,7 @@ def fleet() -> Iterator[Figure]:
     capabilities = [f"a{node}.n{number}" for node in range(NODES) for number in range(AGENTS)]
     with ExitStack() as stack:
         began_s = time.monotonic()
-        nodes = _nodes(stack, stack.enter_context(homes_of(NODES)))
+        nodes = nodes_of(stack, stack.enter_context(homes_of(NODES)))
         _all(nodes, "know", capabilities=capabilities)
         met_s = time.monotonic() - began_s
         _all(nodes, "all_once", capabilities=capabilities)
@@ -63,13 +63,13 @@ def fleet() -> Iterator[Figure]:
     yield median_of("1,000 agents, memory of a node", rss_mb, "MB", "RSS with 100 agents, at work")
 
 
-def _nodes(stack: ExitStack, homes: list[Path]) -> list[Worker]:
+def nodes_of(stack: ExitStack, homes: list[Path]) -> list[Worker]:
     def worker(number: int, *seed: str) -> Worker:
         words = (str(homes[number]), f"a{number}", str(AGENTS), *seed)
         return stack.enter_context(Worker("benchmarks.ours.hosts", *words))
 
     first = worker(0)
-    return [first, *(worker(number, first.ready["door"]) for number in range(1, NODES))]
+    return [first, *(worker(number, first.ready["door"]) for number in range(1, len(homes)))]
 
 
 def _all(nodes: list[Worker], do: str, **words: Any) -> list[dict[str, Any]]:

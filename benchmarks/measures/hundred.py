@@ -7,7 +7,7 @@ has cost until then is told. A process that ends is left out with a word.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def hundred() -> Iterator[Figure]:
 def _run() -> Words:
     with ExitStack() as stack:
         homes = stack.enter_context(homes_of(PEERS))
-        crowd = _Crowd(stack, [homes[at : at + EACH] for at in range(0, PEERS, EACH)])
+        crowd = Crowd(stack, [homes[at : at + EACH] for at in range(0, PEERS, EACH)])
         before = crowd.ask("held")
         begun = crowd.begin()
         met = crowd.ask("meet", limit_s=LIMIT_S, count=PEERS - 1, until_s=LIMIT_S)
@@ -101,7 +101,7 @@ def _run() -> Words:
     }
 
 
-class _Crowd:
+class Crowd:
     """The processes that are there; one that fails is one less."""
 
     def __init__(self, stack: ExitStack, parts: list[list[Path]]) -> None:
@@ -110,6 +110,11 @@ class _Crowd:
         for number, part in enumerate(parts):
             words = ("benchmarks.ours.hundreds", *map(str, part))
             self._workers[number] = stack.enter_context(Worker(*words))
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Those that are there."""
+        return tuple(self._workers.values())
 
     def begin(self) -> dict[int, Words]:
         """The first, whose first peer is the seed of all; then all others at once."""

@@ -25,7 +25,7 @@ def registry() -> Iterator[Figure]:
     known_s, kb, cpu_ms, seen_s, bytes_ = [], [], [], [], []
     for _ in range(pace().repeats):
         with ExitStack() as stack:
-            peers = _peers(stack, stack.enter_context(homes_of(PEERS)))
+            peers = peers_of(stack, stack.enter_context(homes_of(PEERS)))
             before = _all(peers, "held")
             offered = _all(peers, "offer")
             some = ["p0.n0", f"p{PEERS - 1}.n{AGENTS - 1}"]
@@ -68,14 +68,14 @@ def registry() -> Iterator[Figure]:
     )
 
 
-def _peers(stack: ExitStack, homes: list[Path]) -> list[Worker]:
+def peers_of(stack: ExitStack, homes: list[Path]) -> list[Worker]:
     def worker(number: int, *seed: str) -> Worker:
         words = (str(homes[number]), f"p{number}", str(AGENTS), *seed)
         return stack.enter_context(Worker("benchmarks.ours.registrars", *words))
 
     first = worker(0)
-    peers = [first, *(worker(number, first.ready["door"]) for number in range(1, PEERS))]
-    _all(peers, "meet", count=PEERS - 1)
+    peers = [first, *(worker(number, first.ready["door"]) for number in range(1, len(homes)))]
+    _all(peers, "meet", count=len(homes) - 1)
     return peers
 
 

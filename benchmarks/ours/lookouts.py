@@ -1,6 +1,6 @@
 """A peer that writes down who is held for what, and since when, under orders.
 
-    python -m benchmarks.ours.lookouts HOST MEMBERSHIP HOME [SEED ...]
+    python -m benchmarks.ours.lookouts HOST HOME [SEED ...]
 
 What this module does not know: when its turn is, and what happens to the others.
 """
