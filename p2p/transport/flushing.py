@@ -13,8 +13,7 @@ import asyncio
 from typing import Protocol
 
 from p2p.transport.reading import Room, SocketReader
-
-_RETRY_S = 0.02
+from p2p.transport.stall import LOOK_S
 
 
 class Flushable(Protocol):
@@ -87,7 +86,7 @@ class Flusher:
             return left
         self._stalled[item] = None
         if self._timer is None and not self._closed:
-            self._timer = self._loop.call_later(_RETRY_S, self._retry)
+            self._timer = self._loop.call_later(LOOK_S, self._retry)
         return left
 
     def _retry(self) -> None:

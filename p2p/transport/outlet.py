@@ -86,9 +86,8 @@ class Outlet:
         self._path: Path | None = None
         self._draining: int | None = None  # waiting for this answer, to leave the path
         self._number = 0
-        # All three hold something only while keys rotate, and are made anew for it: those under
-        # keys of before, open while anybody sends there; those of ours on which LAST was heard, and
-        # of theirs on which it is said; and what is still to be said.
+        # Made anew while keys rotate: those under keys of before, open while anybody sends there;
+        # those of ours on which LAST was heard, of theirs on which it is said; what is to be said.
         self._released: frozenset[Dial] = _NONE
         self._finished: frozenset[Path] = _NONE
         self._owed: Owed[Path] | None = None
@@ -322,6 +321,7 @@ class Outlet:
     def _lose(self, path: Path, reason: str) -> None:
         assert self._path is path
         self._path = None
+        path.reader.look_again()  # it is shared with others, and was sent on a moment ago
         self._draining = None
         self._terms.counters.links_open -= 1
         self._forget(path)
@@ -414,6 +414,7 @@ class Outlet:
 
     def _say(self, path: Path, word: bytes) -> bool:
         sent = path.send(word)
+        path.reader.look_again()  # the flusher looks at the path that we are on, and only there
         if sent is Sent.GONE:
             self._forget(path)
             if path is self._path:

@@ -2,7 +2,7 @@
 
 The socket's file descriptor is edge-triggered and speaks of the socket's mailbox, not of
 messages: it must be drained until nothing is left, and looked at again after every send, because
-a send swallows the signal. Whoever sends calls `drain` afterwards.
+a send swallows the signal. Whoever sends calls `drain` afterwards, or `look_again`.
 
 Does not know: what is read. Invariant: while readable messages are left, a `drain` is scheduled,
 also when a callback raised.
@@ -90,6 +90,10 @@ class SocketReader:
             return False
         self._schedule()
         return not self._option(zmq.EVENTS) & _POLLIN
+
+    def look_again(self) -> None:
+        """Somebody sent, which may have swallowed the signal: drain when this turn is over."""
+        self._schedule()
 
     def weigh(self, size_bytes: int) -> None:
         """A message of so many bytes was taken: the batch may end before it is full."""

@@ -28,6 +28,7 @@ from p2p.transport.lane_server import SERVER_EVENTS
 from p2p.transport.listening import Listening
 from p2p.transport.parts import skip_rest, source_fd, user_id_of
 from p2p.transport.reading import Room, SocketReader
+from p2p.transport.stall import Stall
 from p2p.transport.subscriptions import Subscriptions
 
 _UNSUBSCRIBE, _SUBSCRIBE = 0, 1
@@ -65,7 +66,7 @@ class TopicServer:
         self._open: list[_Batch] = []
         self._frames: deque[tuple[bytes, bytes, int]] = deque()  # name, message, envelopes
         self.queued_bytes = 0
-        self._stalled_since_s: float | None = None
+        self._stall = Stall()
         self._released_s = 0.0  # when somebody went on reading
         self._subscriptions: Subscriptions[Connection] = Subscriptions(
             limit=settings.subscriptions_per_peer, name_bytes=settings.topic_bytes
@@ -217,7 +218,7 @@ class TopicServer:
             except zmq.Again:
                 self._wait_or_leave_behind()
                 return
-            self._stalled_since_s = None
+            self._stall.end()
             self._sent()
 
     def _sent(self) -> None:
@@ -232,10 +233,8 @@ class TopicServer:
         """Some subscriber has no room. libzmq says so before it sends to anyone, and the flusher
         asks again until there is room or our patience ends."""
         now_s = self._exchange.loop.time()
-        if self._stalled_since_s is None:
-            self._stalled_since_s = now_s
         settings = self._settings
-        stalled_ms = (now_s - self._stalled_since_s) * 1000
+        stalled_ms = self._stall.look(now_s) * 1000
         unasked_ms = min(stalled_ms, (now_s - self._released_s) * 1000)
         too_long = stalled_ms >= settings.topics_hold_patience_ms or (
             unasked_ms >= settings.topics_patience_ms and not self._is_asked_to_wait()
@@ -257,7 +256,7 @@ class TopicServer:
             self._counters.topics_lossy_frames += 1
             self._sent()
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self._stalled_since_s = None
+        self._stall.end()
 
     def take(self) -> None:
         """Read one message."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -259,11 +260,12 @@ def test_the_thread_that_encrypts_bulk_stands_back_and_no_other_does() -> None:
 def policies() -> dict[int, tuple[str, int, int]]:
     """The name, the scheduling policy and the niceness of each thread here, by its id."""
     tasks = Path("/proc/self/task")
-    return {
-        int(task): (
-            (tasks / task / "comm").read_text().strip(),
-            os.sched_getscheduler(int(task)),
-            os.getpriority(os.PRIO_PROCESS, int(task)),
-        )
-        for task in os.listdir(tasks)
-    }
+    found = {}
+    for task in os.listdir(tasks):
+        with suppress(FileNotFoundError, ProcessLookupError):  # of an earlier test; it ended
+            found[int(task)] = (
+                (tasks / task / "comm").read_text().strip(),
+                os.sched_getscheduler(int(task)),
+                os.getpriority(os.PRIO_PROCESS, int(task)),
+            )
+    return found

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from transport_lab import eventually, foul_contact, nodes, run
+from transport_lab import HASTY, eventually, foul_contact, nodes, run
 
 from keys import PeerId, TransportKey
 from p2p.links import Lane, LinkState
@@ -104,7 +104,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
 
 def test_somebody_else_at_the_address_is_not_taken_for_the_peer() -> None:
     async def main() -> None:
-        async with nodes("ada", "cid") as (ada, cid):
+        async with nodes("ada", "cid", settings=HASTY) as (ada, cid):
             ports = dict(cid.transport.ports)
             ada.transport.admit(foul_contact("bob", TransportKey.generate(), ports))
             ada.transport.send(PeerId("bob"), Lane.DATA, b"for bob")
@@ -121,7 +121,7 @@ def test_somebody_else_at_the_address_is_not_taken_for_the_peer() -> None:
 )
 def test_only_ip_addresses_are_dialled(host: str) -> None:
     async def main() -> None:
-        async with nodes("ada") as (ada,), nodes("bob") as (bob,):
+        async with nodes("ada", settings=HASTY) as (ada,), nodes("bob") as (bob,):
             ada.transport.admit(replace(bob.contact, hosts=(host,)))
             ada.send(bob, b"x")
             await eventually(lambda: ada.links)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import time
 
 import pytest
 from rotating_lab import (
@@ -16,11 +17,13 @@ from rotating_lab import (
     patience,  # noqa: F401 - a fixture
     rotate,
 )
-from transport_lab import eventually, nodes, run, slower
+from transport_lab import Node, eventually, nodes, run, slower
 
 from keys import TransportKey
 from p2p.errors import MisuseError
 from p2p.links import Contact, Lane, LinkState
+from p2p.transport.dial import Dial
+from p2p.transport.outlet import Outlet
 from p2p.transport.words import MARK, Owed, Verb, Word, decode_word
 
 
@@ -70,6 +73,44 @@ def test_words_that_find_no_room_are_kept_one_of_a_kind() -> None:
     owed.forget("path")
     assert owed.say(send)
     assert not owed
+
+
+async def crossed(ada: Node, bob: Node) -> None:
+    """Both dial before they hear of each other, and keep both connections."""
+    readers = [node.transport._assembly.lanes[Lane.DATA].reader for node in (ada, bob)]  # type: ignore[union-attr]
+    for reader in readers:
+        reader.pause()
+    ada.send(bob, numbered(0))
+    bob.send(ada, numbered(0))
+    paths = [outlet_of(ada, bob), outlet_of(bob, ada)]
+    await eventually(lambda: all(outlet.up for outlet in paths))
+    for reader in readers:
+        reader.resume()
+    await eventually(lambda: ada.frames and bob.frames)
+    assert all(isinstance(outlet._path, Dial) and outlet._routes for outlet in paths)
+
+
+def outlet_of(node: Node, other: Node) -> Outlet:
+    return node.transport._outlets[Lane.DATA][other.peer_id]
+
+
+def test_what_comes_in_while_a_word_is_said_elsewhere_is_read() -> None:
+    """A send swallows its socket's signal, and nobody else speaks here who could bring it back."""
+
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            acquaint((ada, bob))
+            await crossed(ada, bob)
+            ours, theirs = outlet_of(ada, bob), outlet_of(bob, ada)
+            for number in range(1, 4):
+                bob.send(ada, numbered(number))
+                theirs.flush()
+                time.sleep(0.05)  # noqa: ASYNC251 - it is there, and this turn of the loop does not know
+                ours._owe(ours._routes[0], Verb.HERE)
+                ours._flusher._turn()
+                await eventually(lambda: numbers(ada, bob, Lane.DATA) == [*range(number + 1)])  # noqa: B023
+
+    run(main)
 
 
 def test_a_rotation_can_be_undone_and_those_who_stayed_notice_nothing() -> None:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 import zmq
-from transport_lab import Node, eventually, nodes, run, slower
+from transport_lab import HASTY, Node, eventually, nodes, run, slower
 
 from p2p.errors import TransportFailed
 from p2p.links import LinkState
@@ -80,7 +80,7 @@ def test_zap_refuses_everything_else_and_lives_on(
 
 def test_without_the_zap_handler_nobody_gets_in() -> None:
     async def main() -> None:
-        async with nodes("ada", "bob") as (ada, bob):
+        async with nodes("ada", "bob", settings=HASTY) as (ada, bob):
             assembly = ada.transport._assembly
             assert assembly is not None
             assembly.zap.stop()

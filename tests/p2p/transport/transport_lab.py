@@ -18,12 +18,13 @@ from p2p.transport import TransportSettings, ZmqTransport
 
 QUICK = TransportSettings(
     host="127.0.0.1",
-    connect_timeout_ms=600,
+    connect_timeout_ms=2000,  # a handshake takes its time where everybody wants the processor
     redial_min_ms=20,
     redial_max_ms=100,
     topics_redial_max_ms=100,
     linger_ms=50,
 )
+HASTY = replace(QUICK, connect_timeout_ms=600)  # for those who wait for an end in vain
 DEADLINE_S = 5.0
 
 
