@@ -42,7 +42,7 @@ class Headings:
     """See the module."""
 
     def __init__(self) -> None:
-        self._headings: dict[PeerId, tuple[Heading, bytes]] = {}  # with the owner's 32 bytes
+        self._headings: dict[PeerId, Heading] = {}
         self._buckets = [0] * BUCKETS
         self._whole = 0
 
@@ -50,20 +50,17 @@ class Headings:
         return len(self._headings)
 
     def of(self, owner: PeerId) -> Heading | None:
-        found = self._headings.get(owner)
-        return found[0] if found is not None else None
+        return self._headings.get(owner)
 
     def put(self, owner: PeerId, heading: Heading) -> None:
         self.drop(owner)
-        raw = decode_id(owner)
-        self._headings[owner] = heading, raw
-        self._toggle(raw, heading)
+        self._headings[owner] = heading
+        self._toggle(owner, heading)
 
     def drop(self, owner: PeerId) -> None:
-        found = self._headings.pop(owner, None)
-        if found is not None:
-            heading, raw = found
-            self._toggle(raw, heading)
+        heading = self._headings.pop(owner, None)
+        if heading is not None:
+            self._toggle(owner, heading)
 
     @property
     def summary(self) -> bytes:
@@ -78,19 +75,20 @@ class Headings:
         differ = {n for n, (a, b) in enumerate(zip(self._buckets, theirs, strict=True)) if a != b}
         return [
             (owner, heading)
-            for owner, (heading, raw) in self._headings.items()
-            if raw[0] % BUCKETS in differ
+            for owner, heading in self._headings.items()
+            if decode_id(owner)[0] % BUCKETS in differ
         ]
 
-    def _toggle(self, raw: bytes, heading: Heading) -> None:
+    def _toggle(self, owner: PeerId, heading: Heading) -> None:
+        raw = decode_id(owner)
         value = _print_of(raw, heading)
         self._whole ^= value
         self._buckets[raw[0] % BUCKETS] ^= value
 
     def check_invariants(self) -> None:
         buckets = [0] * BUCKETS
-        for owner, (heading, raw) in self._headings.items():
-            assert raw == decode_id(owner)
+        for owner, heading in self._headings.items():
+            raw = decode_id(owner)
             buckets[raw[0] % BUCKETS] ^= _print_of(raw, heading)
         assert buckets == self._buckets
         whole = 0

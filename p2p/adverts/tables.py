@@ -55,6 +55,11 @@ class Wish(Enum):
     ASK = auto()  # it has more than we know
 
 
+# Of all who offer nothing, and so never changed: an empty dict for each would be memory.
+_NO_ENTRIES: dict[str, bytes] = {}
+_NO_VERSIONS: dict[str, int] = {}
+
+
 class Table:
     """What one start of one peer offers, as far as we know."""
 
@@ -63,15 +68,17 @@ class Table:
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.version = 0
-        self.entries: dict[str, bytes] = {}
+        self.entries = _NO_ENTRIES
         # By name, also of those that are gone, in this order: by which version it was so at last.
-        self.at: dict[str, int] = {}
+        self.at = _NO_VERSIONS
         self.size = 0
         self.is_cut = False  # something did not fit
         self.checked = -1  # the version whose digest was found to be right
         self.proof: Proof | None = None
 
     def put(self, name: str, entry: bytes | None, version: int) -> None:
+        if self.at is _NO_VERSIONS:
+            self.entries, self.at = {}, {}
         self.size -= len(self.entries.get(name, b""))
         self.at.pop(name, None)  # to the end
         self.at[name] = version
@@ -254,6 +261,8 @@ class Tables:
         return _differences(before.entries if before is not None else {}, table.entries)
 
     def check_invariants(self) -> None:
+        assert not _NO_ENTRIES
+        assert not _NO_VERSIONS
         for table in self._tables.values():
             assert len(table.entries) <= MAX_ENTRIES
             assert table.size == sum(map(len, table.entries.values())) <= MAX_TABLE_BYTES

@@ -272,4 +272,4 @@ def _ends_of(connection: socket.socket) -> Remote:
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         raise OSError(errno.EBADF, "not a TCP connection")
     host, port = connection.getpeername()[:2]
-    return str(host), int(port), int(connection.getsockname()[1])
+    return sys.intern(str(host)), int(port), int(connection.getsockname()[1])

@@ -4,8 +4,9 @@ libzmq keeps the pipe between a connection and the handler for as long as the co
 10 KB for each, though it is used once. So when some were let in, and then nobody has asked for a
 while, their pipes are ended from here. No call of libzmq does that; but a ROUTER that hands over
 ends a pipe as soon as another takes its routing id, so a socket of ours takes the ids of all who
-were answered, and goes. Nobody else can: a connection names no id to the handler, and other
-sockets of this process do not connect here. What that leaves free goes back to the system.
+were answered, one after another. Nobody else can: a connection names no id to the handler, and
+other sockets of this process do not connect here. Half of what that leaves free goes back to the
+system at once, the rest lies in pages with what lives and serves the next.
 
 Another socket in the place of this one would do it too, but a handshake that comes between the
 two hangs until its time is out (measured).
@@ -24,7 +25,7 @@ import zmq
 from p2p.transport.allocator import give_back
 
 ENDPOINT = "inproc://zeromq.zap.01"
-_AT_ONCE = 8  # a pipe that is about to take an id costs as much as the one that goes
+_PAUSE_MS = 1  # in which libzmq frees what is over
 
 
 class ZapDesk:
@@ -65,17 +66,20 @@ class ZapDesk:
         if self._answered:
             # Should that fail, since no descriptor is left, they stay as long as their connections.
             over, self._answered = self._answered, []
-            for begin in range(0, len(over), _AT_ONCE):
-                self._end_pipes(over[begin : begin + _AT_ONCE])
-            self._has_freed = True  # in a moment, by threads of libzmq
+            self._end_pipes(over)
+            self._has_freed = True
         else:
             self._has_freed = False
             give_back()
 
     def _end_pipes(self, routing_ids: Sequence[bytes]) -> None:
+        """One after another, since a pipe that takes an id costs what is saved. In each pause
+        libzmq learns what was done; a question that comes in it waits for the rest."""
         with self._context.socket(zmq.DEALER) as taker:
             taker.setsockopt(zmq.LINGER, 0)
             for routing_id in routing_ids:
                 taker.setsockopt(zmq.ROUTING_ID, routing_id)
                 taker.connect(ENDPOINT)
-            self._socket.poll(0)  # here libzmq learns of them
+                self._socket.poll(0)
+                taker.disconnect(ENDPOINT)
+                self._socket.poll(_PAUSE_MS)

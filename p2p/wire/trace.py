@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 SIZE_BYTES = 25
 _SAMPLED = b"\x01"
+_DRAWN = 32  # spans at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ running_trace: ContextVar[bytes] = ContextVar("conclave_trace", default=b"")
 
 
 class Spans:
-    """New spans as they travel, from randomness that is drawn a hundred at a time.
+    """New spans as they travel, from randomness that is drawn for many at a time.
 
     Args:
         rng: where it is drawn from.
@@ -69,7 +70,7 @@ class Spans:
         used = self._used
         drawn = self._drawn[used : used + 24]
         if len(drawn) < 24:
-            self._drawn = self._rng.randbytes(24 * 128)
+            self._drawn = self._rng.randbytes(24 * _DRAWN)
             used, drawn = 0, self._drawn[:24]
         self._used = used + 24
         if len(trace) != SIZE_BYTES:
