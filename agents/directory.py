@@ -176,6 +176,16 @@ class Directory:
         peer = self._peers.get(peer_id)
         return peer.start if peer is not None else 0
 
+    def failed(self) -> tuple[tuple[str, PeerId], ...]:
+        """Return the agents that have failed, with their peers: what they would offer is not told
+        meanwhile."""
+        return tuple(
+            (name, peer_id)
+            for peer_id in sorted(self._peers)
+            for name, entry in sorted(self._peers[peer_id].entries.items())
+            if entry.state is Health.FAILED
+        )
+
     def kind_of(self, capability: str) -> Kind | None:
         """Return how a capability answers, None where nobody offers it."""
         wanted = whoever_offers(capability)

@@ -156,13 +156,18 @@ class NodeNotUp(NetworkError):
 
 
 class NoProvider(NetworkError):
-    def __init__(self, capability: str, offered: tuple[str, ...], peers: int) -> None:
-        known = ", ".join(offered[:8]) + (", ..." if len(offered) > 8 else "") or "nothing"
-        super().__init__(
-            f"nobody offers {capability!r}; {peers} peer(s) are alive and offer: {known}"
-        )
+    """Attributes: failed: agents that offer nothing now because they have failed, with their
+    nodes; one of them may be who is missed."""
+
+    def __init__(
+        self, capability: str, offered: tuple[str, ...], peers: int, failed: tuple[str, ...] = ()
+    ) -> None:
+        detail = f"nobody offers {capability!r}; {peers} peer(s) are alive and offer: "
+        detail += _first(offered) or "nothing"
+        super().__init__(f"{detail}; failed: {_first(failed)}" if failed else detail)
         self.capability = capability
         self.offered = offered
+        self.failed = failed
 
 
 class NoSealingKey(NetworkError):
@@ -406,3 +411,7 @@ class TaskTimeout(TaskError):
         super().__init__(task_id, f"still {state} after {timeout_s:g} s; it goes on without you")
         self.timeout_s = timeout_s
         self.state = state
+
+
+def _first(names: tuple[str, ...], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -164,4 +164,6 @@ class Calling:
     def nobody(self, capability: str) -> NoProvider:
         """Return the error for a capability that nobody offers."""
         peers = len(self._peer.presence.present()) + 1
-        return NoProvider(capability, self._directory.capabilities(), peers)
+        label, failed = self._peer.label, self._directory.failed()
+        named = tuple(f"{name} on {label(peer)}" for name, peer in failed)
+        return NoProvider(capability, self._directory.capabilities(), peers, named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.cli.attached import ask_node, print_json
@@ -76,8 +76,17 @@ def _agents(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(rows)
         return
+    lines = agent_lines(rows)
+    print_table(("AGENT", "NODE", "HEALTH", "CAPACITY", "NAMESPACE", "KIND", "OFFERS", ""), lines)
+    for row in rows:
+        if row["reason"]:
+            print(one_line(f"{row['agent']} on {row['node']} is {row['health']}: {row['reason']}"))
+
+
+def agent_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A line for each capability of each agent; who serves, or stands by, is told beside it."""
     nothing = {"namespace": "", "kind": "-", "usage": "nothing now"}
-    lines = [
+    return [
         (
             row["agent"],
             row["node"],
@@ -86,15 +95,11 @@ def _agents(arguments: argparse.Namespace) -> None:
             offer["namespace"] or "-",
             offer["kind"],
             offer["usage"],
-            offer.get("summary", row["note"]),
+            "; ".join(text for text in (row["note"], offer.get("summary")) if text),
         )
         for row in rows
         for offer in row["offers"] or [nothing]
     ]
-    print_table(("AGENT", "NODE", "HEALTH", "CAPACITY", "NAMESPACE", "KIND", "OFFERS", ""), lines)
-    for row in rows:
-        if row["reason"]:
-            print(one_line(f"{row['agent']} on {row['node']} is {row['health']}: {row['reason']}"))
 
 
 def _vote_in_words(vote: dict[str, Any]) -> str:

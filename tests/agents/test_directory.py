@@ -56,6 +56,8 @@ def test_it_says_what_a_naive_one_says(words: list[tuple[PeerId, str, Said | Non
             assert set(directory.providers(skill)) == naive(model, skill)
             assert set(directory.degraded(skill)) == naive(model, skill, "degraded", "odd")
     assert len(directory) == len(model)
+    failed = {(name, who) for (who, name), (_, state) in model.items() if state == "failed"}
+    assert set(directory.failed()) == failed
     for peer in PEERS:
         directory.remove(peer)
     directory.check_invariants()

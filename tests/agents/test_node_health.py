@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -99,7 +100,8 @@ def test_a_failed_agent_gets_no_call_and_no_task_and_is_restarted_in_place(tmp_p
         await until(lambda: lab.leader() is not None)
         sick.breaks_at_start, sick.word = True, OSError("no disk")
         await until(lambda: state_of(b, "patient") is Health.FAILED)
-        with pytest.raises(NoProvider):
+        failed = f"'who.are_you'; .* failed: patient on {re.escape(b.peer.label(a.peer.peer_id))}"
+        with pytest.raises(NoProvider, match=failed):
             await b.net.call("who.are_you", deadline=2)
         with pytest.raises(NoSuchMethod, match="it has failed: its start raised OSError"):
             await b.net.call("who.are_you", peer=a.peer.peer_id, deadline=2)
