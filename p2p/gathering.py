@@ -38,6 +38,7 @@ from p2p.discovery import (
     Introduced,
     NamedSeeds,
     NetworkChanged,
+    NotNow,
     PeerGone,
     Source,
     Tick,
@@ -282,9 +283,10 @@ class Gathering:
         if isinstance(event, Found) and event.peer_id == self._credentials.peer_id:
             self._look_for_twin(event)
         now_ms = self._world.clock.now_ms()
-        waiting = self._perform(self._table.step(event, now_ms=now_ms))
-        for dial in waiting:  # later, when it is wanted
-            self._perform(self._table.step(DialFailed(dial, (), False), now_ms=now_ms))
+        unwanted = self._perform(self._table.step(event, now_ms=now_ms))
+        while unwanted:  # their places go to others
+            event = NotNow(tuple(unwanted))
+            unwanted = self._perform(self._table.step(event, now_ms=now_ms))
         self._alarm.set(self._table.deadline_ms)
 
     def _look_for_twin(self, found: Found) -> None:

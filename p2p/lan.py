@@ -138,7 +138,7 @@ class LanWorld:
 
     def networks(self) -> tuple[str, ...]:
         survey = self._survey(loopback=self._settings.is_loopback_only)
-        return tuple(dict.fromkeys(interface.network for interface in survey))
+        return _networks_of(survey)
 
     def _survey(self, *, loopback: bool) -> tuple[Interface, ...]:
         """Look at the machine; nothing while an interface that was asked for is not there."""
@@ -234,6 +234,12 @@ def _seen_lately(chosen: Sequence[str], loopback: bool, turn: int) -> tuple[Inte
         return usable_interfaces(chosen=chosen, loopback=loopback)
     except (UnknownInterface, OSError):
         return ()
+
+
+@lru_cache(maxsize=8)
+def _networks_of(survey: tuple[Interface, ...]) -> tuple[str, ...]:
+    """Every peer asks every second, and they hardly ever change."""
+    return tuple(dict.fromkeys(interface.network for interface in survey))
 
 
 class MulticastLan:

@@ -32,6 +32,7 @@ class Lookout:
         self._peer = peer
         self._last_s: dict[tuple[str, MemberState], float] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._alive: set[str] = set()  # kept, since looking at all at each change is n squared
         self._met_s = 0.0
         self._changed = asyncio.Event()
         peer.watch(self._on_presence)
@@ -57,7 +58,7 @@ class Lookout:
 
     def alive(self) -> int:
         """How many others are alive, as it sees it."""
-        return sum(m.state is MemberState.ALIVE for m in self._peer.presence.members())
+        return len(self._alive)
 
     async def _until(self, condition: Any, limit_s: float = LIMIT_S) -> None:
         async with asyncio.timeout(limit_s):
@@ -72,6 +73,9 @@ class Lookout:
             self._counts[event.peer_id, event.after.value] += 1
             if event.after is MemberState.ALIVE:
                 self._met_s = now_s
+                self._alive.add(event.peer_id)
+            else:
+                self._alive.discard(event.peer_id)
             self._changed.set()
 
 

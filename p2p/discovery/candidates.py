@@ -36,6 +36,7 @@ from p2p.discovery.events import (
     Introduced,
     Lost,
     NetworkChanged,
+    NotNow,
     PeerGone,
     Source,
     Tick,
@@ -121,6 +122,8 @@ class CandidateTable:
                 self._on_introduced(event, now_ms, effects)
             case DialFailed():
                 self._on_dial_failed(event, now_ms, effects)
+            case NotNow():
+                self._on_not_now(event, now_ms)
             case PeerGone():
                 self._on_peer_gone(event, now_ms, effects)
             case Banned():
@@ -251,6 +254,16 @@ class CandidateTable:
         if not candidate.is_connected:  # it may have come to our door meanwhile
             self._fail(candidate, event.failures, now_ms, refused=event.is_refusal)
         return None
+
+    def _on_not_now(self, event: NotNow, now_ms: int) -> None:
+        """They are offered again, the more seldom the longer they are not wanted: that is a look
+        at everybody each time."""
+        for number in event.dials:
+            candidate = self._end_dial(number)
+            if candidate is not None and not candidate.is_connected:
+                least = self._settings.unwanted_tries
+                candidate.attempts = max(candidate.attempts + 1, least)
+                candidate.back_off(now_ms, self._settings, self._rng, is_refusal=False)
 
     def _on_peer_gone(self, event: PeerGone, now_ms: int, effects: list[CandidateEffect]) -> None:
         candidate = self._known.get(event.peer_id)

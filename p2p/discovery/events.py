@@ -69,6 +69,13 @@ class DialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class NotNow:
+    """These dials were not begun: nobody wants them just now. They are offered again later."""
+
+    dials: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerGone:
     """The session with this peer ended: dead, left, expired. It is knocked at again."""
 
@@ -94,7 +101,9 @@ class Tick:
     """Time passed; due at `deadline_ms`."""
 
 
-CandidateEvent = Found | Lost | Introduced | DialFailed | PeerGone | Banned | NetworkChanged | Tick
+CandidateEvent = (
+    Found | Lost | Introduced | DialFailed | NotNow | PeerGone | Banned | NetworkChanged | Tick
+)
 
 
 @dataclass(frozen=True, slots=True)

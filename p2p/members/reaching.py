@@ -46,6 +46,7 @@ OTHER_SIDE_MS = 1_500  # of two that need a link, the one with the greater id wa
 MAX_HELD = 64  # notices to one peer
 MAX_HELD_BYTES = 256 * 1024
 IDLE_MS = 60_000
+IDLE_LOOKS = 12  # in that time: it is a look at every link
 MAX_AUDIENCE = 512
 PART_AFTER_S = 0.2  # the other side hears the answer first
 PART_TIMEOUT_S = 3.0
@@ -139,6 +140,7 @@ class Reaching:
         self._failed: dict[PeerId, tuple[int, int]] = {}  # when last, and how often
         self._needed_ms: dict[PeerId, int] = {}  # since when, without a link
         self._quiet: dict[PeerId, tuple[int, int]] = {}  # traffic, and since when it is that
+        self._quiet_ms = 0  # not looked at again before
         self._unknown_ms = -UNKNOWN_EVERY_MS
         self._size = 0
         self._grown_ms = 0
@@ -337,7 +339,8 @@ class Reaching:
         self._failed = {p: failed for p, failed in self._failed.items() if failed[0] > old_ms}
         if self.is_mesh:
             self._quiet.clear()
-        else:
+        elif now_ms >= self._quiet_ms:
+            self._quiet_ms = now_ms + IDLE_MS // IDLE_LOOKS
             self._end_idle(now_ms)
 
     def _is_ours(self, peer_id: PeerId, now_ms: int) -> bool:

@@ -197,13 +197,21 @@ def cut(fd: int, remote: Remote) -> bool:
 
 def received_bytes(fd: int) -> int:
     """What came over it since it was made, read by us or not; 0 where the system does not say."""
-    with _held(fd) as held:
-        if held is None or not hasattr(socket, "TCP_INFO"):
-            return 0
-        try:
-            told = held.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED_AT + 8)
-        except OSError:
-            return 0
+    if fd < 0 or not hasattr(socket, "TCP_INFO"):
+        return 0
+    try:
+        # Each connection is asked again and again, so without a duplicate, and with a kind that
+        # need not be looked up. If libzmq closes it meanwhile, it is an error or another's number,
+        # and nothing is cut that is not what it was.
+        held = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    except OSError:
+        return 0
+    try:
+        told = held.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED_AT + 8)
+    except OSError:
+        return 0
+    finally:
+        held.detach()
     if len(told) < _RECEIVED_AT + 8:  # a Linux before 4.1, or another system
         return 0
     received: int = struct.unpack_from("=Q", told, _RECEIVED_AT)[0]

@@ -54,7 +54,7 @@ class Picture:
         return MemberState.SUSPECT if record.accusations else MemberState.ALIVE
 
     def present(self) -> tuple[PeerId, ...]:
-        return tuple(sorted(p for p in self.table if p in self.rings and p != self.own))
+        return self.rings.others()
 
     def dead(self) -> list[PeerId]:
         return [peer for peer in self.gone if self.state_of(peer) is MemberState.DEAD]

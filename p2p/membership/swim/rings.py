@@ -29,6 +29,7 @@ class Rings:
         self._mesh = mesh
         self._members: set[PeerId] = set()
         self._rings: list[list[_Place]] = [[] for _ in range(rings)]
+        self._others: tuple[PeerId, ...] | None = None  # until somebody comes or goes
         self.add(own)
 
     def __len__(self) -> int:
@@ -37,9 +38,16 @@ class Rings:
     def __contains__(self, peer_id: PeerId) -> bool:
         return peer_id in self._members
 
+    def others(self) -> tuple[PeerId, ...]:
+        """All but ourselves, by id. It is asked for far more often than it changes."""
+        if self._others is None:
+            self._others = tuple(sorted(self._members - {self._own}))
+        return self._others
+
     def add(self, peer_id: PeerId) -> None:
         if peer_id not in self._members:
             self._members.add(peer_id)
+            self._others = None
             for number, ring in enumerate(self._rings):
                 insort(ring, _place(number, peer_id))
 
@@ -47,13 +55,14 @@ class Rings:
         if peer_id in self._members:
             assert peer_id != self._own
             self._members.discard(peer_id)
+            self._others = None
             for number, ring in enumerate(self._rings):
                 del ring[bisect_left(ring, _place(number, peer_id))]
 
     def neighbours(self) -> list[PeerId]:
         """Those that we watch and that watch us, by id."""
         if len(self._members) - 1 <= self._mesh:
-            return sorted(self._members - {self._own})
+            return list(self.others())
         found: set[PeerId] = set()
         for number, ring in enumerate(self._rings):
             at = bisect_left(ring, _place(number, self._own))
