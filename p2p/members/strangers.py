@@ -37,6 +37,8 @@ MAX_WAITING = 4_096  # signers of whom something waits
 MAX_OF_ONE = 1_024  # of those, told by one peer: others have room beside a flood
 MAX_SAID = 4  # statements of one signer
 MAX_ASKED = 16  # peers at the same time
+SLOW_MS = 2_000  # who is asked for so long is no reason not to ask another
+MAX_TELLERS = 4  # who told of one signer, beside the one that is asked
 ASK_TIMEOUT_S = 5.0
 IN_VAIN_MS = 5_000  # so long is not asked again for papers that did not come
 MAX_IN_VAIN = 8_192
@@ -69,6 +71,9 @@ class Strangers:
         self._said: dict[PeerId, dict[tuple[PeerId, PeerId], tuple[PeerId, Statement]]] = {}
         self._wanted: dict[PeerId, dict[PeerId, None]] = {}  # of whom, whose
         self._in_vain: dict[tuple[PeerId, PeerId], int] = {}  # of whom, whose; not before
+        # Of signers: who is asked, and who else has told of them and is asked if that is in vain.
+        self._sought: dict[PeerId, tuple[PeerId, int]] = {}  # and since when
+        self._tellers: dict[PeerId, dict[PeerId, None]] = {}
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
         self._is_open = True
         self.counts: Counter[str] = Counter()
@@ -86,7 +91,33 @@ class Strangers:
             said = self._said[signer] = {}
         if len(said) < MAX_SAID or statement.key in said:
             said[statement.key] = (origin, statement)
-        self.refresh(origin, signer)
+        self._seek(origin, signer)
+
+    def _seek(self, origin: PeerId, peer_id: PeerId) -> None:
+        """News comes from several neighbours at once: one of them is asked, and another if the
+        first is slow."""
+        now_ms = self._clock.now_ms()
+        asked, since_ms = self._sought.get(peer_id, (origin, now_ms))
+        if asked != origin and now_ms - since_ms < SLOW_MS and asked in self._wanted:
+            tellers = self._tellers.setdefault(peer_id, {})
+            if len(tellers) < MAX_TELLERS:
+                tellers[origin] = None
+            return
+        self.refresh(origin, peer_id)
+        if peer_id in self._wanted.get(origin, ()):
+            self._sought[peer_id] = (origin, since_ms if asked == origin else now_ms)
+
+    def _seek_on(self, peer_id: PeerId) -> bool:
+        """It did not come: whether somebody else has told of it, who is asked now."""
+        now_ms = self._clock.now_ms()
+        tellers = self._tellers.pop(peer_id, {})
+        for origin in tellers:
+            if now_ms >= self._in_vain.get((origin, peer_id), 0):
+                del tellers[origin]
+                self._tellers[peer_id] = tellers
+                self._seek(origin, peer_id)
+                return True
+        return False
 
     def refresh(self, origin: PeerId, peer_id: PeerId) -> None:
         """Ask this peer for another's papers, soon, unless that was in vain just now."""
@@ -108,6 +139,7 @@ class Strangers:
     def forget(self, peer_id: PeerId) -> None:
         """It may not be here any more: nothing of it waits, and its papers are not asked for."""
         self._said.pop(peer_id, None)
+        self._tellers.pop(peer_id, None)
 
     async def close(self) -> None:
         self._is_open = False
@@ -136,8 +168,13 @@ class Strangers:
                 came = await self._ask(origin, wanted)
                 for peer_id in wanted:
                     del self._wanted[origin][peer_id]
-                if came is not None:  # else what they said waits for whoever is told of them next
+                    if self._sought.get(peer_id, (origin, 0))[0] == origin:
+                        self._sought.pop(peer_id, None)
+                if came is not None:
                     self._tell(origin, wanted, came)
+                    continue
+                for peer_id in wanted:  # else what they said waits for whoever tells of them next
+                    self._seek_on(peer_id)
         finally:
             del self._wanted[origin]
 
@@ -170,14 +207,19 @@ class Strangers:
 
     def _tell(self, origin: PeerId, wanted: list[PeerId], came: set[PeerId]) -> None:
         now_ms = self._clock.now_ms()
+        known: dict[PeerId, list[Statement]] = {}
         for peer_id in wanted:
-            said = self._said.pop(peer_id, {})
             if peer_id not in came:
                 self.counts["in_vain"] += 1
                 self._in_vain[origin, peer_id] = now_ms + IN_VAIN_MS
+                if not self._seek_on(peer_id):
+                    self._said.pop(peer_id, None)
                 continue
-            for told_by, statement in said.values():
-                self._on_known(told_by, (statement,))
+            self._tellers.pop(peer_id, None)
+            for told_by, statement in self._said.pop(peer_id, {}).values():
+                known.setdefault(told_by, []).append(statement)
+        for told_by, statements in known.items():
+            self._on_known(told_by, tuple(statements))
         still = [(each, until) for each, until in self._in_vain.items() if until > now_ms]
         self._in_vain = dict(still[-MAX_IN_VAIN:])
 

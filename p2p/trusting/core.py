@@ -108,6 +108,7 @@ class Spreading:
         self._head = head
         self._digest = digest
         self._others: dict[PeerId, _Other] = {}
+        self._open: dict[PeerId, None] = {}  # those unsettled, or that say another head
         self._wanted = min(COMPANY, known)
         self._alone_until_ms: int | None = None  # None: has not begun, or is over
         self._heard_ms: int | None = None  # a head, from anybody
@@ -120,7 +121,7 @@ class Spreading:
     @property
     def deadline_ms(self) -> int | None:
         """When the next `tick` is wanted; None for never."""
-        due = [self._due_ms(each) for each in self._others.values()]
+        due = [self._due_ms(self._others[each]) for each in self._open]
         known = [each for each in (*due, self._alone_until_ms) if each is not None]
         return min(known, default=None)
 
@@ -140,11 +141,13 @@ class Spreading:
             self._alone_until_ms = now_ms + COMPANY_MS
         self._note_absence(now_ms, effects)
         other = self._others[peer_id] = _Other(since_ms=now_ms, spoke_ms=now_ms)
+        self._open[peer_id] = None
         return [*effects, Unsettle(peer_id), self._ask(peer_id, other, now_ms)]
 
     def ended(self, peer_id: PeerId) -> None:
         """There is no session with this peer any more."""
         self._others.pop(peer_id, None)
+        self._open.pop(peer_id, None)
 
     def away(self, peer_id: PeerId) -> _Effects:
         """It is dead as far as we know: when it is back, it has been away."""
@@ -152,6 +155,7 @@ class Spreading:
         if other is None or not other.is_settled:
             return []  # what we have asked of it may still be answered
         self._unsettle(other, None)
+        self._open[peer_id] = None
         return [Unsettle(peer_id)]
 
     def spoke(self, peer_id: PeerId, now_ms: int) -> _Effects:
@@ -188,6 +192,7 @@ class Spreading:
         if asks:
             effects.append(SayHead(peer_id, answers=asks))
         self._compare(peer_id, other, now_ms, effects)
+        self._note(peer_id, other)
         self._settle_those_who_agree(now_ms, effects)
         return effects
 
@@ -201,13 +206,15 @@ class Spreading:
                 other.differs_ms = now_ms
             elif other.head == head:
                 other.differs_ms = None
+            self._note(peer_id, other)
         self._settle_those_who_agree(now_ms, effects)
         return effects
 
     def tick(self, now_ms: int) -> _Effects:
         effects: _Effects = []
         self._settle_those_who_agree(now_ms, effects)
-        for peer_id, other in list(self._others.items()):
+        for peer_id in tuple(self._open):
+            other = self._others[peer_id]
             due_ms = self._due_ms(other)
             if due_ms is None or now_ms < due_ms:
                 continue
@@ -226,7 +233,10 @@ class Spreading:
         return effects
 
     def check_invariants(self) -> None:
-        for other in self._others.values():
+        assert self._open.keys() <= self._others.keys()
+        for peer_id, other in self._others.items():
+            is_open = not other.is_settled or other.differs_ms is not None
+            assert is_open == (peer_id in self._open)
             if other.is_settled:
                 assert other.head is not None, "it has said a head"
                 assert other.since_ms is None
@@ -235,6 +245,13 @@ class Spreading:
                 assert other.differs_ms is None
 
     # -- parts ---------------------------------------------------------------------------------
+
+    def _note(self, peer_id: PeerId, other: _Other) -> None:
+        """Each heartbeat comes here, so only those are looked at of whom there is something due."""
+        if other.is_settled and other.differs_ms is None:
+            self._open.pop(peer_id, None)
+        else:
+            self._open[peer_id] = None
 
     def _due_ms(self, other: _Other) -> int | None:
         if other.is_settled:
@@ -276,6 +293,7 @@ class Spreading:
             if other.is_settled:
                 effects.append(Unsettle(peer_id))
                 self._unsettle(other, None)
+            self._open[peer_id] = None
             effects.append(self._ask(peer_id, other, now_ms))
 
     def _compare(self, peer_id: PeerId, other: _Other, now_ms: int, effects: _Effects) -> None:
@@ -304,11 +322,13 @@ class Spreading:
             if not is_over and agreeing < self._wanted:
                 return
             self._wanted, self._alone_until_ms = 0, None
-        for peer_id, other in self._others.items():
+        for peer_id in tuple(self._open):
+            other = self._others[peer_id]
             if not other.is_settled and self._agrees(other):
                 other.is_settled = True
                 other.since_ms = other.differs_ms = None
                 other.spoke_ms = other.said_ms = 0  # of no more use: it begins anew, if ever
+                del self._open[peer_id]
                 effects.append(Settle(peer_id))
 
     def _agrees(self, other: _Other) -> bool:
