@@ -138,9 +138,10 @@ class Swimming(Presence):
                 lambda body: sign_as(own.credentials.identity, network, body, ADVERTS),
                 lambda who, body, said: book.has_signed(who, body, said, ADVERTS),
                 self._start_told,
-                self.neighbours,
+                lambda: [p for p in self.neighbours() if start_met(p) is not None],
                 lambda: self.is_mesh(),
                 on_garbage,
+                lambda: 1 + len(self.everybody()),
             ),
         )
         self.on_neighbours: Callable[[], None] = lambda: None  # they are others than before
@@ -232,8 +233,9 @@ class Swimming(Presence):
         self._alarm.set(self._swim.deadline_ms)
 
     def _tick(self) -> None:
-        self._look_at_status()
-        self._swim.audience = tuple(self.audience())
+        if self._swim.is_beat_due(self._clock.now_ms()):
+            self._look_at_status()
+            self._swim.audience = tuple(self.audience())
         self.step(Tick())
         if self._untold and not self.is_mesh():
             for peer_id in sorted(self._untold):

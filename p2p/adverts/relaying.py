@@ -63,9 +63,10 @@ class Crowd:
         sign: makes our own signature.
         has_signed: whether a member has signed this; None where its papers are not here.
         start_of: in which of its starts a peer is that is alive, as those above are told.
-        neighbours: who gets the news.
+        neighbours: who gets the news; only those that are met.
         is_mesh: whether everybody has a link to everybody.
         on_garbage: this member passes on too much that nobody has signed.
+        members: how many there are, ourselves too.
     """
 
     sign: Callable[[bytes], bytes]
@@ -74,6 +75,7 @@ class Crowd:
     neighbours: Callable[[], Sequence[PeerId]]
     is_mesh: Callable[[], bool]
     on_garbage: Callable[[PeerId], None]
+    members: Callable[[], int] = lambda: 1
 
 
 class Relaying:
@@ -121,8 +123,8 @@ class Relaying:
 
     @property
     def members(self) -> int:
-        """How many are known to have a table."""
-        return len(self._headings)
+        """How many may have a table; most of those that have none here have none at all."""
+        return max(len(self._headings), self._crowd.members())
 
     @property
     def summary(self) -> bytes:
@@ -133,12 +135,15 @@ class Relaying:
 
     def own_changed(self) -> None:
         own = self._own
-        heading = Heading(own.incarnation, own.version, own.table_hash())
-        self._headings.put(self._own_id, heading)
+        if own.version > 0:
+            heading = Heading(own.incarnation, own.version, own.table_hash())
+            self._headings.put(self._own_id, heading)
 
     def told_directly(self, owner: PeerId, since: int, page: Page) -> None:
         """The owner itself has told us what changed after that version."""
         proof, start = page.proof, page.incarnation
+        if page.latest == 0:
+            return
         if self._tables.standing(owner) != (start, page.latest) or proof is None:
             if self._tables.proof_of(owner) is None:
                 self._headings.drop(owner)
@@ -220,7 +225,10 @@ class Relaying:
         return True
 
     def _is_behind(self, owner: PeerId, heading: Heading) -> bool:
-        """Whether this is newer than what is here; what an earlier start said is over."""
+        """Whether this is newer than what is here; what an earlier start said is over, and one
+        that has never offered anything has nothing to be passed on."""
+        if heading.version == 0:
+            return False
         start = self._crowd.start_of(owner)
         is_newer = heading[:2] >= max(self._tables.standing(owner), (start or 0, 0))
         return is_newer and heading.replaces(self._headings.of(owner))

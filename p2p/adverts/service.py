@@ -165,6 +165,8 @@ class AdvertService:
     def _greet(self, peer_id: PeerId) -> None:
         """It may be the first that has a link to us, and all others wait for its word."""
         version = self._own.version
+        if version == 0:
+            return  # nobody waits to hear that we offer nothing
         page = self._own.since(0, TOLD_BYTES)
         if not page.is_last:
             page = Page(self._own.incarnation, version, version, version, (), self._own.proof())

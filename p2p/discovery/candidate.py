@@ -28,7 +28,7 @@ class CandidateSettings:
     max_dials_per_class: int = 12  # vouched for, or mere hints: neither class starves the other
     news_per_s: int = 20  # new names and new addresses from one source of hearsay
     news_burst: int = 100
-    unwanted_tries: int = 4  # nobody wants it just now: as if it had failed so often at least
+    unwanted_tries: int = 3  # nobody wants it just now: as if it had failed so often at least
     courtesy_ms: int = 150  # of two that find each other, the greater id waits for the lesser
     backoff_min_ms: int = 250
     backoff_max_ms: int = 30_000

@@ -37,6 +37,11 @@ FIRST_OF_MANY = 3  # the same where more than `EAGER` are told of
 EAGER = 16  # up to so many others are dialled as soon as they are known
 CALM_MS = 1_000  # more of them when nobody was added for so long: it may become a crowd
 UNKNOWN_EVERY_MS = 1_000  # then one of those that nobody has told of, in so long
+UNKNOWN_OF_CROWD_MS = 30_000  # the same while we are told of new ones: of it too, in a moment
+CROWD_MS = 10_000  # so long after the last that was new
+MANY = 32  # so many, and it may be more than have a link to everybody: then
+ENOUGH = 4  # of a growing crowd so many neighbours carry the news; then
+NEXT_OF_CROWD_MS = 2_000  # others are dialled once in so long: they are others again in a moment
 MAX_DIALS = 64  # at the same time
 MAX_WAITING = 1_024  # to so many: who speaks to everybody waits for its turn
 WANTED_AT_ONCE = 8
@@ -141,9 +146,10 @@ class Reaching:
         self._needed_ms: dict[PeerId, int] = {}  # since when, without a link
         self._quiet: dict[PeerId, tuple[int, int]] = {}  # traffic, and since when it is that
         self._quiet_ms = 0  # not looked at again before
-        self._unknown_ms = -UNKNOWN_EVERY_MS
+        self._unknown_ms = clock.now_ms() - UNKNOWN_EVERY_MS
         self._size = 0
         self._grown_ms = 0
+        self._dialled_ms = 0  # those who were needed
         self._timer: asyncio.TimerHandle | None = None
         self._look_s = 0.0  # at the latest
         self._parting: set[asyncio.Task[None]] = set()
@@ -175,15 +181,34 @@ class Reaching:
         return tuple(peer_id for peer_id in present if peer_id in wanted)
 
     def _needed_now(self) -> tuple[PeerId, ...]:
-        """Those of them who are worth a dial at this moment."""
+        """Those of them who are worth a dial at this moment. Of a crowd, of which the first are
+        known, everybody would dial the same few, and need other links a moment later."""
+        if self._heard_of <= EAGER or not self._is_growing():
+            return self.needed()
+        first = self.kept() | set(self._crowd.neighbours())
+        return tuple(peer_id for peer_id in self._crowd.everybody() if peer_id in first)
+
+    @property
+    def _heard_of(self) -> int:
+        return max(len(self._crowd.everybody()), self._doors.heard_of)
+
+    def _is_growing(self) -> bool:
+        """Whether we have just been told of somebody new, and more are to come."""
+        return self._has_grown_within(CALM_MS)
+
+    def _has_grown_within(self, limit_ms: int) -> bool:
         size, now_ms = len(self._crowd.everybody()), self._clock.now_ms()
         if size > self._size:
             self._grown_ms = now_ms
         self._size = size
-        if size <= EAGER or now_ms - self._grown_ms >= CALM_MS:
-            return self.needed()
-        first = self.kept() | set(self._crowd.neighbours())
-        return tuple(peer_id for peer_id in self._crowd.everybody() if peer_id in first)
+        return now_ms - self._grown_ms < limit_ms
+
+    def _may_wait(self, now_ms: int) -> bool:
+        """Whether those who are neighbours in the picture of this moment can be dialled later."""
+        if self._heard_of <= MANY or not self._is_growing():
+            return False
+        met = sum(self._has_session(each) for each in self._crowd.neighbours())
+        return met >= ENOUGH and now_ms - self._dialled_ms < NEXT_OF_CROWD_MS
 
     def audience(self) -> tuple[PeerId, ...]:
         """Who gets our heartbeats besides our neighbours: whoever has a link to us keeps it for a
@@ -195,13 +220,15 @@ class Reaching:
         """Whether a hint of this peer is worth a dial just now. Of those that are known, those that
         are needed; of the others a few, and then one now and then: they may be a network of their
         own that never heard of us."""
+        now_ms = self._clock.now_ms()
         if peer_id in self._crowd.everybody():
-            return peer_id in self._needed_now()
+            return not self._may_wait(now_ms) and peer_id in self._needed_now()
         first = FIRST_DIALS if self._doors.heard_of <= EAGER else FIRST_OF_MANY
         if len(self._sessions()) + self._doors.dialling < first:
             return True
-        now_ms = self._clock.now_ms()
-        if now_ms - self._unknown_ms < UNKNOWN_EVERY_MS:
+        is_crowd = self._heard_of > EAGER and self._has_grown_within(CROWD_MS)
+        pause_ms = UNKNOWN_OF_CROWD_MS if is_crowd else UNKNOWN_EVERY_MS
+        if now_ms - self._unknown_ms < pause_ms:
             return False
         self._unknown_ms = now_ms
         return True
@@ -333,8 +360,10 @@ class Reaching:
         self._needed_ms = {peer_id: before.get(peer_id, now_ms) for peer_id in missing}
         free = WANTED_AT_ONCE - len(self._dials)
         due = [p for p in missing if p not in self._dials and self._is_ours(p, now_ms)]
-        for peer_id in self._rng.sample(due, max(0, min(free, len(due)))):
-            self._dial(peer_id)
+        if not self._may_wait(now_ms):
+            self._dialled_ms = now_ms
+            for peer_id in self._rng.sample(due, max(0, min(free, len(due)))):
+                self._dial(peer_id)
         old_ms = now_ms - 10 * LONGEST_MS
         self._failed = {p: failed for p, failed in self._failed.items() if failed[0] > old_ms}
         if self.is_mesh:

@@ -232,10 +232,11 @@ def test_a_relay_that_changes_what_it_passes_on_is_refused_and_cut_off() -> None
         owner = peers[3]
         owner.presence.adverts.change({"agent": b"true"})
         await until(lambda: all_know(peers, owner, {"agent": b"true"}), 2)
-        liar = next(p for p in peers if hops(peers, owner)[p.peer_id] == 2)
-        victim = next(
-            p for p in peers if p.peer_id in links_of(liar) and hops(peers, owner)[p.peer_id] == 3
-        )
+        far = hops(peers, owner)
+        liars = [p for p in peers if far[p.peer_id] == 2]
+        victims = [p for p in peers if far[p.peer_id] == 3]
+        pairs = ((a, b) for a in liars for b in victims if b.peer_id in links_of(a))
+        liar, victim = next(pairs)
         expelled: list[str] = []
         victim.watch_incidents(lambda each: expelled.append(getattr(each, "reason", "")))
         page = page_of(liar, owner)

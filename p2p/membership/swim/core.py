@@ -96,7 +96,6 @@ class Swim(Speaking):
         super().__init__(own, incarnation, mark, settings, rng, sign, picture, is_met)
         self._verify = verify
         self._liars = Liars(settings.liar_accusations, settings.liar_ms)
-        self._beat_at_ms: int | None = None  # None before the first step
         self._knock_at_ms = self._clean_at_ms = 0
         self._is_newcomer = picture is None
         self._newcomer_until_ms = 0
@@ -368,7 +367,7 @@ class Swim(Speaking):
             self._flush()
 
     def _beat(self) -> None:
-        pace_ms = self._settings.beat_ms
+        pace_ms = self._beat_pace_ms()
         self._say_beats()
         self._beat_at_ms = self._now_ms + pace_ms - self._rng.randint(0, pace_ms // 10)
         for stranger in self._comparing.strangers(self._picture.table):

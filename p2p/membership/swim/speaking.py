@@ -22,6 +22,7 @@ from p2p.membership.swim.watching import To, Watch
 from p2p.membership.swim_settings import SwimSettings
 
 CROWD_FLUSHES = 5  # in the time of so many there is one, while a crowd gathers
+CROWD_MARGIN_MS = 200  # for the way of a beat, before a silence is one
 
 
 class Speaking:
@@ -58,6 +59,7 @@ class Speaking:
         self._flush_at_ms: int | None = None
         self._counters: Counter[str] = Counter()
         self._sequence = 0
+        self._beat_at_ms: int | None = None  # None before the first step
         self._telling = Telling()
         self.status = self.summary = b""
         self.says: object = None
@@ -75,6 +77,17 @@ class Speaking:
     def known(self) -> tuple[PeerId, ...]:
         """Everybody that was heard of, by peer id, without ourselves; the gone too, for a day."""
         return tuple(sorted(peer for peer in self._picture.table if peer != self._own))
+
+    def is_beat_due(self, now_ms: int) -> bool:
+        """Whether the next tick says to others how we are."""
+        return self._beat_at_ms is None or now_ms >= self._beat_at_ms
+
+    def _beat_pace_ms(self) -> int:
+        """While a crowd gathers all are patient, and have more to do than to hear each other; but
+        who is patient with us may not see a crowd."""
+        settings = self._settings
+        slow_ms = min(settings.beat_ms * 3 // 2, settings.silence_ms - CROWD_MARGIN_MS)
+        return max(settings.beat_ms, slow_ms) if self._health.is_crowd else settings.beat_ms
 
     def _say(self, say: Say) -> Statement:
         return signed(say, self._own, self.incarnation, self._own, self._mark, self._sign)
