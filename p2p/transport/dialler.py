@@ -52,6 +52,24 @@ class Aim(NamedTuple):
         return dial.server_key == self.server_key and dial.own_public == self.own_key.public
 
 
+class Manner(NamedTuple):
+    """How all that are of one kind are dialled, held once.
+
+    Attributes:
+        kind: of socket.
+        longest_pause_ms: between two rounds.
+        bulk: on the bulk lane.
+        prepare: runs on each new socket before anything is read from it.
+    """
+
+    exchange: Exchange
+    counters: TransportCounters
+    kind: int
+    longest_pause_ms: int
+    bulk: bool = False
+    prepare: Callable[[zmq.Socket[bytes]], None] | None = None
+
+
 class DiallerOwner(Protocol):
     def dialler_up(self, dial: Dial) -> None:
         """There is a connection."""
@@ -71,44 +89,21 @@ class Dialler:
 
     __slots__ = (
         "_aim",
-        "_bulk",
-        "_counters",
         "_dial",
-        "_exchange",
         "_failures",
-        "_kind",
-        "_longest_pause_ms",
+        "_manner",
         "_next",
         "_owner",
-        "_prepare",
         "_refusals",
-        "_settings",
         "_timer",
         "_up_since_s",
         "active",
         "why",
     )
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        counters: TransportCounters,
-        kind: int,
-        owner: DiallerOwner,
-        *,
-        longest_pause_ms: int,
-        bulk: bool = False,
-        prepare: Callable[[zmq.Socket[bytes]], None] | None = None,
-    ) -> None:
-        """`prepare` runs on each new socket before anything is read from it."""
-        self._exchange = exchange
-        self._settings = exchange.settings
-        self._counters = counters
-        self._kind = kind
+    def __init__(self, manner: Manner, owner: DiallerOwner) -> None:
+        self._manner = manner
         self._owner = owner
-        self._longest_pause_ms = longest_pause_ms
-        self._bulk = bulk
-        self._prepare = prepare
         self._aim: Aim | None = None
         self._dial: Dial | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -165,7 +160,7 @@ class Dialler:
     def dial_up(self, dial: Dial) -> None:
         self._cancel_timer()
         self._refusals = 0
-        self._up_since_s = self._exchange.loop.time()
+        self._up_since_s = self._manner.exchange.loop.time()
         self._owner.dialler_up(dial)
 
     def dial_ended(self, dial: Dial, reason: str, refused: bool) -> None:
@@ -175,11 +170,11 @@ class Dialler:
         was_up, self._dial = self._up_since_s > 0.0, None
         self.why = f"{dial.endpoint}: {reason}"
         if was_up:
-            stable = self._exchange.loop.time() - self._up_since_s >= _STABLE_S
+            stable = self._manner.exchange.loop.time() - self._up_since_s >= _STABLE_S
             self._up_since_s = 0.0
             self._failures = 0 if stable else self._failures + 1
             self.active = False
-            self._counters.links_lost += 1
+            self._manner.counters.links_lost += 1
             self._owner.dialler_lost(dial, self.why)
         elif refused:
             self._refused()
@@ -198,27 +193,28 @@ class Dialler:
             self._failed()
             return
         endpoint = endpoints[self._next % len(endpoints)]
-        self._counters.dials += 1
+        manner = self._manner
+        manner.counters.dials += 1
         self._up_since_s = 0.0
         try:
             dial = Dial(
-                self._exchange,
-                self._kind,
+                manner.exchange,
+                manner.kind,
                 endpoint,
                 aim.server_key,
                 self,
                 aim.own_key,
-                bulk=self._bulk,
+                bulk=manner.bulk,
             )
         except zmq.ZMQError as error:  # out of descriptors, or an address libzmq cannot parse
             self.why = f"{endpoint}: {error}"
             self._failed()
             return
         self._dial = dial
-        if self._prepare is not None:
-            self._prepare(dial.socket)
-        each_s = self._settings.connect_timeout_ms / 1000 / len(endpoints)
-        self._timer = self._exchange.loop.call_later(
+        if manner.prepare is not None:
+            manner.prepare(dial.socket)
+        each_s = manner.exchange.settings.connect_timeout_ms / 1000 / len(endpoints)
+        self._timer = manner.exchange.loop.call_later(
             max(_MIN_ATTEMPT_S, each_s), self._timed_out, dial
         )
 
@@ -227,7 +223,7 @@ class Dialler:
         self.dial_ended(dial, "no answer", False)
 
     def _refused(self) -> None:
-        self._counters.dials_refused += 1
+        self._manner.counters.dials_refused += 1
         self._refusals += 1
         self._failures += 1
         self._schedule(self._pause_s())
@@ -235,7 +231,7 @@ class Dialler:
             self._owner.dialler_refused(self.why)
 
     def _failed(self) -> None:
-        self._counters.dials_failed += 1
+        self._manner.counters.dials_failed += 1
         self._refusals = 0
         self._next += 1
         endpoints = self._aim.endpoints if self._aim is not None else ()
@@ -247,13 +243,14 @@ class Dialler:
 
     def _pause_s(self) -> float:
         """Doubles with every failure; jitter, so that no herd forms."""
-        doubled_ms = self._settings.redial_min_ms << min(self._failures, 16)
-        return self._exchange.rng.uniform(0.5, 1.0) * min(doubled_ms, self._longest_pause_ms) / 1000
+        exchange, longest_ms = self._manner.exchange, self._manner.longest_pause_ms
+        doubled_ms = exchange.settings.redial_min_ms << min(self._failures, 16)
+        return exchange.rng.uniform(0.5, 1.0) * min(doubled_ms, longest_ms) / 1000
 
     def _schedule(self, delay_s: float) -> None:
         self._cancel_timer()
         if self.active:
-            self._timer = self._exchange.loop.call_later(delay_s, self._attempt)
+            self._timer = self._manner.exchange.loop.call_later(delay_s, self._attempt)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -32,7 +32,7 @@ from p2p.errors import PayloadTooLarge, QueueFull
 from p2p.links import Lane, LaneFigures, LinkChanged, LinkState
 from p2p.transport.counters import FlowCounters
 from p2p.transport.dial import Dial, Sent
-from p2p.transport.dialler import Aim
+from p2p.transport.dialler import Aim, Dialler
 from p2p.transport.lane_server import Route
 from p2p.transport.outbox import FULL, REFUSED, TOO_LARGE
 from p2p.transport.parts import read_body, skip_rest
@@ -80,7 +80,7 @@ class Outlet:
         self._refused = 0
         self._given_up = 0
         self.outbox = terms.outbox()
-        self._dialler = terms.dialler(self)
+        self._dialler = Dialler(terms.manner, self)
         self._aim: Aim | None = None
         self._routes: tuple[Route, ...] = ()
         self._path: Path | None = None

@@ -12,7 +12,7 @@ import zmq
 from p2p.links import Lane, OnFrame, OnLink
 from p2p.transport.counters import FlowCounters, TransportCounters
 from p2p.transport.dial import Exchange
-from p2p.transport.dialler import Dialler, DiallerOwner
+from p2p.transport.dialler import Manner
 from p2p.transport.outbox import Outbox
 
 _YIELD_S = 0.1  # longer than a handshake on a busy machine, shorter than between two heartbeats
@@ -29,7 +29,7 @@ class LaneTerms:
         limit_bytes: the largest envelope.
         window_s: from the first dial until what waits is given up.
         yield_s: who leaves the dialling to the other side does so for so long.
-        longest_pause_ms: between two attempts.
+        manner: of dialling.
     """
 
     lane: Lane
@@ -42,7 +42,7 @@ class LaneTerms:
     limit_bytes: int
     window_s: float
     yield_s: float
-    longest_pause_ms: int
+    manner: Manner
 
     @classmethod
     def of(
@@ -55,6 +55,8 @@ class LaneTerms:
     ) -> LaneTerms:
         settings = exchange.settings
         window_s = settings.connect_timeout_ms / 1000
+        # At least one attempt must fit into a window, however often the peer was down before.
+        longest_pause_ms = min(settings.redial_max_ms, settings.connect_timeout_ms // 2)
         return cls(
             lane,
             lane.name.lower(),
@@ -66,8 +68,7 @@ class LaneTerms:
             settings.frame_limit_bytes,
             window_s,
             min(_YIELD_S, window_s / 8),
-            # At least one attempt must fit into a window, however often the peer was down before.
-            min(settings.redial_max_ms, settings.connect_timeout_ms // 2),
+            Manner(exchange, counters, zmq.DEALER, longest_pause_ms, bulk=lane is Lane.BULK),
         )
 
     def outbox(self) -> Outbox:
@@ -78,15 +79,4 @@ class LaneTerms:
             batch_envelopes=settings.batch_envelopes,
             batch_bytes=settings.batch_bytes,
             frame_limit_bytes=self.limit_bytes,
-        )
-
-    def dialler(self, owner: DiallerOwner) -> Dialler:
-        """A new one, for one peer."""
-        return Dialler(
-            self.exchange,
-            self.counters,
-            zmq.DEALER,
-            owner,
-            longest_pause_ms=self.longest_pause_ms,
-            bulk=self.lane is Lane.BULK,
         )

@@ -25,7 +25,7 @@ from p2p.links import Contact, OnPublication
 from p2p.topic_names import HOLD, SEAM, TERMINATOR, subscription_name, subtrees_above
 from p2p.transport.counters import TransportCounters
 from p2p.transport.dial import Dial, Exchange
-from p2p.transport.dialler import Aim, Dialler
+from p2p.transport.dialler import Aim, Dialler, Manner
 from p2p.transport.parts import skip_rest
 
 _MAX_HEARD = 4096
@@ -51,6 +51,8 @@ class TopicLinks:
         self._names: set[bytes] = set()
         self._heard: dict[bytes, str] = {}  # names that came in and are subscribed to
         self._holding = False
+        longest_pause_ms = exchange.settings.topics_redial_max_ms
+        self._manner = Manner(exchange, counters, zmq.SUB, longest_pause_ms, prepare=self._prepare)
         self._head_bytes = exchange.settings.topic_bytes + len(TERMINATOR)
 
     def subscribe(self, topic: str) -> None:
@@ -115,14 +117,7 @@ class TopicLinks:
         self._targets.clear()
 
     def new_dialler(self, link: _TopicLink) -> Dialler:
-        return Dialler(
-            self._exchange,
-            self._counters,
-            zmq.SUB,
-            link,
-            longest_pause_ms=self._exchange.settings.topics_redial_max_ms,
-            prepare=self._prepare,
-        )
+        return Dialler(self._manner, link)
 
     @property
     def wanted(self) -> bool:
