@@ -63,6 +63,7 @@ class Messaging:
         `math.add` is asked of any agent that offers it, `summer/math.add` of agents of that name.
         It is done at most once, unless all who offer it declare it idempotent: who refuses or is
         unreachable is passed over, but a call lost under way is made again only if idempotent.
+        One mapping alone fills the handler's parameters by name, unless its only one takes it.
 
         Args:
             deadline: seconds for everything; the handler is cancelled when they have passed.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -195,17 +196,21 @@ class Handler:
 
     def _takes_mapping(self) -> bool:
         parameters = list(self._signature.parameters.values())
-        if len(parameters) != 1:
-            return False
-        wanted = parameters[0].annotation
-        if wanted is inspect.Parameter.empty or wanted is Any:
-            return True
-        origin = typing.get_origin(wanted) or wanted
-        return isinstance(origin, type) and (
-            issubclass(origin, Mapping)
-            or is_model(origin)
-            or hasattr(origin, "__dataclass_fields__")
-        )
+        return len(parameters) == 1 and _may_be_mapping(parameters[0].annotation)
+
+
+def _may_be_mapping(wanted: object) -> bool:
+    """Whether what an annotation takes can be given as one mapping."""
+    if wanted in (inspect.Parameter.empty, Any, object):
+        return True
+    origin = typing.get_origin(wanted) or wanted
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_may_be_mapping, typing.get_args(wanted)))
+    if origin is typing.Annotated:
+        return _may_be_mapping(typing.get_args(wanted)[0])
+    return isinstance(origin, type) and (
+        issubclass(origin, Mapping) or is_model(origin) or hasattr(origin, "__dataclass_fields__")
+    )
 
 
 def _would_end_the_node(error: BaseException) -> RuntimeError:

@@ -231,7 +231,7 @@ class AgentHost:
         """
         hosted = self._hosted.get(capability)
         if hosted is None:
-            raise NoSuchMethod(self._node_name, capability, "it is not offered here any more")
+            raise NoSuchMethod(self._node_name, capability, "it is not offered here")
         if hosted.closed:
             hosted.tally.refused += 1
             raise NoSuchMethod(self._node_name, capability, hosted.closed)
@@ -311,7 +311,7 @@ class AgentHost:
         """
         hosted = self._hosted.get(skill)
         if hosted is None:
-            raise NoSuchMethod(self._node_name, skill, "it is not offered here any more")
+            raise NoSuchMethod(self._node_name, skill, "it is not offered here")
         if hosted.closed:
             raise AgentClosed(hosted.agent, hosted.closed)
         if hosted.handler.is_streamed:

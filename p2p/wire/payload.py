@@ -67,7 +67,9 @@ def decode_payload(data: bytes) -> Any:
             max_ext_len=0,
         )
     except _REFUSED as error:
-        raise PayloadError(f"not a payload: {type(error).__name__}") from None
+        is_key = isinstance(error, TypeError)  # an array or a map, where a map wants a key
+        found = "a key of a map is no plain value" if is_key else type(error).__name__
+        raise PayloadError(f"not a payload: {found}") from None
 
 
 def _in_words(error: Exception) -> str | None:

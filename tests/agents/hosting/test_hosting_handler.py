@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -53,12 +53,21 @@ def test_one_mapping_stays_whole_where_the_only_parameter_takes_it() -> None:
     def of_mapping(payload: Mapping[str, int]) -> None: ...
     def of_anything(payload: Any) -> None: ...
     def of_unknown(payload) -> None: ...  # type: ignore[no-untyped-def]
+    def of_objects(payload: object) -> None: ...
+    def of_one_or_none(payload: dict[str, int] | None) -> None: ...
+    def of_this_or_that(payload: str | Mapping[str, int]) -> None: ...
+    def of_annotated(payload: Annotated[dict[str, int], "counts"]) -> None: ...
     def of_model(order: Order) -> None: ...
+    def of_model_or_none(order: Order | None) -> None: ...
     def of_point(point: Point) -> None: ...
 
-    for function in (of_mapping, of_anything, of_unknown):
+    for function in (
+        *(of_mapping, of_anything, of_unknown, of_objects),
+        *(of_one_or_none, of_this_or_that, of_annotated),
+    ):
         assert handler(function).bind([{"a": 1}], {}) == {"payload": {"a": 1}}
-    assert handler(of_model).bind([{"item": "ink"}], {}) == {"order": Order(item="ink")}
+    for function in (of_model, of_model_or_none):
+        assert handler(function).bind([{"item": "ink"}], {}) == {"order": Order(item="ink")}
     assert handler(of_point).bind([{"x": 1, "y": 2}], {}) == {"point": Point(1, 2)}
 
 
