@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from keys.canonical import MAX_INTEGER, Fields, NotCanonical, decode, encode, pair
+from keys.canonical import MAX_INTEGER, Fields, NotCanonical, decode, decode_again, encode, pair
 from keys.certificate import BACKDATE_MS
 from keys.errors import InvalidValue
 from keys.identity import (
@@ -115,12 +115,12 @@ class TransportRecord:
 
     @property
     def not_before_ms(self) -> int:
-        return _fields(self.body).integer(_NOT_BEFORE)
+        return Fields(decode_again(self.body)).integer(_NOT_BEFORE)
 
     @property
     def certificate_hash(self) -> bytes:
         """`Certificate.digest`."""
-        return _fields(self.body).binary(_CERTIFICATE, FINGERPRINT_BYTES)
+        return Fields(decode_again(self.body)).binary(_CERTIFICATE, FINGERPRINT_BYTES)
 
     @classmethod
     def make(
@@ -176,7 +176,8 @@ def decode_record(raw: bytes) -> TransportRecord:
     if len(raw) > MAX_RECORD_BYTES:
         raise RecordTooLarge(len(raw), MAX_RECORD_BYTES)
     try:
-        fields = _fields(_opened(raw)[0])
+        body, _ = pair(decode(raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
+        fields = Fields(decode(body, MAX_RECORD_BYTES))
         fields.integer(1, VERSION, VERSION)
         record = TransportRecord(
             peer_id=PeerId(encode_id(fields.binary(2, FINGERPRINT_BYTES))),
@@ -209,7 +210,7 @@ def verify_record(record: TransportRecord, principal: Principal, now_ms: int) ->
     body, signature = _opened(record.raw)
     if not verify_signature(principal.public_key, DOMAIN, body, signature):
         raise RecordBadSignature(peer_id)
-    fields = _fields(body)
+    fields = Fields(decode_again(body))
     if fields.binary(_CERTIFICATE, FINGERPRINT_BYTES) != principal.certificate_digest:
         raise RecordOfOtherCertificate(peer_id)
     not_before_ms = fields.integer(_NOT_BEFORE)
@@ -223,12 +224,8 @@ def verify_record(record: TransportRecord, principal: Principal, now_ms: int) ->
 
 
 def _opened(raw: bytes) -> tuple[bytes, bytes]:
-    """The body and its signature."""
-    return pair(decode(raw, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
-
-
-def _fields(body: bytes) -> Fields:
-    return Fields(decode(body, MAX_RECORD_BYTES))
+    """The body of a record that was read, and its signature."""
+    return pair(decode_again(raw), MAX_RECORD_BYTES)
 
 
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
