@@ -58,7 +58,7 @@ def decode(data: bytes, limit_bytes: int, *, max_items: int = MAX_ITEMS) -> obje
     return value
 
 
-def decode_again(data: bytes) -> object:
+def value_of(data: bytes) -> object:
     """The value of bytes that `decode` has taken before: they need no second look."""
     return msgpack.unpackb(data, raw=False, strict_map_key=False)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from keys.canonical import MAX_INTEGER, Fields, NotCanonical, decode, decode_again, encode, pair
+from keys.canonical import MAX_INTEGER, Fields, NotCanonical, decode, encode, pair, value_of
 from keys.certificate import BACKDATE_MS
 from keys.errors import InvalidValue
 from keys.identity import (
@@ -115,12 +115,12 @@ class TransportRecord:
 
     @property
     def not_before_ms(self) -> int:
-        return Fields(decode_again(self.body)).integer(_NOT_BEFORE)
+        return Fields(value_of(self.body)).integer(_NOT_BEFORE)
 
     @property
     def certificate_hash(self) -> bytes:
         """`Certificate.digest`."""
-        return Fields(decode_again(self.body)).binary(_CERTIFICATE, FINGERPRINT_BYTES)
+        return Fields(value_of(self.body)).binary(_CERTIFICATE, FINGERPRINT_BYTES)
 
     @classmethod
     def make(
@@ -210,7 +210,7 @@ def verify_record(record: TransportRecord, principal: Principal, now_ms: int) ->
     body, signature = _opened(record.raw)
     if not verify_signature(principal.public_key, DOMAIN, body, signature):
         raise RecordBadSignature(peer_id)
-    fields = Fields(decode_again(body))
+    fields = Fields(value_of(body))
     if fields.binary(_CERTIFICATE, FINGERPRINT_BYTES) != principal.certificate_digest:
         raise RecordOfOtherCertificate(peer_id)
     not_before_ms = fields.integer(_NOT_BEFORE)
@@ -225,7 +225,7 @@ def verify_record(record: TransportRecord, principal: Principal, now_ms: int) ->
 
 def _opened(raw: bytes) -> tuple[bytes, bytes]:
     """The body of a record that was read, and its signature."""
-    return pair(decode_again(raw), MAX_RECORD_BYTES)
+    return pair(value_of(raw), MAX_RECORD_BYTES)
 
 
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:

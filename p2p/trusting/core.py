@@ -83,18 +83,31 @@ _Effects = list[SpreadingEffect]
 
 
 @dataclass(slots=True)
+class _Settling:
+    """Of a peer that is not settled."""
+
+    since_ms: int | None  # it speaks since then
+    spoke_ms: int
+    said_ms: int = 0  # when we last asked for its head
+    first_asked: int = 0  # the number of our first question; 0: none yet
+    has_answered: bool = False  # one of them
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """For its lists."""
+
+    at_ms: int
+    about: bytes  # its head and digest then
+
+
+@dataclass(slots=True)
 class _Other:
-    is_settled: bool = False
-    since_ms: int | None = None  # unsettled, and speaking, since then
-    spoke_ms: int = 0
+    settling: _Settling | None  # None: it is settled
     head: bytes | None = None  # the last that it said
     digest: bytes | None = None
     differs_ms: int | None = None  # settled, and at another head, since then
-    said_ms: int = 0  # when we last asked for its head
-    first_asked: int = 0  # the number of our first question since it is unsettled; 0: none yet
-    has_answered: bool = False  # one of these
-    asked_ms: int | None = None
-    asked_for: bytes | None = None  # the head and digest that we last asked about
+    asked: _Asked | None = None
 
 
 class Spreading:
@@ -127,7 +140,7 @@ class Spreading:
 
     def is_settled(self, peer_id: PeerId) -> bool:
         other = self._others.get(peer_id)
-        return other is None or other.is_settled
+        return other is None or other.settling is None
 
     def others(self) -> tuple[PeerId, ...]:
         return tuple(self._others)
@@ -140,9 +153,10 @@ class Spreading:
         if self._wanted and self._alone_until_ms is None:
             self._alone_until_ms = now_ms + COMPANY_MS
         self._note_absence(now_ms, effects)
-        other = self._others[peer_id] = _Other(since_ms=now_ms, spoke_ms=now_ms)
+        settling = _Settling(now_ms, now_ms)
+        self._others[peer_id] = _Other(settling)
         self._open[peer_id] = None
-        return [*effects, Unsettle(peer_id), self._ask(peer_id, other, now_ms)]
+        return [*effects, Unsettle(peer_id), self._ask(peer_id, settling, now_ms)]
 
     def ended(self, peer_id: PeerId) -> None:
         """There is no session with this peer any more."""
@@ -152,7 +166,7 @@ class Spreading:
     def away(self, peer_id: PeerId) -> _Effects:
         """It is dead as far as we know: when it is back, it has been away."""
         other = self._others.get(peer_id)
-        if other is None or not other.is_settled:
+        if other is None or other.settling is not None:
             return []  # what we have asked of it may still be answered
         self._unsettle(other, None)
         self._open[peer_id] = None
@@ -161,9 +175,10 @@ class Spreading:
     def spoke(self, peer_id: PeerId, now_ms: int) -> _Effects:
         """Something was held back of an unsettled peer: its time begins, if it has not."""
         other = self._others.get(peer_id)
-        if other is None or other.is_settled or not self._begins(other, now_ms):
+        settling = None if other is None else other.settling
+        if settling is None or not self._begins(settling, now_ms):
             return []
-        return [self._ask(peer_id, other, now_ms)]
+        return [self._ask(peer_id, settling, now_ms)]
 
     def heard(
         self,
@@ -185,10 +200,11 @@ class Spreading:
         # Nearly everybody says what we say: one object is enough.
         other.head = self._head if head == self._head else head
         other.digest = self._digest if digest == self._digest else digest
-        if not other.is_settled:
-            self._begins(other, now_ms)
-        if 0 < other.first_asked <= answers:
-            other.has_answered = True
+        settling = other.settling
+        if settling is not None:
+            self._begins(settling, now_ms)
+            if 0 < settling.first_asked <= answers:
+                settling.has_answered = True
         if asks:
             effects.append(SayHead(peer_id, answers=asks))
         self._compare(peer_id, other, now_ms, effects)
@@ -202,7 +218,7 @@ class Spreading:
         effects: _Effects = []
         for peer_id, other in self._others.items():
             effects.append(SayHead(peer_id))
-            if other.is_settled and other.head != head and other.differs_ms is None:
+            if other.settling is None and other.head != head and other.differs_ms is None:
                 other.differs_ms = now_ms
             elif other.head == head:
                 other.differs_ms = None
@@ -218,28 +234,28 @@ class Spreading:
             due_ms = self._due_ms(other)
             if due_ms is None or now_ms < due_ms:
                 continue
-            if other.is_settled:
-                self._unsettle(other, now_ms)
+            settling = other.settling
+            if settling is None:
+                settling = self._unsettle(other, now_ms)
                 effects.append(Unsettle(peer_id))
-            elif other.since_ms is not None and now_ms >= other.since_ms + SETTLE_MS:
-                is_speaking = now_ms - other.spoke_ms < PAUSE_MS
+            elif settling.since_ms is not None and now_ms >= settling.since_ms + SETTLE_MS:
+                is_speaking = now_ms - settling.spoke_ms < PAUSE_MS
                 if is_speaking and other.head not in (None, self._head):
                     self.ended(peer_id)
                     effects.append(SendAway(peer_id))
                 else:
-                    other.since_ms = None  # it cannot hear us, or is silent: until it speaks
+                    settling.since_ms = None  # it cannot hear us, or is silent: until it speaks
                 continue
-            effects.append(self._ask(peer_id, other, now_ms))
+            effects.append(self._ask(peer_id, settling, now_ms))
         return effects
 
     def check_invariants(self) -> None:
         assert self._open.keys() <= self._others.keys()
         for peer_id, other in self._others.items():
-            is_open = not other.is_settled or other.differs_ms is not None
+            is_open = other.settling is not None or other.differs_ms is not None
             assert is_open == (peer_id in self._open)
-            if other.is_settled:
+            if other.settling is None:
                 assert other.head is not None, "it has said a head"
-                assert other.since_ms is None
                 assert other.head == self._head or other.differs_ms is not None
             else:
                 assert other.differs_ms is None
@@ -248,38 +264,37 @@ class Spreading:
 
     def _note(self, peer_id: PeerId, other: _Other) -> None:
         """Each heartbeat comes here, so only those are looked at of whom there is something due."""
-        if other.is_settled and other.differs_ms is None:
+        if other.settling is None and other.differs_ms is None:
             self._open.pop(peer_id, None)
         else:
             self._open[peer_id] = None
 
     def _due_ms(self, other: _Other) -> int | None:
-        if other.is_settled:
+        settling = other.settling
+        if settling is None:
             return None if other.differs_ms is None else other.differs_ms + LAGGING_MS
-        if other.since_ms is None:
+        if settling.since_ms is None:
             return None
-        return min(other.since_ms + SETTLE_MS, other.said_ms + SAY_AGAIN_MS)
+        return min(settling.since_ms + SETTLE_MS, settling.said_ms + SAY_AGAIN_MS)
 
-    def _ask(self, peer_id: PeerId, other: _Other, now_ms: int) -> SayHead:
+    def _ask(self, peer_id: PeerId, settling: _Settling, now_ms: int) -> SayHead:
         self._asked += 1
-        other.said_ms = now_ms
-        other.first_asked = other.first_asked or self._asked
+        settling.said_ms = now_ms
+        settling.first_asked = settling.first_asked or self._asked
         return SayHead(peer_id, asks=self._asked)
 
-    def _begins(self, other: _Other, now_ms: int) -> bool:
+    def _begins(self, settling: _Settling, now_ms: int) -> bool:
         """An unsettled peer speaks; whether its time to settle begins with that."""
-        is_anew = other.since_ms is None or now_ms - other.spoke_ms >= PAUSE_MS
-        other.spoke_ms = now_ms
+        is_anew = settling.since_ms is None or now_ms - settling.spoke_ms >= PAUSE_MS
+        settling.spoke_ms = now_ms
         if is_anew:
-            other.since_ms = now_ms
+            settling.since_ms = now_ms
         return is_anew
 
-    def _unsettle(self, other: _Other, since_ms: int | None) -> None:
-        other.is_settled = False
-        other.head = other.digest = other.differs_ms = other.asked_ms = None
-        other.since_ms = since_ms
-        other.spoke_ms = since_ms or 0
-        other.first_asked, other.has_answered = 0, False
+    def _unsettle(self, other: _Other, since_ms: int | None) -> _Settling:
+        other.settling = _Settling(since_ms, since_ms or 0)
+        other.head = other.digest = other.differs_ms = other.asked = None
+        return other.settling
 
     def _note_absence(self, now_ms: int, effects: _Effects) -> None:
         """Heads come twice a second from everybody alive. When none came for long, we slept, or
@@ -290,15 +305,16 @@ class Spreading:
         self._wanted = min(COMPANY, len(self._others))
         self._alone_until_ms = now_ms + RETURN_MS if self._wanted else None
         for peer_id, other in self._others.items():
-            if other.is_settled:
+            settling = other.settling
+            if settling is None:
                 effects.append(Unsettle(peer_id))
-                self._unsettle(other, None)
+                settling = self._unsettle(other, None)
             self._open[peer_id] = None
-            effects.append(self._ask(peer_id, other, now_ms))
+            effects.append(self._ask(peer_id, settling, now_ms))
 
     def _compare(self, peer_id: PeerId, other: _Other, now_ms: int, effects: _Effects) -> None:
         agrees = other.head == self._head
-        if other.is_settled:
+        if other.settling is None:
             if agrees:
                 other.differs_ms = None
             elif other.differs_ms is None:
@@ -310,9 +326,9 @@ class Spreading:
         about = other.head + other.digest
         # The same head with another digest is a conflict, which asking does not mend by itself.
         again_ms = ASK_AGAIN_MS if not agrees else 60 * ASK_AGAIN_MS
-        is_news = other.asked_for != about
-        if is_news or other.asked_ms is None or now_ms - other.asked_ms >= again_ms:
-            other.asked_ms, other.asked_for = now_ms, about
+        before = other.asked
+        if before is None or before.about != about or now_ms - before.at_ms >= again_ms:
+            other.asked = _Asked(now_ms, about)
             effects.append(AskLists(peer_id))
 
     def _settle_those_who_agree(self, now_ms: int, effects: _Effects) -> None:
@@ -324,12 +340,11 @@ class Spreading:
             self._wanted, self._alone_until_ms = 0, None
         for peer_id in tuple(self._open):
             other = self._others[peer_id]
-            if not other.is_settled and self._agrees(other):
-                other.is_settled = True
-                other.since_ms = other.differs_ms = None
-                other.spoke_ms = other.said_ms = 0  # of no more use: it begins anew, if ever
+            if other.settling is not None and self._agrees(other):
+                other.settling = other.differs_ms = None
                 del self._open[peer_id]
                 effects.append(Settle(peer_id))
 
     def _agrees(self, other: _Other) -> bool:
-        return other.has_answered and other.head == self._head
+        has_answered = other.settling is None or other.settling.has_answered
+        return has_answered and other.head == self._head
