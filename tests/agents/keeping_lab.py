@@ -1,60 +1,12 @@
-"""What tests of the store share: a network that is up, and who holds which part in it.
-
-The thread of a log's disk works in real time, of which virtual time knows nothing: seconds of it
-would pass during one write, and a lease with them. So what that thread does is done on the loop.
-"""
+"""What tests of the store share: a network that is up, and who holds which part in it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import Any
+from node_lab import NodeLab, in_lab, until
 
-import node_lab
-from node_lab import NodeLab, until
-
-import consensus.runner
 from agents.node import Node
-from consensus import Storage
-from consensus.writing import Writing
 
-
-class _OnTheLoop:
-    """Takes the jobs of the disk's thread, and its place."""
-
-    def put(self, job: Callable[[], None] | None) -> None:
-        if job is not None:
-            asyncio.get_running_loop().call_soon(job)
-
-    def start(self) -> None:
-        return None
-
-    def is_alive(self) -> bool:
-        return False
-
-
-class WritingOnTheLoop(Writing):
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(storage)
-        if "_jobs" in vars(self):  # an executor's work is done on the virtual loop as it is
-            vars(self).update(_jobs=_OnTheLoop(), _thread=_OnTheLoop())
-
-
-def in_lab(
-    directory: Path,
-    scenario: Callable[[NodeLab], Coroutine[Any, Any, None]],
-    *,
-    voters: int = 3,
-    seed: int = 5,
-) -> None:
-    """`node_lab.in_lab`, without threads."""
-    before = consensus.runner.Writing
-    consensus.runner.Writing = WritingOnTheLoop  # type: ignore[misc]
-    try:
-        node_lab.in_lab(directory, scenario, voters=voters, seed=seed)
-    finally:
-        consensus.runner.Writing = before  # type: ignore[misc]
+__all__ = ["cut_off", "in_lab", "leader_of", "network_of"]
 
 
 async def network_of(lab: NodeLab, names: str, voters: int = 3) -> list[Node]:

@@ -106,7 +106,7 @@ def test_a_leader_that_is_cut_off_stops_before_another_one_begins(tmp_path: Path
                 with pytest.raises(LockLost):
                     seat.check()
                 await until(lambda led=led: cluster.leader not in (None, led), 60)
-                assert not seat.state.is_sure
+                await until(lambda seat=seat: not seat.state.is_sure)
                 lab.network.heal()
                 # It was replaced; back again, it hears so and gets up.
                 await until(lambda node=node: seat_of(node) is None, 60)

@@ -23,8 +23,9 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_lab, "DEADLINE_S", 20.0)
 
 
-# On a busy machine a first connection may take longer than the lab's other tests want to wait.
-PATIENT = slower(connect_timeout_ms=6000)
+# On a busy machine a first connection may take longer than the lab's other tests want to wait. And
+# there nobody is left behind: what `p2p.pubsub` repairs then would be missing here.
+PATIENT = slower(connect_timeout_ms=6000, topics_patience_ms=60_000)
 
 
 def contact(node: Node, knows: bytes = b"") -> Contact:
