@@ -58,11 +58,12 @@ class LoopLag:
 
     def _set(self) -> None:
         assert self._loop is not None
-        self._due_s = time.monotonic() + LAG_EVERY_S
+        self._due_s = self._loop.time() + LAG_EVERY_S  # its own time, which may be virtual
         self._timer = self._loop.call_later(LAG_EVERY_S, self._ran)
 
     def _ran(self) -> None:
-        self._late_s.append(max(0.0, time.monotonic() - self._due_s))
+        assert self._loop is not None
+        self._late_s.append(max(0.0, self._loop.time() - self._due_s))
         self._set()
 
 

@@ -75,6 +75,7 @@ class AdvertService:
         self._tables = Tables()
         self._told = 0  # everybody present was told of all up to this version
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0  # its own, since uvloop makes a handle without a time of what is due now
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
         self._told_ms = -10_000
         self._relaying: Relaying | None = None
@@ -113,10 +114,10 @@ class AdvertService:
             return
         loop = asyncio.get_running_loop()
         due_s = loop.time() + max(GATHER_S, self._pause_s(is_urgent=is_urgent))
-        if self._timer is None or due_s < self._timer.when():
+        if self._timer is None or due_s < self._due_s:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = loop.call_at(due_s, self._tell_all)
+            self._timer, self._due_s = loop.call_at(due_s, self._tell_all), due_s
 
     def _pause_s(self, *, is_urgent: bool) -> float:
         if self._relaying is None or not self._relays:

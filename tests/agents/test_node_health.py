@@ -167,7 +167,11 @@ def test_a_node_without_a_supervisor_goes_on(tmp_path: Path) -> None:
     in_lab(tmp_path, scenario, voters=1)
 
 
-def test_a_check_that_hangs_is_a_failure_and_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_check_that_hangs_is_a_failure_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.health.life._is_inline", lambda: False)
+
     async def scenario(lab: NodeLab) -> None:
         agent, may_go = Agent("stuck"), threading.Event()
         begun: list[int] = []
