@@ -131,7 +131,7 @@ def test_a_node_measures_another_once_at_a_time(tmp_path: Path) -> None:
         bob = await lab.up("bob")
         await until(lambda: bob.peer.presence.present())
         for seconds in (0.0, 61.0, float("nan")):
-            with pytest.raises(InvalidArguments, match="seconds are not between"):
+            with pytest.raises(InvalidArguments, match=r"seconds are not b|no number"):
                 await anext(aiter(bob.net.bench(seconds=seconds)))
         with pytest.raises(InvalidArguments, match="is this node"):
             await anext(aiter(bob.net.bench("bob")))
