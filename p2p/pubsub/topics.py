@@ -68,7 +68,7 @@ class Topics:
         self._transport = transport
         self._principal_of = principal_of
         self.counts: Counter[str] = Counter()
-        self._feeds: dict[str, list[Feed]] = {}
+        self._feeds: dict[str, dict[Subscription, Feed]] = {}
         self._by_topic: dict[str, tuple[Feed, ...]] = {}  # who hears what, as it comes up
         self._met: dict[PeerId, int] = {}  # the incarnation of each publisher
         self._present: set[PeerId] = set()
@@ -122,7 +122,7 @@ class Topics:
         for topic, feeds in list(self._feeds.items()):
             why = self._guard.refusal(self._own, Action.SUBSCRIBE, topic)
             if why is not None:
-                for feed in list(feeds):
+                for feed in list(feeds.values()):
                     error = PermissionDenied(self._own.name, f"subscribe to {topic!r}", why)
                     feed.subscription.fail(error)
 
@@ -156,10 +156,10 @@ class Topics:
         subscription = Subscription(topic, buffer, policy, self._closed, self._press)
         feed = Feed(subscription, replay, repair)
         if topic not in self._feeds:
-            self._feeds[topic] = []
+            self._feeds[topic] = {}
             self._transport.subscribe(topic)
             self.on_listening(self._feeds.keys())
-        self._feeds[topic].append(feed)
+        self._feeds[topic][subscription] = feed
         self._by_topic.clear()
         if replay:
             self._replay_own(feed)
@@ -199,7 +199,7 @@ class Topics:
         self._met[peer_id] = incarnation
         self._present.add(peer_id)
         for feeds in list(self._feeds.values()):
-            for feed in list(feeds):
+            for feed in list(feeds.values()):
                 if before is not None and before != incarnation:
                     feed.forget(peer_id)
                 known = before == incarnation and bool(feed.incoming.lines_of(peer_id))
@@ -219,7 +219,7 @@ class Topics:
         """Return plain counters, those of the living subscriptions added up."""
         counts = Counter(self.counts)
         for feeds in self._feeds.values():
-            for feed in feeds:
+            for feed in feeds.values():
                 counts.update(feed.counts())
         return counts
 
@@ -230,15 +230,15 @@ class Topics:
             {"topic": topic, "sequence": head, "subscribers": len(subscribers(topic))}
             for topic, head in self._publishing.history.latest(_MAX_SHOWN)
         ]
-        feeds = [feed for feeds in self._feeds.values() for feed in feeds]
+        feeds = [feed for feeds in self._feeds.values() for feed in feeds.values()]
         return {"published": published, "subscribed": [feed.figures() for feed in feeds]}
 
     async def close(self) -> None:
         """Send what was published, and end all subscriptions."""
         self._publishing.close()
         for feeds in list(self._feeds.values()):
-            for feed in list(feeds):
-                feed.subscription.close()
+            for subscription in list(feeds):
+                subscription.close()
         await self._catching_up.close()
 
     def _take(
@@ -268,7 +268,7 @@ class Topics:
         return bool(self._pressed) and any(
             feed.hears_us and feed.subscription in self._pressed
             for feeds in self._feeds.values()
-            for feed in feeds
+            for feed in feeds.values()
         )
 
     def _replay_own(self, feed: Feed) -> None:
@@ -286,7 +286,7 @@ class Topics:
         names = [topic, *(name.decode() for name in subtrees_above(topic.encode()))]
         if not is_topic(topic) or not self._may_read(topic):
             names = []
-        found = tuple(feed for name in names for feed in self._feeds.get(name, ()))
+        found = tuple(feed for name in names for feed in self._feeds.get(name, {}).values())
         if len(self._by_topic) >= _MAX_HEARD:
             self._by_topic.clear()
         self._by_topic[topic] = found
@@ -328,16 +328,10 @@ class Topics:
 
     def _closed(self, subscription: Subscription) -> None:
         topic = subscription.topic
-        remaining = []
-        for feed in self._feeds[topic]:
-            if feed.subscription is subscription:
-                self.counts.update(feed.counts())
-            else:
-                remaining.append(feed)
+        feeds = self._feeds[topic]
+        self.counts.update(feeds.pop(subscription).counts())
         self._by_topic.clear()
-        if remaining:
-            self._feeds[topic] = remaining
-        else:
+        if not feeds:
             del self._feeds[topic]
             self._transport.unsubscribe(topic)
             self.on_listening(self._feeds.keys())
