@@ -284,6 +284,7 @@ def measure(size: int, seed: int) -> None:
     world.run(6_000)
     mean, most = world.bytes_a_second(6_000 + passed)
     print(f"  traffic meanwhile {mean:.0f} B/s mean, {most:.0f} most")
+    world.run(10_000)  # to one that has just come all are new, and it has patience with them
     world.forget_bytes()
     begun_ms = world.now_ms
     passed = crash_ms(world, world.ids[1])

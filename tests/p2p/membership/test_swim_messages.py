@@ -64,6 +64,14 @@ def test_readers_ignore_fields_that_came_later() -> None:
     assert decode_message(later) == Message(Ping(7))
 
 
+def test_a_beat_of_an_earlier_version_says_no_summary_and_a_bad_one_is_garbage() -> None:
+    assert decode_message(encode_payload([1, 0, [1, 2, b"status"], []])) == Message(
+        Beat(1, 2, b"status")
+    )
+    for summary in ("text", 8, bytes(65)):
+        assert decode_message(encode_payload([1, 0, [1, 2, b"", summary], []])) is None
+
+
 _SAID = [1, bytes(32), 4, bytes(64), b""]
 
 
