@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from candidates_lab import ANN, AT_ANN, AT_BOB, BOB, HOUR, LESSER, MINUTE, OWN, peer
 from candidates_lab import CandidateBench as Bench
@@ -19,6 +21,7 @@ from p2p.discovery import (
     Introduced,
     Lost,
     NetworkChanged,
+    NotNow,
     PeerGone,
     Source,
 )
@@ -64,6 +67,34 @@ def test_a_table_whose_peers_are_all_met_sleeps(bench: Bench) -> None:
     bench.find(ANN, "10.0.0.1")
     bench.find(ANN, "10.0.0.7")
     assert bench.table.deadline_ms is None, "a live session is never dialled, whatever mDNS says"
+
+
+def test_whom_nobody_wants_is_offered_again_more_and_more_seldom(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.find(BOB, "10.0.0.2")
+    offered = bench.dials
+    bench.dials = []
+    assert {dial.peer_id for dial in offered} == {ANN, BOB}
+    bench.do(NotNow(tuple(dial.number for dial in offered)))
+    assert not bench.dials
+    times_ms = [bench.now_ms]
+    while len(times_ms) < 8:
+        dial = bench.next_dial()
+        bench.do(NotNow((dial.number,)))
+        if dial.peer_id == ANN:
+            times_ms.append(bench.now_ms)
+    pauses = [after - before for before, after in pairwise(times_ms)]
+    assert pauses[0] >= 500, "not again in a moment"
+    assert pauses[-1] > 10 * pauses[0]
+    assert max(pauses) <= CandidateSettings().backoff_max_ms
+
+
+def test_who_is_not_wanted_and_comes_by_itself_is_met(bench: Bench) -> None:
+    bench.find(ANN, "10.0.0.1")
+    bench.do(NotNow((bench.take_dial().number,)))
+    bench.do(Introduced(ANN))
+    bench.do(NotNow((1, 77)))
+    assert bench.table.deadline_ms is None
 
 
 def test_tries_back_off_from_a_quarter_second_to_half_a_minute(bench: Bench) -> None:

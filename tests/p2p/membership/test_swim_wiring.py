@@ -270,5 +270,23 @@ def test_while_a_crowd_gathers_nobody_is_in_a_hurry_and_afterwards_it_is_as_befo
     assert _probed(many.pass_ms(silence_ms + 100)) == set(others)
 
 
+def test_a_crowd_beats_more_slowly_and_no_silence_of_it_is_one_for_those_who_see_no_crowd() -> None:
+    others = [an_id(number) for number in range(1, 6)]
+    settings = SwimSettings()
+    few, many = One(*others, crowd=6), One(*others, crowd=5)
+    often, seldom = (_beats(one.pass_ms(9_000, *others), others[0]) for one in (few, many))
+    assert often >= 9_000 // settings.beat_ms
+    assert seldom <= often * 3 // 4
+    assert seldom > 9_000 // settings.silence_ms
+    many.pass_ms(settings.crowd_ms, *others)
+    assert _beats(many.pass_ms(9_000, *others), others[0]) >= 9_000 // settings.beat_ms
+
+
+def _beats(effects: list[SwimEffect], to: PeerId) -> int:
+    return sum(
+        isinstance(e, Send) and e.to == to and isinstance(e.message.body, Beat) for e in effects
+    )
+
+
 def _probed(effects: list[SwimEffect]) -> set[PeerId]:
     return {e.to for e in effects if isinstance(e, Send) and isinstance(e.message.body, Ping)}
