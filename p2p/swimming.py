@@ -228,14 +228,14 @@ class Swimming(Presence):
         """Give the core an event and do what it asks."""
         if not self._is_open:
             return
+        if self._swim.is_beat_due(self._clock.now_ms()):  # also where others wake us before it
+            self._look_at_status()
+            self._swim.audience = tuple(self.audience())
         self._renew()
         self._perform(self._swim.step(event, now_ms=self._clock.now_ms()))
         self._alarm.set(self._swim.deadline_ms)
 
     def _tick(self) -> None:
-        if self._swim.is_beat_due(self._clock.now_ms()):
-            self._look_at_status()
-            self._swim.audience = tuple(self.audience())
         self.step(Tick())
         if self._untold and not self.is_mesh():
             for peer_id in sorted(self._untold):

@@ -7,7 +7,10 @@ from collections import Counter
 
 from peer_lab import Lab, in_lab, until
 
+from keys import PeerId
 from p2p import Peer, SwimSettings
+from p2p.membership.swim import Expelled
+from p2p.swimming import Swimming
 
 PEERS = 60  # more than have a link to everybody
 
@@ -40,5 +43,23 @@ def test_sixty_at_once_know_all_and_have_met_a_few() -> None:
         after = counts(peers)
         assert after["membership_became suspect"] == 0
         assert after["admission_admitted"] - done["admission_admitted"] <= 2 * PEERS
+
+    in_lab(scenario)
+
+
+def test_who_is_never_left_in_peace_says_with_its_beats_how_it_is_now() -> None:
+    async def scenario(lab: Lab) -> None:
+        ada, bob = await lab.up("ada", "bob")
+        await until(lambda: bob.presence.is_present(ada.peer_id))
+        said: list[bytes] = []
+        bob.watch(lambda event: said.append(getattr(event, "status", b"")))
+        presence = ada.presence
+        assert isinstance(presence, Swimming)
+        ada.report_status(lambda: b"busy")
+        presence._alarm._ring = lambda: None  # each beat is due when something comes, not at a tick
+        for _ in range(40):
+            await asyncio.sleep(0.1)
+            presence.step(Expelled(PeerId("a" * 52)))
+        assert b"busy" in said
 
     in_lab(scenario)
