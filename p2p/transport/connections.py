@@ -83,7 +83,9 @@ class Connections:
         known = self._owned.get(fd)
         if known is not None and known.remote == remote and known.owner == owner:
             return known
-        if self._silent.pop(fd, None) != remote:
+        # Late words of a predecessor may have given this very connection to another owner before.
+        is_known = known is not None and known.remote == remote
+        if self._silent.pop(fd, None) != remote and not is_known:
             self._ahead.add(fd)
         connection = self._owned[fd] = Connection(fd, remote, sys.intern(owner))
         return connection
@@ -137,8 +139,12 @@ class Connections:
             del self._silent[fd]
 
     def count_at(self, port: int) -> int:
-        """How many came in there and are somebody's."""
-        return sum(one.port == port for one in self._owned.values())
+        """How many came in there, are somebody's, and are still there: of one whose descriptor was
+        used again at once the end may have been missed."""
+        return sum(
+            one.port == port and self._remote_of(one.fd) == one.remote
+            for one in self._owned.values()
+        )
 
     def count_silent_at(self, port: int) -> int:
         """And how many of whom nothing was read yet, and who are still there."""

@@ -149,3 +149,27 @@ def test_a_number_that_is_now_another_kind_of_socket_is_none_of_ours(listener: L
         table.accepted(ours.fileno())
         assert table.cut_silent() == 0
         assert theirs.send(b"still here") == 10
+
+
+def test_late_words_of_a_predecessor_do_not_keep_its_successor_for_ever(
+    listener: Listener,
+) -> None:
+    connections = Connections(listener.port)
+    _, ours = listener.accept()
+    fd = ours.fileno()
+    connections.accepted(fd)
+    connections.attribute(fd, "who had this descriptor before")
+    connections.attribute(fd, "who has it now")
+    assert connections.count_at(listener.port) == 1
+    connections.check_invariants()
+    connections.disconnected(fd)
+    assert connections.count_at(listener.port) == len(connections) == 0
+
+
+def test_who_is_gone_without_a_word_is_not_waited_for(listener: Listener) -> None:
+    connections = Connections(listener.port)
+    _, ours = listener.accept()
+    connections.accepted(ours.fileno())
+    connections.attribute(ours.fileno(), "ada")
+    ours.close()
+    assert connections.count_at(listener.port) == 0
