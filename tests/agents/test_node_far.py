@@ -53,10 +53,17 @@ async def far_apart(lab: NodeLab) -> tuple[list[Node], Node, Node]:
     await until(lambda: all(len(n.peer.presence.present()) == COUNT - 1 for n in nodes))
     await until(lambda: all(len(n.directory) == COUNT for n in nodes), 5)
 
-    def pairs() -> list[tuple[Node, Node]]:
-        return [(a, b) for a in nodes for b in nodes if a is not b and is_far(a, b)]
+    def voters(node: Node) -> set[str]:
+        return set(node.quorum.electorate.voters)
 
-    await until(lambda: len(pairs()) >= 10, 600)
+    # Everybody has a link to those who vote, and who becomes one later gets one.
+    await until(lambda: all(len(voters(n)) == 3 for n in nodes), 60)
+    others = [n for n in nodes if n.peer.peer_id not in voters(n)]
+
+    def pairs() -> list[tuple[Node, Node]]:
+        return [(a, b) for a in others for b in others if a is not b and is_far(a, b)]
+
+    await until(lambda: len(pairs()) >= 6, 600)
     return nodes, *pairs()[0]
 
 
