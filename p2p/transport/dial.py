@@ -229,8 +229,10 @@ class Dial:
             return
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             if CAN_LOOK:
-                self._exchange.monitors.unwatch(self._token, self.socket)
+                # In this order: if it is over already, and the mark that of another which got its
+                # descriptor, its end is told.
                 self._mark = mark_of(self._fd, self.endpoint) or OVER
+                self._exchange.monitors.unwatch_later(self.socket)
             self.up = True
             self.reader.start()
             self._owner.dial_up(self)

@@ -77,6 +77,10 @@ class Monitors:
         if self._handlers.pop(token, None) is not None:
             socket.disable_monitor()
 
+    def unwatch_later(self, socket: zmq.Socket[bytes]) -> None:
+        """Stop watching; what has happened until now, and may be on its way, is still told."""
+        socket.disable_monitor()
+
     def stop(self) -> None:
         """End the thread; every watched socket must have been unwatched."""
         if self._thread is None or self._wake is None:
@@ -125,12 +129,11 @@ class Monitors:
                     poller.register(pair, zmq.POLLIN)
                 continue
             event, value = _HEADER.unpack(socket.recv_multipart()[0])
+            happened.append((tokens[socket], event, value))
             if event == zmq.EVENT_MONITOR_STOPPED:
                 poller.unregister(socket)
                 del tokens[socket]
                 socket.close()
-            else:
-                happened.append((tokens[socket], event, value))
         if happened:
             try:
                 self._loop.call_soon_threadsafe(self._deliver, happened)
@@ -140,6 +143,9 @@ class Monitors:
 
     def _deliver(self, happened: list[tuple[int, int, int]]) -> None:
         for token, event, value in happened:
+            if event == zmq.EVENT_MONITOR_STOPPED:  # the last of them
+                self._handlers.pop(token, None)
+                continue
             handler = self._handlers.get(token)
             if handler is not None:
                 handler(event, value)

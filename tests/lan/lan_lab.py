@@ -235,6 +235,7 @@ class Work:
         self.tasks: dict[str, float] = {}
         self.keys: dict[str, str] = {}
         self._count = 0
+        self._why = ""  # what the latest that was refused said
 
     def do(self, node: LanNode, timeout_s: float = 5.0) -> bool:
         """Hand in one task and write one key; whether both were acknowledged."""
@@ -250,14 +251,18 @@ class Work:
 
         try:
             node.ask(main)
-        except (AgentsError, OSError):
+        except (AgentsError, OSError) as error:
+            self._why = f"{type(error).__name__}: {error}"
             return False
         return True
 
     def until_done(self, node: LanNode, deadline_s: float = 60.0) -> float:
         """Wait until work is acknowledged at this node; returns how long it took."""
         began = time.monotonic()
-        eventually(lambda: self.do(node), f"work at {node.name}", deadline_s)
+        try:
+            eventually(lambda: self.do(node), f"work at {node.name}", deadline_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._why}; it sees {node.states()}") from None
         return time.monotonic() - began
 
     def check(self, node: LanNode, deadline_s: float = 60.0) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+import zmq
 from transport_lab import Node, eventually, nodes, run, slower
 
 from p2p.links import Lane, LinkState
@@ -135,7 +137,7 @@ def test_nobody_watches_a_connection_that_is_up() -> None:
             ada.send(bob, b"hello")
             await eventually(lambda: bob.frames)
             assert ada.count("dials") == 1
-            assert watched(ada) == before
+            await eventually(lambda: watched(ada) == before)
 
     run(main)
 
@@ -217,3 +219,37 @@ def watched(node: Node) -> int:
 def dials(node: Node) -> set[Dial]:
     assert node.transport._assembly is not None
     return node.transport._assembly.exchange.dials
+
+
+def test_an_end_before_we_heard_of_the_beginning_is_told_though_the_descriptor_is_in_use_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or else another connection to the same port, of whichever peer, would be taken for it."""
+    others: list[socket.socket] = []
+    heard = Dial._on_event
+
+    def late(dial: Dial, event: int, value: int) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and not others:
+            fd, number = dial._fd, os.fstat(dial._fd).st_ino
+            assert hang_up(fd, number)
+            until = time.monotonic() + 5
+            while is_there(fd, number):
+                assert time.monotonic() < until
+                time.sleep(0.001)
+            port = int(dial.endpoint.rpartition(":")[2])
+            while not others or (others[-1].fileno() != fd and len(others) < 20):
+                others.append(socket.create_connection(("127.0.0.1", port)))
+            assert mark_of(fd, dial.endpoint) is not None
+        heard(dial, event, value)
+
+    monkeypatch.setattr(Dial, "_on_event", late)
+
+    async def main() -> None:
+        async with nodes("ada", "bob") as (ada, bob):
+            ada.send(bob, b"over another one")
+            await eventually(lambda: bob.received() == b"over another one")
+            assert others
+            for other in others:
+                other.close()
+
+    run(main)
