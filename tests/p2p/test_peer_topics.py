@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from peer_lab import Lab, in_lab, until
@@ -292,5 +293,33 @@ def test_what_was_published_before_a_subscription_of_ones_own_is_history_to_it()
         ada.publish("news", b"after")
         assert [(await anext(late)).payload for _ in range(3)] == [b"1", b"2", b"after"]
         assert (await anext(early)).payload == b"after"
+
+    in_lab(scenario)
+
+
+def test_ending_one_of_many_subscriptions_of_a_topic_looks_at_no_other() -> None:
+    """A program may let go of thousands at once, and its node has other work."""
+
+    async def scenario(lab: Lab) -> None:
+        ada, _ = await lab.up("ada", "bob")
+
+        def steps(count: int) -> int:
+            """Lines that run to end the first of so many."""
+            subscriptions = [ada.subscribe("news") for _ in range(count)]
+            lines = 0
+
+            def trace(frame: object, event: str, arg: object) -> object:
+                nonlocal lines
+                lines += event == "line"
+                return trace
+
+            sys.settrace(trace)  # type: ignore[arg-type]
+            subscriptions[0].close()
+            sys.settrace(None)
+            for subscription in subscriptions[1:]:
+                subscription.close()
+            return lines
+
+        assert 0 < steps(1_000) == steps(10)
 
     in_lab(scenario)
