@@ -64,7 +64,6 @@ _FINAL = frozenset(
         RefusalCode.WRONG_NETWORK,
         RefusalCode.OURSELVES,
         RefusalCode.TWIN,
-        RefusalCode.CERTIFICATE,
         RefusalCode.BAD_PROOF,
     }
 )
@@ -124,6 +123,7 @@ class Gathering:
         self.parting: set[PeerId] = set()  # whose links end because neither side needs them
         self.wants: Callable[[PeerId], bool] = lambda peer_id: True  # worth a dial just now
         self._is_open = False
+        self._is_calling = False
 
     async def open_door(self) -> int:
         """Open the introduction door and return its port."""
@@ -136,7 +136,7 @@ class Gathering:
     async def open_lan(self) -> None:
         """Announce ourselves, and begin to knock at doors; the door must be open."""
         assert self._door is not None
-        self._is_open = True
+        self._is_open = self._is_calling = True
         self._lan = await self._world.open_lan(
             self._credentials.peer_id,
             self._credentials.trust.network_id,
@@ -152,8 +152,8 @@ class Gathering:
 
     async def close(self) -> None:
         """Take our announcement back, close the door, stop dialling."""
+        self.retire()
         self._is_open = False
-        self._alarm.off()
         await self._named.close()
         for task in self._dials:
             task.cancel()
@@ -161,6 +161,11 @@ class Gathering:
         self._world.save_good()
         closing = [part.close() for part in (self._lan, self._door) if part is not None]
         await asyncio.gather(*closing)
+
+    def retire(self) -> None:
+        """Begin no more dials: we are about to stop, and doors would only be asked in vain."""
+        self._is_calling = False
+        self._alarm.off()
 
     def issue(self, issuer: Issuer) -> None:
         """Tickets of this issuer are redeemed at our door from now on."""
@@ -173,7 +178,7 @@ class Gathering:
         session = self.sessions.get(peer_id)
         if session is None:
             self._step(PeerGone(peer_id))
-        elif peer_id not in self._knocking | self.parting and self._is_open:
+        elif peer_id not in self._knocking | self.parting and self._is_calling:
             hosts, port = session.hosts, session.ports["door"]
             addresses = tuple(Address(host, port) for host in hosts)
             self._knocking.add(peer_id)
@@ -181,7 +186,7 @@ class Gathering:
 
     async def call_on(self, peer_id: PeerId, hosts: Sequence[str], port: int) -> bool:
         """Knock at the door of a member that we know of; whether there is a session with it."""
-        if peer_id not in self.sessions and self._is_open:
+        if peer_id not in self.sessions and self._is_calling:
             await self._visit([Address(host, port) for host in hosts], peer_id, None)
         return peer_id in self.sessions
 
@@ -205,7 +210,7 @@ class Gathering:
     def _try(self, address: Address) -> bool:
         """Knock at an address of a seed's name, unless a peer is known to live there."""
         at_port = (each for each in self.sessions if each.ports.get("door") == address.port)
-        if not self._is_open or any(address.host in each.hosts for each in at_port):
+        if not self._is_calling or any(address.host in each.hosts for each in at_port):
             return False
         self._start(self._visit((address,), None, None))
         return True
@@ -278,7 +283,7 @@ class Gathering:
     # -- what happens --------------------------------------------------------------------------
 
     def _step(self, event: CandidateEvent) -> None:
-        if not self._is_open:
+        if not self._is_calling:
             return
         if isinstance(event, Found) and event.peer_id == self._credentials.peer_id:
             self._look_for_twin(event)
@@ -419,7 +424,7 @@ class Gathering:
         admission = self.sessions.admit(session)
         self.changes += 1
         self._transport.admit(session.contact())
-        has_left = admission.before is not None and _has_left(admission.before, session)
+        has_left = admission.before is not None and session.has_left(admission.before)
         if has_left and self._pace.may_move(session.peer_id, self._world.clock.now_ms()):
             self._transport.redial(session.peer_id)
         self.counts["admitted"] += 1
@@ -443,8 +448,3 @@ class Gathering:
 
     def _hints(self, asker: PeerId | None) -> Sequence[Hint]:
         return self.sessions.hints(but_for=asker)
-
-
-def _has_left(before: Session, now: Session) -> bool:
-    """Whether its record names an address no more, and whatever came from there is dead."""
-    return not set(before.record.hosts) <= set(now.record.hosts)

@@ -441,5 +441,6 @@ class Peer:
 
     def _on_fatal(self, error: Exception) -> None:
         log.error("this peer stops: %s", error)
+        self._gathering.retire()
         if self.failed is not None and not self.failed.done():
             self.failed.set_result(error)

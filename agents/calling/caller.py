@@ -35,6 +35,7 @@ from p2p import (
 
 NEXT_MAY_DO = (PeerUnreachable, QueueFull, Overloaded, NoSuchMethod)  # and this one did not
 MAY_BE_DONE = (ConnectionLost, DeadlineExceeded)
+ABOUT_MS = 50  # the other side counts the same milliseconds, and may be the first to notice
 
 
 class Wishes:
@@ -295,6 +296,19 @@ class Caller:
             return False
         await asyncio.sleep(wait_ms / 1000)
         return True
+
+
+def as_asked(
+    error: DeadlineExceeded, asked_s: float, deadline_ms: int, now_ms: int
+) -> DeadlineExceeded:
+    """Return the error with the time that was asked for, where all of it has passed.
+
+    What failed may have been one attempt, which had what was left then.
+    """
+    is_ours = deadline_ms != handler_deadline_ms()
+    if error.definite or not is_ours or now_ms + ABOUT_MS < deadline_ms:
+        return error
+    return DeadlineExceeded(error.peer, error.what, asked_s)
 
 
 def nobody_was_asked(capability: str) -> DeadlineExceeded:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from agents.calling.caller import Caller, Wishes
+from agents.calling.caller import Caller, Wishes, as_asked
 from agents.calling.choosers import Choosers
 from agents.calling.sending import Sending
 from agents.calling.serving import Serving
@@ -16,7 +16,7 @@ from agents.directory import Directory
 from agents.errors import NoProvider
 from agents.hosting.host import AgentHost, MakeContext
 from keys import PeerId
-from p2p import P2PError, Peer, World
+from p2p import DeadlineExceeded, P2PError, Peer, World
 
 PROVIDER_WAIT_S = 1.0  # a node that has just come up may not have met its peers yet
 AT_ONCE = 64  # acknowledged messages of one broadcast
@@ -56,7 +56,10 @@ class Calling:
         is_open = wishes.to is None and wishes.among is None
         if is_open and not self._directory.offering(capability):
             await self._wait_shortly(capability, deadline_ms)
-        return await self.caller.call(capability, message, deadline_ms, wishes)
+        try:
+            return await self.caller.call(capability, message, deadline_ms, wishes)
+        except DeadlineExceeded as error:
+            raise as_asked(error, timeout_s, deadline_ms, self._now_ms()) from None
 
     def notify(self, capability: str, message: bytes, wishes: Wishes) -> None:
         """Send a notice to a provider; see `Net.notify`."""
@@ -70,7 +73,11 @@ class Calling:
         deadline_ms = self.caller.deadline_ms(timeout_s)
         if wishes.to is None and not self._directory.offering(capability):
             await self._wait_shortly(capability, deadline_ms)
-        if not await self._sending.send(capability, message, deadline_ms, wishes):
+        try:
+            was_known = await self._sending.send(capability, message, deadline_ms, wishes)
+        except DeadlineExceeded as error:
+            raise as_asked(error, timeout_s, deadline_ms, self._now_ms()) from None
+        if not was_known:
             raise self.nobody(capability)
 
     def notify_all(self, capability: str, message: bytes, priority: int, *, everyone: bool) -> int:

@@ -20,6 +20,7 @@ from agents.calling import (
     Calling,
     Course,
     Wishes,
+    as_asked,
     nobody_was_asked,
     outcome_of,
 )
@@ -41,7 +42,7 @@ class Opened:
     """A stream that has begun; a `Pipe` whose errors name the capability.
 
     Args:
-        deadline_ms, deadline_s: when all of it must end, and how that was said; None for never.
+        deadline_ms, deadline_s: when all of it must end, and what was allowed; None for never.
         on_end: told once how it ended, as far as the provider is concerned.
     """
 
@@ -102,7 +103,7 @@ class Opened:
     def _fail(self, error: P2PError) -> NoReturn:
         deadline_ms = self._deadline_ms
         if (
-            isinstance(error, Cancelled)
+            isinstance(error, (Cancelled, DeadlineExceeded))
             and deadline_ms is not None
             and self._clock.now_ms() + ABOUT_MS >= deadline_ms
         ):
@@ -146,15 +147,37 @@ class Opening:
         """
         wishes.check(capability)
         calling = self._calling
-        if deadline_s is None:
-            deadline_ms = handler_deadline_ms()
-        else:
-            deadline_ms = calling.caller.deadline_ms(deadline_s)
+        above_ms = handler_deadline_ms()
+        deadline_ms = above_ms if deadline_s is None else calling.caller.deadline_ms(deadline_s)
+        allowed_s = deadline_s
+        if deadline_ms == above_ms:
+            allowed_s = self._left_s(capability, deadline_ms, Course())
         if wishes.to is None and calling.choosers.of(capability) is None:
             left_s = self._left_s(capability, deadline_ms, Course())
             wait_s = PROVIDER_WAIT_S if left_s is None else min(left_s, PROVIDER_WAIT_S)
             await calling.wait_for(capability, wait_s)
-        course = Course()
+        try:
+            stream, on_end = await self._find(
+                capability, message, deadline_ms, wishes, window_bytes, is_sealed=is_sealed
+            )
+        except DeadlineExceeded as error:
+            if deadline_s is None or deadline_ms is None:
+                raise
+            raise as_asked(error, deadline_s, deadline_ms, self._clock.now_ms()) from None
+        return Opened(stream, self._clock, deadline_ms, allowed_s, on_end)
+
+    async def _find(
+        self,
+        capability: str,
+        message: bytes,
+        deadline_ms: int | None,
+        wishes: Wishes,
+        window_bytes: int | None,
+        *,
+        is_sealed: bool,
+    ) -> tuple[Stream | SealedPipe, OnEnd]:
+        """Open at one provider after another, until a handler has begun."""
+        calling, course = self._calling, Course()
         while True:
             left_s = self._left_s(capability, deadline_ms, course)
             providers = calling.choosers.of(capability)
@@ -165,19 +188,17 @@ class Opening:
                 stream = await self._begin(
                     wishes.to, capability, message, left_s, window_bytes, is_sealed=is_sealed
                 )
-                return Opened(stream, self._clock, deadline_ms, left_s, lambda error: None)
+                return stream, lambda error: None
             if chooser is None:
                 raise course.failure or calling.nobody(capability)
             one = calling.caller.next(capability, chooser, wishes, course, self._clock.now_ms())
             try:
-                stream, on_end = await self._attempt(
+                return await self._attempt(
                     chooser, one, capability, message, left_s, window_bytes, is_sealed=is_sealed
                 )
             except NEXT_MAY_DO as error:
                 course.failure = error
                 course.refused.append(one)
-            else:
-                return Opened(stream, self._clock, deadline_ms, left_s, on_end)
 
     async def _attempt(
         self,

@@ -77,6 +77,10 @@ class Session:
         """Which start of the peer this is."""
         return self.sequence - self.sequence % SEQUENCES_PER_START
 
+    def has_left(self, before: Session) -> bool:
+        """Whether its record names an address no more, and whatever came from there is dead."""
+        return not set(before.record.hosts) <= set(self.record.hosts)
+
     @property
     def not_after_ms(self) -> int:
         """When its papers end: the certificates' or the record's end, whichever is first."""

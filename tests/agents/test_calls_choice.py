@@ -219,6 +219,25 @@ def test_an_attempt_that_takes_too_long_is_made_elsewhere_if_it_may(
     in_lab(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(("deadline_s", "said"), [(1.3, "1.3"), (0.4, "0.4")])
+def test_the_time_that_is_said_is_that_of_all_attempts(
+    tmp_path: Path, deadline_s: float, said: str
+) -> None:
+    async def scenario(lab: NodeLab) -> None:
+        one, other = Bench("b", idempotent=True), Bench("c", idempotent=True)
+        caller = await lab.up("caller")
+        await lab.up("b", [one.agent])
+        await lab.up("c", [other.agent])
+        await meet(caller, "bench.work", 2)
+        one.hang()
+        other.hang()
+        with pytest.raises(DeadlineExceeded, match=f"within {said} s"):
+            await caller.net.call("bench.work", "x", deadline=deadline_s, attempt=0.5)
+        assert len(one.seen + other.seen) == (1 if deadline_s < 0.5 else 3)
+
+    in_lab(tmp_path, scenario)
+
+
 def test_repeats_end_with_the_budget(tmp_path: Path) -> None:
     async def scenario(lab: NodeLab) -> None:
         bench = Bench("b", idempotent=True)

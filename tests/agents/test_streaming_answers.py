@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from node_lab import NodeLab, until
 from streaming_lab import Bench, Word, between
 
-from agents import InvalidArguments, Net, NoProvider
+from agents import Agent, InvalidArguments, Net, NoProvider
 from p2p import (
     BadRequest,
     ConnectionLost,
@@ -100,6 +101,30 @@ def test_a_deadline_ends_it_here_and_cancels_the_handler_there(tmp_path: Path) -
         assert seen == [0, 1, 2, 3]
         await bench.until_ended("slow")
         assert lab.nodes["ada"].host.running == 0
+
+    between(tmp_path, scenario)
+
+
+def test_the_time_that_is_said_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    """Also where a part of it went by before anybody could be asked."""
+
+    async def scenario(lab: NodeLab, net: Net, bench: Bench) -> None:
+        late = Agent("late")
+
+        @late.serve("late.ticks")
+        async def ticks() -> AsyncIterator[int]:
+            while True:
+                yield 1
+                await asyncio.sleep(0.1)
+
+        coming = asyncio.create_task(lab.up("cat", [late]))
+        began_s = asyncio.get_running_loop().time()
+        first_s = 0.0
+        with pytest.raises(DeadlineExceeded, match=r"late\.ticks at cat .* within 0\.9 s"):
+            async for _ in net.stream("late.ticks", deadline=0.9):
+                first_s = first_s or asyncio.get_running_loop().time() - began_s
+        assert first_s > 0.002, "some of it went by"
+        await coming
 
     between(tmp_path, scenario)
 

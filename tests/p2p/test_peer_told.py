@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from peer_lab import WALL_MS, Authority, Lab, in_lab, until
 
 from keys import CertificateRevoked, PeerId, Revocations, entry_of_key, pack_list
 from p2p import Peer
+from p2p.admission.door_side import DoorHandshake
+from p2p.admission.handshake import Handshake
 from p2p.links import Lane
 from p2p.trusting import LIST
 from p2p.trusting.trusting import TOLD_BURST_BYTES, TOLD_BYTES_PER_S
@@ -40,6 +43,43 @@ def test_one_that_was_revoked_while_it_was_away_learns_it_at_the_first_door_and_
         assert bad.counters()["trusting_told_at_doors"] >= 1
         assert a.session_of(bad.peer_id) is None
         assert b.session_of(bad.peer_id) is None
+
+    in_lab(scenario)
+
+
+def test_one_that_was_revoked_knocks_at_no_door_while_it_stops() -> None:
+    async def scenario(lab: Lab) -> None:
+        a, b, bad = await lab.up("a", "b", "bad")
+        revoke(lab, a, bad)
+        await until(lambda: bad.failed is not None and bad.failed.done())
+        before = bad.gathering.counters().get("introduction_certificate", 0)
+        await asyncio.sleep(60)  # as one that hands over what it had to do
+        assert a.session_of(bad.peer_id) is None
+        assert b.session_of(bad.peer_id) is None
+        assert bad.gathering.counters().get("introduction_certificate", 0) - before <= 2
+        assert bad.gathering.dialling == 0
+
+    in_lab(scenario)
+
+
+def test_one_that_no_door_tells_by_which_list_asks_again_within_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Doors tell one peer now and then only, and it may have been told before it lost the list."""
+
+    async def scenario(lab: Lab) -> None:
+        a, _ = await lab.up("a", "b")
+        bad = lab.peer("bad")
+        revoke(lab, a, bad)
+        await asyncio.sleep(1)
+        monkeypatch.setattr(DoorHandshake, "_refuse", Handshake._refuse)
+        await bad.__aenter__()
+        await until(lambda: bad.gathering.counts["introduction_certificate"] >= 2)
+        await asyncio.sleep(1)
+        assert bad.failed is not None
+        assert not bad.failed.done()
+        monkeypatch.undo()
+        await until(lambda: bad.failed is not None and bad.failed.done(), 31)
 
     in_lab(scenario)
 
