@@ -67,7 +67,6 @@ class TopicServer:
         self._frames: deque[tuple[bytes, bytes, int]] = deque()  # name, message, envelopes
         self.queued_bytes = 0
         self._stall = Stall()
-        self._released_s = 0.0  # when somebody went on reading
         self._subscriptions: Subscriptions[Connection] = Subscriptions(
             limit=settings.subscriptions_per_peer, name_bytes=settings.topic_bytes
         )
@@ -232,10 +231,9 @@ class TopicServer:
     def _wait_or_leave_behind(self) -> None:
         """Some subscriber has no room. libzmq says so before it sends to anyone, and the flusher
         asks again until there is room or our patience ends."""
-        now_s = self._exchange.loop.time()
         settings = self._settings
-        stalled_ms = self._stall.look(now_s) * 1000
-        unasked_ms = min(stalled_ms, (now_s - self._released_s) * 1000)
+        stalled_ms = self._stall.look(self._exchange.loop.time()) * 1000
+        unasked_ms = self._stall.unforgiven_s * 1000
         too_long = stalled_ms >= settings.topics_hold_patience_ms or (
             unasked_ms >= settings.topics_patience_ms and not self._is_asked_to_wait()
         )
@@ -286,7 +284,7 @@ class TopicServer:
             self._subscriptions.remove(connection, name)
             if name == HOLD:
                 self._left_behind.discard(connection)
-                self._released_s = self._exchange.loop.time()  # it needs a moment to read
+                self._stall.forgive()  # it needs a moment to read
             return
         if connection not in self._subscriptions:
             self._make_room_for(connection)

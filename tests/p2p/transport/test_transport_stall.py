@@ -23,3 +23,17 @@ def test_of_a_time_without_a_look_no_more_counts_than_there_is_between_two() -> 
     for at in range(31, 60):
         stall.look(float(at))
     assert stall.look(60.0) == pytest.approx(31 * LOOK_S)
+
+
+def test_what_came_before_somebody_went_on_reading_is_forgiven_and_still_counted() -> None:
+    stall = Stall()
+    for at in range(10):
+        stall.look(float(at))
+    stall.forgive()
+    assert stall.look(30.0) == pytest.approx(9 * LOOK_S)
+    assert stall.unforgiven_s == 0.0, "this is the first look at it"
+    assert stall.look(60.0) == pytest.approx(10 * LOOK_S)
+    assert stall.unforgiven_s == pytest.approx(LOOK_S)
+    stall.end()
+    stall.look(61.0)
+    assert stall.look(62.0) == stall.unforgiven_s == pytest.approx(LOOK_S)

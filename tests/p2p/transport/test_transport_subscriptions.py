@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 import zmq
@@ -162,11 +163,34 @@ def test_who_holds_loses_nothing_and_hears_it_all_when_it_goes_on() -> None:
             count = await fill(ada, bob)
             await asyncio.sleep(0.1)  # a hundred times what one that is merely slow is granted
             assert not bob.publications
+            # From now on it is slow for as long as the threads of libzmq wait for a processor.
+            ada.transport._assembly.topics._settings = slower(topics_patience_ms=5_000)
             bob.transport.hold_topics(False)
             await eventually(lambda: len(bob.publications) == count)
             assert [payload[0] for _, _, payload in bob.publications] == list(range(count))
             assert ada.count("topics_lossy_frames") == 0
             await eventually(lambda: not ada.transport.links()[bob.peer_id].holds_topics)
+
+    run(main)
+
+
+def test_who_goes_on_reading_just_before_the_publisher_stands_still_is_not_left_behind() -> None:
+    async def main() -> None:
+        async with nodes("ada", "bob", settings=slower(high_water_frames=2)) as (ada, bob):
+            server = ada.transport._assembly.topics
+            patience_s = server._settings.topics_patience_ms / 1000
+            await fill(ada, bob)
+            while server._stall.unforgiven_s <= patience_s:
+                if ada.transport.topics_queued_bytes < 3 * HALF_MIB:  # the system took some more
+                    ada.transport.publish("x", bytes(HALF_MIB))
+                await asyncio.sleep(0.002)
+            (connection,) = server._subscriptions
+            server._note(connection, 0, HOLD)
+            time.sleep(1.5 * patience_s)  # noqa: ASYNC251 - the publisher has no processor
+            server.flush()
+            assert ada.count("topics_lossy_frames") == 0
+            assert server._frames, "bob reads nothing still"
+            await eventually(lambda: ada.count("topics_lossy_frames"))
 
     run(main)
 
