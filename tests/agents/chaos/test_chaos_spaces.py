@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -58,6 +60,17 @@ def spaces(tmp_path: Path) -> Iterator[Spaces]:
 
 def there() -> str:
     return subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Nobody else on this machine, another file's tests for one, sweeps meanwhile."""
+    place = os.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
 
 
 def is_gone(pid: int) -> bool:
@@ -141,9 +154,13 @@ def test_the_switch_cuts_one_way_loses_a_share_and_holds_back(spaces: Spaces) ->
         assert heard == 60
         assert seconds > 0.5  # 64 KB at 64 KB/s, less what a burst lets pass
         spaces.apply(Trouble())
-        heard, seconds = b.hears("a", 60)
-        assert heard == 60
-        assert seconds < 0.5
+
+        def is_quick() -> bool:
+            heard, seconds = b.hears("a", 60)
+            assert heard == 60
+            return seconds < 0.5
+
+        assert any(is_quick() for _ in range(10)), "a busy machine is slow, but not each time"
         assert a.hears("b", 20)[0] == 20
     finally:
         a.close()
@@ -287,10 +304,11 @@ def test_the_next_run_removes_what_one_that_was_killed_left_and_nothing_else(
         pid, space = owner.stdout.readline().split()
         Spaces.opened(tmp_path).close()
         assert space in there(), "its owner lives"
-        owner.kill()
-        owner.wait()
-    assert space in there()
-    assert os.path.ismount(directory / "a")
+        with alone():
+            owner.kill()
+            owner.wait()
+            assert space in there()
+            assert os.path.ismount(directory / "a")
     Spaces.opened(tmp_path).close()
     assert space not in there()
     assert is_gone(int(pid))
@@ -354,9 +372,14 @@ def shown(run: Run) -> str:
 
 
 def test_processes_in_namespaces_are_hurt_in_every_way_and_come_together_again() -> None:
+    own: list[str] = []
+
     async def scenario(net: ChaosNet) -> None:
         assert all(net.can(ability.value) for ability in Ability)
         await net.up(3, agents=[adder], voters=3)
+        world = net._world
+        space = world._spaces.inside("a")[-1]  # type: ignore[attr-defined]
+        own.extend((space.removesuffix("a"), str(world._directory)))  # type: ignore[attr-defined]
         for a, b in combinations(net.nodes, 2):
             await net.loss(a, b, 0.2)
             await net.slow_link(a, b, 128 * 1024)
@@ -395,7 +418,9 @@ def test_processes_in_namespaces_are_hurt_in_every_way_and_come_together_again()
     assert "3 processes in network namespaces; frames: " in last
     for word in ("cut", "lost", "doubled", "out of order", "passed"):
         assert f" {word}" in last
-    assert "conclave-chaos" not in Path("/proc/self/mountinfo").read_text()
+    left = Path("/proc/self/mountinfo").read_text() + there()
+    assert len(own) == 2
+    assert not [word for word in own if word in left]
 
 
 @pytest.mark.slow
