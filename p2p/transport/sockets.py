@@ -34,7 +34,7 @@ import zmq
 
 from keys import TransportKey
 from p2p.errors import PortInUse, TransportFailed
-from p2p.transport.allocator import keep_chunks
+from p2p.transport.allocator import Thrift, keep_chunks
 from p2p.transport.niceness import gentle_bulk_thread
 from p2p.transport.settings import TransportSettings
 
@@ -43,6 +43,7 @@ _FIRST_THREAD, _BULK_THREAD = 1, 2  # bits of AFFINITY
 MIN_LIBZMQ = (4, 3, 5)
 
 _rand_is_seeded = False
+_thrift = Thrift()
 
 
 class Sockets:
@@ -107,6 +108,7 @@ class Sockets:
         assert len(server_key) == 32
         if bulk:
             keep_chunks()
+        _thrift.save()
         socket = self._make(kind, own_key or self._key, bulk)
         socket.curve_serverkey = server_key
         socket.setsockopt(zmq.IMMEDIATE, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
 import time
@@ -231,14 +232,16 @@ def test_an_end_before_we_heard_of_the_beginning_is_told_though_the_descriptor_i
     def late(dial: Dial, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and not others:
             fd, number = dial._fd, os.fstat(dial._fd).st_ino
+            port = int(dial.endpoint.rpartition(":")[2])
+            others.append(socket.create_connection(("127.0.0.1", port)))
+            assert others[0].recv(1), "it is accepted, and that takes no descriptor any more"
             assert hang_up(fd, number)
             until = time.monotonic() + 5
             while is_there(fd, number):
                 assert time.monotonic() < until
-                time.sleep(0.001)
-            port = int(dial.endpoint.rpartition(":")[2])
-            while not others or (others[-1].fileno() != fd and len(others) < 20):
-                others.append(socket.create_connection(("127.0.0.1", port)))
+            taken = fcntl.fcntl(others[0], fcntl.F_DUPFD, fd)
+            others.append(socket.socket(fileno=taken))
+            assert taken == fd
             assert mark_of(fd, dial.endpoint) is not None
         heard(dial, event, value)
 
