@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.amounts import millis
+from agents.amounts import millis, seconds, seconds_if_any
 from agents.errors import (
     InvalidArguments,
     OutcomeUnknown,
@@ -99,7 +99,7 @@ class Task:
 
     async def wait_assigned(self, timeout: float) -> None:
         """Return when somebody has it or had it, or when the time is over."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + seconds(self.skill, "timeout", timeout)
         pause_s = SHORTEST_PAUSE_S
         while True:
             await self.refresh()
@@ -117,8 +117,10 @@ class Task:
         Raises:
             TaskFailed, TaskParked, TaskCancelled: it ended without a result.
             TaskTimeout: it goes on without you.
+            InvalidArguments: the timeout is no number of seconds.
         """
         tasks = Tasks(self._gate, [self.id], self.skill)
+        timeout = seconds_if_any(self.skill, "timeout", timeout)
         try:
             async with asyncio.timeout(timeout):
                 async for view in tasks.views():
@@ -206,6 +208,7 @@ class Tasks:
             TaskTimeout: not all were done in time.
         """
         values: dict[str, Any] = {}
+        timeout = seconds_if_any(self.skill, "timeout", timeout)
         try:
             async with asyncio.timeout(timeout):
                 async for view in self.views():

@@ -13,6 +13,7 @@ from agents.amounts import LONGEST_S, MOST, millis, seconds, seconds_if_any, who
 from agents.errors import InvalidArguments
 from agents.local import GateChannel
 from agents.net import Net
+from agents.task import Task, Tasks
 
 NO_SECONDS = [math.nan, math.inf, -math.inf, 1e300, 10**400, "5", None, b"1", True, [1]]
 NO_COUNTS = [math.nan, math.inf, 1.5, 10**400, "5", None, True, MOST + 1]
@@ -45,6 +46,10 @@ async def begun(made: Callable[[], AsyncIterator[Any]]) -> None:
     await read(made())
 
 
+def task_of(net: Net) -> Task:
+    return Task(net._gate, "t1", "a.b")
+
+
 async def held(made: Callable[[], Any]) -> None:
     await entered(made())
 
@@ -69,6 +74,7 @@ OF_SECONDS: dict[str, Callable[[Net, Any], Awaitable[Any]]] = {
     "cluster timeout": lambda net, v: held(lambda: net.cluster("a", capability="a.b", timeout=v)),
     "decide": lambda net, v: net.decide("?", deadline=v),
     "bench": lambda net, v: begun(lambda: net.bench("a", seconds=v)),
+    "wait_assigned": lambda net, v: task_of(net).wait_assigned(v),
 }
 OF_SECONDS_OR_NONE: dict[str, Callable[[Net, Any], Awaitable[Any]]] = {
     "attempt": lambda net, v: net.call("a.b", attempt=v),
@@ -78,6 +84,8 @@ OF_SECONDS_OR_NONE: dict[str, Callable[[Net, Any], Awaitable[Any]]] = {
     "compare_set": lambda net, v: net.kv.compare_set("a", 1, version=1, ttl=v),
     "lock timeout": lambda net, v: held(lambda: net.lock("a", timeout=v)),
     "vote_deadline": lambda net, v: net.submit("a.b", policy="vote", vote_deadline=v),
+    "result": lambda net, v: task_of(net).result(v),
+    "results": lambda net, v: Tasks(net._gate, ["t1"], "a.b").results(v),
 }
 OF_COUNTS: dict[str, Callable[[Net, Any], Awaitable[Any]]] = {
     "retries": lambda net, v: net.submit("a.b", retries=v),
