@@ -11,9 +11,10 @@ entry holds the remote address and our own port beside the descriptor, and nothi
 both still fit. A listener has one port, or two while keys rotate.
 
 Two more things are seen here and nowhere else, since libzmq tells nobody. A message of many parts
-is held by it until the last part has come, however many there are: a connection that received
-much and completed nothing is cut (`cut_unfinished`). And who opens connections and says nothing
-uses up the descriptors of the process: when they run short the oldest silent ones are cut (`shed`).
+is held by it until the last part has come, however many there are: a connection of which it has
+read much that completed nothing is cut (`cut_unfinished`). And who opens connections and says
+nothing uses up the descriptors of the process: when they run short the oldest silent ones are cut
+(`shed`).
 
 Does not know: peers, routing ids, messages; `owner` is the user id that ZAP gave to the key.
 Invariants: a descriptor is silent or owned or neither; one that is ahead is owned.
@@ -101,8 +102,8 @@ class Connections:
         return sum(cut(old, remote) for old, remote in older if remote is not None)
 
     def cut_unfinished(self, limit_bytes: int, has_read_all: Callable[[], bool]) -> int:
-        """Cut those that received so much since their last whole message, unless whole ones wait
-        to be read; that is asked only when it matters."""
+        """Cut those of which libzmq has read so much since their last whole message, unless whole
+        ones wait to be read by us; that is asked only when it matters."""
         overdue: list[tuple[int, Remote]] = []
         remotes = {fd: remote for fd, remote in self._silent.items() if remote is not None}
         remotes |= {fd: one.remote for fd, one in self._owned.items()}
@@ -111,7 +112,7 @@ class Connections:
             before = self._received.setdefault(fd, 0 if fd in self._silent else received)
             if fd in self.fresh:
                 self._received[fd] = received
-            elif received - before > limit_bytes:
+            elif has_read_over(limit_bytes, fd, received - before):
                 overdue.append((fd, remote))
         self.fresh.clear()
         if not overdue or not has_read_all():
@@ -222,6 +223,25 @@ def received_bytes(fd: int) -> int:
         return 0
     received: int = struct.unpack_from("=Q", told, _RECEIVED_AT)[0]
     return received
+
+
+def has_read_over(limit_bytes: int, fd: int, received: int) -> bool:
+    """Whether libzmq has read more than this of so much that came. What it has not read costs us
+    nothing, and may be whole messages: where its thread does not get the processor, the system
+    keeps tens of megabytes for it."""
+    return received > limit_bytes and received - _unread_bytes(fd) > limit_bytes
+
+
+def _unread_bytes(fd: int) -> int:
+    try:
+        import fcntl
+        import termios
+
+        told = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
+    except (ImportError, OSError, ValueError):  # not on Windows; it is closed
+        return 0
+    unread: int = struct.unpack("=i", told)[0]
+    return unread
 
 
 def crowded_fd() -> int:

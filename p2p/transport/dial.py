@@ -21,7 +21,7 @@ import zmq
 
 from keys import TransportKey
 from p2p.links import Lane
-from p2p.transport.connections import received_bytes
+from p2p.transport.connections import has_read_over, received_bytes
 from p2p.transport.flushing import Flusher
 from p2p.transport.liveness import CAN_LOOK, OVER, hang_up, is_there, mark_of
 from p2p.transport.monitors import Monitors
@@ -200,7 +200,8 @@ class Dial:
         received = received_bytes(self._fd)
         if self._is_fresh:
             self._is_fresh, self._received = False, received
-        if received - self._received <= limit_bytes or not self.reader.has_read_all():
+        since = received - self._received
+        if not has_read_over(limit_bytes, self._fd, since) or not self.reader.has_read_all():
             return False
         self.close()
         self._owner.dial_ended(self, "it sent a message without end", False)

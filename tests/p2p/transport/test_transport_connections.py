@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from p2p.transport.connections import Connections
+from p2p.transport.liveness import CAN_LOOK
 
 
 class Listener:
@@ -29,10 +31,11 @@ class Listener:
     def replace(self, old: socket.socket) -> tuple[socket.socket, socket.socket]:
         """Close one and accept another that gets its descriptor."""
         theirs = socket.create_connection(("127.0.0.1", self.port))
-        fd = old.fileno()
-        old.close()
-        ours, _ = self.server.accept()
-        assert ours.fileno() == fd, "the lowest free descriptor"
+        accepted, _ = self.server.accept()
+        fd = old.detach()
+        os.dup2(accepted.fileno(), fd)
+        accepted.close()
+        ours = socket.socket(fileno=fd)
         theirs.settimeout(5)
         self.open += [theirs, ours]
         return theirs, ours
@@ -173,3 +176,20 @@ def test_who_is_gone_without_a_word_is_not_waited_for(listener: Listener) -> Non
     connections.attribute(ours.fileno(), "ada")
     ours.close()
     assert connections.count_at(listener.port) == 0
+
+
+@pytest.mark.skipif(not CAN_LOOK, reason="the system does not say")
+def test_only_what_was_read_counts_for_a_message_without_end(listener: Listener) -> None:
+    """What waits in the system may be whole messages, for a thread that the processor has not."""
+    connections = Connections(listener.port)
+    theirs, ours = listener.accept()
+    connections.accepted(ours.fileno())
+    connections.attribute(ours.fileno(), "ada")
+    assert connections.cut_unfinished(10_000, lambda: True) == 0
+    theirs.sendall(bytes(20_000))
+    assert len(ours.recv(20_000, socket.MSG_PEEK | socket.MSG_WAITALL)) == 20_000, "it is there"
+    assert connections.cut_unfinished(10_000, lambda: True) == 0
+    assert len(ours.recv(20_000, socket.MSG_WAITALL)) == 20_000
+    assert connections.cut_unfinished(10_000, lambda: False) == 0
+    assert connections.cut_unfinished(10_000, lambda: True) == 1
+    assert is_cut(theirs)
