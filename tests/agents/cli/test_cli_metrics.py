@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 from agents import Agent, BadSettings, NodeNotUp, connect
 from agents.bringing_up import node_at
@@ -59,8 +60,9 @@ def test_the_endpoint_shows_a_node_once_it_is_told_of_one(home: Path) -> None:
 
 
 def test_the_port_is_free_again_afterwards_and_a_taken_one_is_refused() -> None:
-    with serve_metrics(LOOPBACK, 0) as metrics:
-        port = metrics.port
+    port = free_port()  # which nobody takes between one and the next
+    with serve_metrics(LOOPBACK, port) as metrics:
+        assert metrics.port == port
         with pytest.raises(BadSettings, match=f"{port}.*--metrics"), serve_metrics(LOOPBACK, port):
             pass
     with serve_metrics(LOOPBACK, port):

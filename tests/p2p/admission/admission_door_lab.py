@@ -30,6 +30,13 @@ def run(body: Coroutine[object, object, None]) -> None:
     assert faults == []
 
 
+def pass_time(seconds: float) -> None:
+    """The loop's clock goes on by so much, and what is due by then comes at its next turn."""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    loop.time = lambda: before() + seconds  # type: ignore[method-assign]
+
+
 class Host:
     """A door, its table, and what its owner was told."""
 

@@ -9,7 +9,17 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from admission_door_lab import NET, QUIET, Host, knock, messages_in, run, say, with_host
+from admission_door_lab import (
+    NET,
+    QUIET,
+    Host,
+    knock,
+    messages_in,
+    pass_time,
+    run,
+    say,
+    with_host,
+)
 from admission_lab import framed, nonce
 
 from p2p.admission import RefusalCode
@@ -56,10 +66,13 @@ def test_garbage_is_counted_and_closed(data: bytes) -> None:
 
 def test_one_who_says_nothing_is_closed_at_the_deadline() -> None:
     async def test(host: Host) -> None:
-        assert await say(host.door.port, b"") == b""
+        heard = asyncio.ensure_future(say(host.door.port, b""))
+        await host.until(lambda: host.door.counters()["open"] == 1)
+        pass_time(QUIET.deadline_s)
+        assert await heard == b""
         assert host.refused == ["deadline"]
 
-    with_host(test, replace(QUIET, deadline_s=0.1))
+    with_host(test)
 
 
 def test_one_who_says_it_slowly_has_no_more_time() -> None:
@@ -69,7 +82,8 @@ def test_one_who_says_it_slowly_has_no_more_time() -> None:
         ended = asyncio.ensure_future(reader.read())
         for at in range(len(dripping) - 1):
             writer.write(dripping[at : at + 1])
-            done, _ = await asyncio.wait([ended], timeout=0.02)
+            pass_time(QUIET.deadline_s / 20)
+            done, _ = await asyncio.wait([ended], timeout=0.002)
             if done:
                 break
         else:
@@ -78,16 +92,21 @@ def test_one_who_says_it_slowly_has_no_more_time() -> None:
         writer.close()
         assert host.refused == ["deadline"]
 
-    with_host(test, replace(QUIET, deadline_s=0.1))
+    with_host(test)
 
 
 def test_one_who_stops_after_the_hello_is_closed_at_the_deadline() -> None:
     async def test(host: Host) -> None:
-        answer = await say(host.door.port, framed(Hello(NET.trust.network_id, nonce(1))))
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.door.port)
+        writer.write(framed(Hello(NET.trust.network_id, nonce(1))))
+        answer = await reader.readexactly(4)
+        pass_time(QUIET.deadline_s)
+        answer += await reader.read()
         assert len(messages_in(answer)) == 1, "the door's papers"
         assert host.refused == ["deadline"]
+        writer.close()
 
-    with_host(test, replace(QUIET, deadline_s=0.1))
+    with_host(test)
 
 
 def test_one_who_resets_the_connection_is_no_trouble() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,11 +44,12 @@ def ticket_to(home: Home, *ports: int) -> Ticket:
     return home.issuer.invite(NOW_MS, addresses=[("127.0.0.1", port) for port in ports])
 
 
-def dead_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def dead_ports(stack: ExitStack, count: int) -> list[int]:
+    """At which nobody listens and nobody will: they are taken."""
+    holders = [stack.enter_context(socket.socket()) for _ in range(count)]
+    for holder in holders:
+        holder.bind(("127.0.0.1", 0))
+    return [holder.getsockname()[1] for holder in holders]
 
 
 async def join_as(seed: int, ticket: Ticket, name: str = "second") -> Keystore | None:
@@ -175,11 +176,12 @@ def test_a_ticket_of_another_network_is_refused(home: Home, tmp_path: Path) -> N
 
 def test_dead_addresses_in_front_cost_little_and_are_named_when_all_fail(home: Home) -> None:
     async def main() -> None:
-        dead = [dead_port() for _ in range(3)]
-        async with door_of(home, issuer=home.issuer) as door:
-            await join_as(20, ticket_to(home, *dead, door.port))
-        with pytest.raises(JoinFailed) as caught:
-            await join_as(21, ticket_to(home, *dead))
+        with ExitStack() as stack:
+            dead = dead_ports(stack, 3)
+            async with door_of(home, issuer=home.issuer) as door:
+                await join_as(20, ticket_to(home, *dead, door.port))
+            with pytest.raises(JoinFailed) as caught:
+                await join_as(21, ticket_to(home, *dead))
         for port in dead:
             assert f"127.0.0.1:{port}" in str(caught.value)
         assert caught.value.definite
@@ -216,9 +218,9 @@ def test_a_member_without_an_issuer_sends_the_joiner_on(home: Home) -> None:
 
 def test_a_joiner_follows_hints_up_to_a_bound(home: Home) -> None:
     async def main() -> None:
-        peer_id, nobody = home.credentials.peer_id, dead_port()
-        doors = []
+        peer_id, doors = home.credentials.peer_id, []
         async with AsyncExitStack() as stack:
+            [nobody] = dead_ports(stack.enter_context(ExitStack()), 1)
             for block in range(1, 4):
                 hosts = [f"127.0.{block}.{last}" for last in range(8)]
                 hints = tuple(Hint(peer_id, (host,), nobody) for host in hosts)

@@ -134,7 +134,6 @@ def test_a_hundred_thousand_subscriptions_are_cut_at_the_limit_and_forgotten() -
             limit = ada.transport.settings.subscriptions_per_peer
             with Foul(zmq.SUB, ada, "topics", key) as foul:
                 foul.socket.setsockopt(zmq.SNDHWM, 0)
-                foul.socket.setsockopt(zmq.RECONNECT_IVL, -1)
                 for number in range(100_000):
                     foul.socket.subscribe(b"%d\0" % number)
                 foul.connect()
@@ -156,7 +155,6 @@ def test_a_member_has_only_so_many_connections_to_subscribe_with() -> None:
             ada.transport.admit(foul_contact("foul", key))
             fouls = [Foul(zmq.SUB, ada, "topics", key) for _ in range(5)]
             for foul in fouls:
-                foul.socket.setsockopt(zmq.RECONNECT_IVL, -1)
                 foul.socket.subscribe(b"x\0")
                 foul.connect()
             await eventually(lambda: ada.count("connections_cut") == 3)

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from free_ports import free_port
 from transport_lab import (
     DEADLINE_S,
     HASTY,
@@ -140,14 +141,14 @@ def test_what_cannot_be_delivered_is_given_up_and_reported() -> None:
 
 def test_a_peer_that_comes_back_is_reached_however_often_it_was_given_up() -> None:
     async def main() -> None:
-        bob = Node("bob")
-        async with bob.transport:
-            ports = bob.transport.ports
+        first, key = free_port(), TransportKey.generate()
+        ports = {"control": first, "data": first + 1, "topics": first + 2}
         hasty = slower(connect_timeout_ms=150, redial_max_ms=60_000)
         async with nodes("ada", settings=hasty) as (ada,):
-            ada.transport.admit(foul_contact("bob", bob.key, dict(ports)))
+            bob = foul_contact("bob", key, ports)
+            ada.transport.admit(bob)
             for times in range(1, 8):
-                ada.send(bob, b"lost")
+                ada.transport.send(bob.peer_id, Lane.DATA, b"lost")
                 await eventually(
                     lambda times=times: ada.states() == [LinkState.UNREACHABLE] * times
                 )
@@ -157,7 +158,7 @@ def test_a_peer_that_comes_back_is_reached_however_often_it_was_given_up() -> No
                 data_port=ports["data"],
                 topics_port=ports["topics"],
             )
-            async with (again := Node("bob", fixed, bob.key)).transport:
+            async with (again := Node("bob", fixed, key)).transport:
                 again.admit(ada)
                 while LinkState.UP not in ada.states():  # a busy machine may miss the first window
                     told = len(ada.links)
@@ -218,7 +219,7 @@ def test_a_lost_link_is_dialled_anew_at_the_new_address_with_nothing_to_send() -
 def test_last_words_before_closing_arrive_before_the_end_is_reported() -> None:
     async def main() -> None:
         async with nodes("bob") as (bob,):
-            ada = Node("ada")
+            ada = Node("ada", slower(linger_ms=5000))  # over as soon as all is said
             async with ada.transport:
                 ada.admit(bob)
                 bob.admit(ada)
@@ -236,7 +237,7 @@ def test_all_that_a_peer_said_before_it_closed_is_heard_however_late_we_look() -
 
     async def main() -> None:
         async with nodes("ada") as (ada,):
-            bob = Node("bob")
+            bob = Node("bob", slower(linger_ms=5000))  # over as soon as all is said
             heard = threading.Event()
 
             async def speak() -> None:

@@ -73,6 +73,7 @@ def test_everything_published_at_the_pace_of_the_readers_arrives_in_order() -> N
         async with nodes("ada", "bob", "cid") as (ada, bob, cid):
             await heard(ada, bob, "x")
             await heard(ada, cid, "x")
+            await eventually(lambda: joined(bob).endswith(b"last"))
             bob.publications.clear()
             for number in range(30_000):
                 ada.transport.publish("x", number.to_bytes(4, "big"))
@@ -179,6 +180,7 @@ def test_a_subscriber_that_does_not_read_holds_nobody_up_for_long_and_is_counted
                 foul.socket.subscribe(b"news\0")
                 foul.connect()
                 await heard(ada, bob, "news")
+                await eventually(lambda: len(ada.transport.subscribers("news")) == 2)
                 for number in range(40):
                     ada.transport.publish("news", bytes([number]) * (MIB // 2))
                     due_bytes = (number + 1) * (MIB // 2)

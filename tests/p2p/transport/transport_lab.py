@@ -130,6 +130,7 @@ class Foul:
         self.context = zmq.asyncio.Context()
         self.socket = self.context.socket(kind)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, -1)  # or what is counted is counted again
         self.socket.curve_publickey = key.public
         self.socket.curve_secretkey = key.export_secret()
         self.socket.curve_serverkey = target.key.public
