@@ -5,8 +5,8 @@ connection that asks for one too many, or for a name that is too long, is to be 
 for after that is not kept.
 
 A pure core. Does not know: sockets, peers; a connection is anything that can be a key.
-Invariant: the two tables say the same; no connection has more names than the limit, and
-a few words.
+Invariants: the two tables say the same; no connection has more names than the limit, nor more than
+a few words, and neither takes the other's room.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Subscriptions(Generic[C]):
     def __init__(self, *, limit: int, name_bytes: int) -> None:
         self._limit = limit
         self._longest_bytes = name_bytes + len(TERMINATOR)
-        self._names: dict[C, set[bytes]] = {}
+        self._names: dict[C, set[bytes]] = {}  # words among them
+        self._words: dict[C, int] = {}  # how many, where there are any
         self._holders: dict[bytes, set[C]] = {}
 
     def __iter__(self) -> Iterator[C]:
@@ -39,19 +40,22 @@ class Subscriptions(Generic[C]):
 
     def count(self, connection: C) -> int:
         """How many names it has subscribed to."""
-        names = self._names.get(connection, set())
-        return len(names) - (HOLD in names)
+        return len(self._names.get(connection, ())) - self._words.get(connection, 0)
 
     def add(self, connection: C, name: bytes) -> bool:
         """False when it asks for too much."""
         mine = self._names.setdefault(connection, set())
         if name in mine:
             return True
-        # A word is no topic: who has subscribed to as much as it may can still move or hold.
-        limit = self._limit + (MAX_WORDS if name.startswith(TERMINATOR) else 0)
-        if len(name) > self._longest_bytes or len(mine) >= limit:
+        # A word is no topic: who has subscribed to as much as it may can still move or hold, and
+        # who holds can still subscribe to as much as it may.
+        is_word, words = name.startswith(TERMINATOR), self._words.get(connection, 0)
+        is_full = words >= MAX_WORDS if is_word else len(mine) - words >= self._limit
+        if len(name) > self._longest_bytes or is_full:
             return False
         mine.add(name)
+        if is_word:
+            self._words[connection] = words + 1
         self._holders.setdefault(name, set()).add(connection)
         return True
 
@@ -59,10 +63,15 @@ class Subscriptions(Generic[C]):
         mine = self._names.get(connection)
         if mine is not None and name in mine:
             mine.discard(name)
+            if name.startswith(TERMINATOR):
+                self._words[connection] -= 1
+                if not self._words[connection]:
+                    del self._words[connection]
             self._release(connection, name)
 
     def forget(self, connection: C) -> None:
         """It ended."""
+        self._words.pop(connection, None)
         for name in self._names.pop(connection, ()):
             self._release(connection, name)
 
@@ -84,7 +93,12 @@ class Subscriptions(Generic[C]):
         }
         assert pairs == turned
         assert all(self._holders.values())
-        assert all(len(mine) <= self._limit + MAX_WORDS for mine in self._names.values())
+        for connection, mine in self._names.items():
+            words = sum(name.startswith(TERMINATOR) for name in mine)
+            assert words == self._words.get(connection, 0) <= MAX_WORDS
+            assert len(mine) - words <= self._limit
+        assert all(self._words.values())
+        assert self._words.keys() <= self._names.keys()
 
     def _release(self, connection: C, name: bytes) -> None:
         those = self._holders[name]

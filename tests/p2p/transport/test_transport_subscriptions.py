@@ -13,8 +13,8 @@ from transport_lab import Foul, Node, eventually, foul_contact, nodes, run, slow
 
 from keys import TransportKey
 from p2p.errors import MisuseError
-from p2p.topic_names import HOLD, subscription_name, subtrees_above, wire_name
-from p2p.transport.subscriptions import Subscriptions
+from p2p.topic_names import HOLD, SEAM, subscription_name, subtrees_above, wire_name
+from p2p.transport.subscriptions import MAX_WORDS, Subscriptions
 
 KIB = 1024
 HALF_MIB = 512 * KIB
@@ -55,10 +55,11 @@ def test_all_subtrees_above_a_topic_are_found() -> None:
     assert subtrees_above(b"abc\0") == []
 
 
+WORDS = frozenset({HOLD, *(SEAM + b"%d" % number for number in range(MAX_WORDS))})
 steps = st.tuples(
     st.sampled_from(["add", "remove", "forget"]),
     st.sampled_from("xyz"),
-    st.sampled_from([b"a\0", b"a/", b"a/b\0", HOLD, b"too long a name\0"]),
+    st.sampled_from([b"a\0", b"a/", b"a/b\0", b"b\0", *WORDS, b"too long a name\0"]),
 )
 
 
@@ -77,13 +78,24 @@ def test_the_table_keeps_no_more_than_its_limit_and_knows_what_it_keeps(
             table.remove(connection, name)
             mine.discard(name)
         else:
-            fits = name in mine or (len(name) <= 10 and len(mine) < 3)
+            is_full = len(mine & WORDS) == MAX_WORDS if name in WORDS else len(mine - WORDS) == 3
+            fits = name in mine or (len(name) <= 10 and not is_full)
             assert table.add(connection, name) is fits
             kept[connection] = mine | {name} if fits else mine
         table.check_invariants()
     assert table.holding() == {one for one, names in kept.items() if HOLD in names}
     for connection, names in kept.items():
-        assert table.count(connection) == len(names - {HOLD})
+        assert table.count(connection) == len(names - WORDS)
+
+
+def test_a_subscriber_that_holds_may_subscribe_to_as_much_as_any_other() -> None:
+    table: Subscriptions[str] = Subscriptions(limit=2, name_bytes=9)
+    for names in ((HOLD, b"a\0", b"b\0"), (b"a\0", b"b\0", HOLD)):
+        assert [table.add("ada", name) for name in names] == [True] * 3
+        assert not table.add("ada", b"c\0")
+        assert table.count("ada") == 2
+        table.forget("ada")
+        table.check_invariants()
 
 
 def test_a_subtree_hears_what_is_below_it_under_its_own_name() -> None:
