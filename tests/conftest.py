@@ -1,8 +1,11 @@
-"""What all tests share: how Hypothesis draws, and in which order files go to several workers."""
+"""What all tests share: how Hypothesis draws, in which order files go to several workers, and how
+to count without being disturbed."""
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import chain, zip_longest
 
 import pytest
@@ -21,6 +24,15 @@ LONG = (
     "tests/fuzz/test_second_opinion.py",
 )
 WAITING = ("tests/e2e/", "tests/lan/")
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No garbage is collected: whoever counts the lines or calls of this thread would count what
+    runs then, too. From its first test on, Hypothesis is told of each collection."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -123,6 +123,7 @@ def _calls_of_one_round(waiting: int) -> int:
     return calls
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_thirty_thousand_waiting_tasks_do_not_lengthen_an_apply() -> None:
     """Counted, not timed."""
     assert _calls_of_one_round(30_000) == _calls_of_one_round(3)

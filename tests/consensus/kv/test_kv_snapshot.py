@@ -299,6 +299,7 @@ def _calls(store: KvStore, command: bytes) -> int:
     return calls
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     "command",
     [
