@@ -79,7 +79,11 @@ def test_agents_without_a_link_are_called_by_name_and_by_what_they_can(tmp_path:
         assert agents[f"agent-{name}"].startswith(name)
         rows = await near.gate.request("peers", {})
         assert {row["name"] for row in rows} == {node.peer.name for node in nodes}
-        answers = {await near.net.call("who.am_i", deadline=2) for _ in range(40)}
+        answers: set[str] = set()
+        for _ in range(400):  # each call is to anybody, so that forty might leave one out
+            answers.add(await near.net.call("who.am_i", deadline=2))
+            if len(answers) == COUNT:
+                break
         assert len(answers) == COUNT, "calls go to all who offer it"
 
     in_lab(tmp_path, scenario)
