@@ -127,6 +127,7 @@ class Node:
     home: Path
     port: int = field(default_factory=free_port)
     process: Warm | subprocess.Popen[bytes] | None = None
+    began_at: int = 0  # where in the log its latest start begins
 
     @property
     def name(self) -> str:
@@ -153,7 +154,9 @@ class Node:
         if not mdns:
             knock.append("--no-mdns")
         place = ["--home", str(self.home), "--host", LOOPBACK, "--port", str(self.port)]
-        with self.home.with_suffix(".log").open("ab") as log, Path(os.devnull).open() as nothing:
+        log_file = self.home.with_suffix(".log")
+        self.began_at = len(self.log) if log_file.exists() else 0
+        with log_file.open("ab") as log, Path(os.devnull).open() as nothing:
             files = {"stdin": nothing.fileno(), "stdout": log.fileno(), "stderr": log.fileno()}
             line = ("up", *words, *place, *knock)
             self.process = begin(line, script=script, env=environment(**env), **files)
@@ -162,7 +165,7 @@ class Node:
     def until_up(self) -> Node:
         def is_up() -> bool:
             assert self.is_running, self.log
-            return "Ctrl-C leaves" in self.log
+            return "Ctrl-C leaves" in self.log[self.began_at :]
 
         eventually(is_up, f"{self.name} up")
         return self
@@ -276,6 +279,17 @@ def agreed(nodes: list[Node]) -> str | None:
     # A leader that has just died may still be everybody's.
     by_peer = {s["peer"]: n.name for n, s in zip(nodes, said, strict=True)}
     return by_peer.get(leaders.pop())
+
+
+def leader_of(nodes: list[Node]) -> Node:
+    """Wait until all of them follow one, and return it."""
+    name = eventually(lambda: agreed(nodes), "a leader")
+    return next(node for node in nodes if node.name == name)
+
+
+def patient(seconds: float) -> float:
+    """So many seconds of a machine that has time: what another command takes now says whether."""
+    return seconds + 10 * conclave("--version").took_s
 
 
 @contextmanager

@@ -6,7 +6,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from cli_lab import AGENT, Lab, Node, agreed, conclave, eventually, lab, refused
+from cli_lab import (
+    AGENT,
+    Lab,
+    Node,
+    agreed,
+    conclave,
+    eventually,
+    lab,
+    leader_of,
+    patient,
+    refused,
+)
 
 from agents.net import Net
 from agents.task import Tasks
@@ -45,23 +56,22 @@ def test_ctrl_c_leaves_in_under_two_seconds_and_the_others_hear_the_goodbye(
     with lab(tmp_path) as here:
         nodes = here.network("ada", "bob", "cyd")
         here.up(nodes)
-        leader = next(n for n in nodes if n.name == agreed(nodes))
+        leader = leader_of(nodes)
         others = [n for n in nodes if n is not leader]
-        # Two seconds, on a machine that has time: what another command takes now says whether.
-        assert leader.interrupt() < 2 + 10 * conclave("--version").took_s
+        assert leader.interrupt() < patient(2)
         assert leader.process is not None
         assert leader.process.returncode == 0
         assert "Traceback" not in leader.log
         for node in others:
             eventually(lambda node=node: node.states().get(leader.name) == "left", "the goodbye")
-        eventually(lambda: agreed(others), "a new leader", deadline_s=5)
+        eventually(lambda: agreed(others), "a new leader", deadline_s=patient(5))
 
 
 def test_a_killed_leader_is_replaced_and_the_task_it_was_told_of_completes(tmp_path: Path) -> None:
     with lab(tmp_path) as here:
         nodes = here.network("ada", "bob", "cyd")
         here.up(nodes)
-        leader = next(n for n in nodes if n.name == agreed(nodes))
+        leader = leader_of(nodes)
         others = [n for n in nodes if n is not leader]
         ids = submit_marks(others[0], tmp_path / "marks", 4, hold_s=0.5)
         leader.kill()
@@ -75,7 +85,8 @@ def test_tasks_of_a_killed_worker_run_elsewhere_and_each_completes_once(tmp_path
         nodes = here.network("ada", "bob", "cyd")
         here.up(nodes)
         file = tmp_path / "marks"
-        worker = next(n for n in nodes if n.name != agreed(nodes))
+        leader = leader_of(nodes)
+        worker = next(n for n in nodes if n is not leader)
         others = [n for n in nodes if n is not worker]
         ids = submit_marks(others[0], file, 12, hold_s=0.4)
         assert worker.process is not None
@@ -100,7 +111,7 @@ def test_a_lone_node_of_three_cannot_submit_but_answers_calls(tmp_path: Path) ->
         ada.up(str(AGENT)).until_up()
         said = ada.run("submit", "lab.add", "[1]")
         refused(said, "NoQuorum", "1 of 3")
-        assert said.took_s < 5
+        assert said.took_s < patient(5)
         assert ada.run("call", "lab.add", "1", "2").out == "3.0\n"
         assert "NoQuorum" in ada.run("status").out
 

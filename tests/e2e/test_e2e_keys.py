@@ -149,7 +149,6 @@ def test_a_node_that_burnt_down_comes_back_from_its_backup_and_votes_no_more(
     with lab(tmp_path) as here:
         nodes = here.network("ada", "bob", "cyd", "dan")
         here.up(nodes)
-        agreed(nodes)
         bob = nodes[1]
         file, words = tmp_path / "bob.backup", word(tmp_path / "words", "backup words")
         said = keys(bob.home, "backup", str(file), "--passphrase-file", str(words))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_lab import AGENT, DEADLINE_S, Node, agreed, environment, eventually, lab, refused
@@ -69,11 +70,16 @@ def test_top_shows_peers_and_calls_once_and_plainly(pair: tuple[Node, Node]) -> 
     assert said.out.startswith("ada (")
     assert "PEERS" in said.out
     assert "CAPABILITIES" in said.out
-    seen = ada.run("top", "--json", "--interval", "0.2").json
-    (peer,) = seen["peers"]
-    assert (peer["name"], peer["state"]) == ("bob", "alive")
-    assert peer["lanes"]["data"] == "up"
-    assert {"control_ms", "data_ms"} <= peer["round_trip"].keys()
+
+    def seen_whole() -> Any:
+        """All of it: a busy machine may not answer to a ping within the second that it has."""
+        seen = ada.run("top", "--json", "--interval", "0.2").json
+        (peer,) = seen["peers"]
+        assert peer["name"] == "bob"
+        is_whole = {"control_ms", "data_ms"} <= (peer["round_trip"] or {}).keys()
+        return is_whole and peer["state"] == "alive" and peer["lanes"]["data"] == "up" and seen
+
+    seen = eventually(seen_whole, "bob in full")
     by_name = {row["capability"]: row for row in seen["capabilities"]}
     assert (by_name["lab.add"]["calls"], by_name["lab.add"]["failed"]) == (1, 0)
     assert (by_name["lab.fail"]["calls"], by_name["lab.fail"]["failed"]) == (1, 1)

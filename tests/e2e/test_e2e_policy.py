@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_lab import AGENT, Node, Said, agreed, conclave, eventually, lab, refused
+from cli_lab import AGENT, Node, Said, conclave, eventually, lab, leader_of, refused
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +27,6 @@ def test_a_person_writes_checks_sets_and_explains_a_policy(tmp_path: Path) -> No
     with lab(tmp_path) as here:
         nodes = here.network("ada", "bob", "cyd")
         here.up(nodes)
-        agreed(nodes)
         ada, bob, _ = nodes
         file = tmp_path / "policy.toml"
         file.write_text(NO_NEWS.replace("news/*", "ne*"))
@@ -72,7 +71,7 @@ def test_who_has_locked_everybody_out_gets_in_again_on_a_voter_s_machine(tmp_pat
     with lab(tmp_path) as here:
         (ada,) = here.network("ada", voters=1)
         ada.up(str(AGENT)).until_up()
-        agreed([ada])
+        leader_of([ada])
         file = tmp_path / "policy.toml"
         file.write_text(NOBODY)
         refused(policy(ada, "set", str(file)), "ada could not change the policy", "--force")
@@ -90,7 +89,6 @@ def test_a_node_that_was_killed_and_comes_up_alone_obeys_what_it_knew(tmp_path: 
     with lab(tmp_path) as here:
         nodes = here.network("ada", "bob", "cyd")
         here.up(nodes)
-        agreed(nodes)
         ada, bob, cyd = nodes
         file = tmp_path / "policy.toml"
         file.write_text(NO_NEWS)

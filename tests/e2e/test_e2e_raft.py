@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_lab import AGENT, Lab, Node, Said, agreed, conclave, eventually, lab, refused
+from cli_lab import AGENT, Lab, Node, Said, conclave, eventually, lab, refused
 
 from agents.net import Net
 
@@ -25,7 +25,6 @@ def led_by(node: Node) -> str | None:
 def network(here: Lab, names: tuple[str, ...]) -> list[Node]:
     nodes: list[Node] = here.network(*names)
     here.up(nodes)
-    agreed(nodes)
     return nodes
 
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_lab import Lab, Node, conclave, eventually, lab, refused
+from cli_lab import Lab, Node, conclave, eventually, lab, patient, refused
 
 from keys import Keystore
 
@@ -37,10 +37,10 @@ def test_one_of_four_is_revoked_and_cut_everywhere_within_a_second_and_stays_out
         done = time.monotonic()
         assert said["by"][0]["number"] == 1
         for node in (ann, bob, cat):
-            eventually(lambda node=node: not alive_at(node, "bad"), f"{node.name} cut it", 3)  # type: ignore[misc]
+            eventually(lambda node=node: not alive_at(node, "bad"), f"{node.name} cut it")  # type: ignore[misc]
         took_s = time.monotonic() - done
         print(f"cut everywhere {took_s:.3f} s after the command had ended")
-        assert took_s < 1.0
+        assert took_s < patient(1)
         assert bad.ended(10) == 77
         assert "was revoked by 'ann-issuer'" in bad.log
         # It cannot come back: not by itself, and not when it has forgotten what it was told.

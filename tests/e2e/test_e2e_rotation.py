@@ -29,7 +29,7 @@ def test_a_person_changes_the_key_and_the_network_goes_on(nodes: list[Node]) -> 
     first, second = (ada.run("keys", "rotate", "--json").json for _ in range(2))
     assert first["key"] != second["key"]
     assert first["missed"] == second["missed"] == []
-    assert ada.states() == {"ada": "alive", "bob": "alive"}
+    eventually(lambda: ada.states() == {"ada": "alive", "bob": "alive"}, "both are there")
 
 
 def test_it_is_written_down_in_the_audit_log(nodes: list[Node]) -> None:
@@ -46,7 +46,7 @@ def test_the_settings_say_how_often(nodes: list[Node]) -> None:
     _, bob = nodes
     eventually(lambda: bob.log.count("the transport key was changed") >= 2, "two rotations")
     assert "were not changed" not in bob.log
-    assert bob.states() == {"ada": "alive", "bob": "alive"}
+    eventually(lambda: bob.states() == {"ada": "alive", "bob": "alive"}, "both are there")
 
 
 def test_without_a_node_it_says_so(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_message_is_taken_once_also_by_a_node_that_was_killed(
     refused(bob.run("unseal", "--once", stdin=text), "not taken a second time")
     bob.kill()
     bob.up(seeds=(ada,))
-    eventually(lambda: bob.run("status").status == 0, "bob is up again")
+    eventually(lambda: agreed([*nodes]), "bob is up again, and seen")
     refused(bob.run("unseal", "--once", stdin=text), "not taken a second time")
     assert bob.run("unseal", stdin=text).out == "once"
 
@@ -79,7 +79,8 @@ def test_a_task_and_a_publication_are_sealed_from_the_shell(nodes: tuple[Node, N
     )
     assert said.json["result"] == "launch-code"
     assert b"launch-code" not in b"".join(p.read_bytes() for p in (ada.home / "raft").iterdir())
-    ada.run("pub", "codes", "launch-code", "--only-peer", "bob", "--sealed")
+    said = ada.run("pub", "codes", "launch-code", "--only-peer", "bob", "--sealed")
+    assert said.status == 0, said
     heard = bob.run("tail", "codes", "--replay", "1", "--count", "1", "--json")
     assert heard.json["value"] == "launch-code"
     refused(ada.run("pub", "codes", "x", "--sealed"), "for whom")

@@ -35,8 +35,7 @@ def test_another_process_takes_over_from_one_that_was_killed(tmp_path: Path) -> 
             node.up(EXAMPLE, seeds=tuple(n for n in nodes if n is not node))
         for node in nodes:
             node.until_up()
-        eventually(lambda: active(nodes[0]), "somebody who serves")
-        name, token = active(nodes[0]) or ("", 0)
+        name, token = eventually(lambda: active(nodes[0]), "somebody who serves")
         eventually(lambda: answers(nodes[0]), "an answer")
         first = next(n for n in nodes if n.name == name)
         other = next(n for n in nodes if n is not first)

@@ -45,8 +45,8 @@ def test_processes_stand_still_and_are_killed_and_none_is_left() -> None:
             pids[name] = process.pid
         client = net.client("a")
         assert await client.call("math.add", 1, 2, peer="b", deadline=10) == 3
-        await net.pause("b", 1.5)
         began_ms = net.now_ms
+        await net.pause("b", 1.5)
         assert await client.call("math.add", 1, 2, peer="b", deadline=20) == 3
         assert net.now_ms - began_ms > 1000
         await net.crash("b")
