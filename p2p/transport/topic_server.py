@@ -1,10 +1,12 @@
 """The publishing side of topics: an XPUB that every admitted member may read.
 
 One message is `topic 0x00 envelopes`. A subscriber that has had no room for `topics_patience_ms`,
-or for whom `topics_budget_bytes` wait, is left behind: what waits goes to those who have room, and
-the slow one has a gap, which is counted here and seen there by the sequence numbers of the layer
-above. One that said that it does not read just now is waited for longer, `topics_hold_patience_ms`,
-once; after it was left behind its word counts for nothing until it has read again.
+or for whom `topics_budget_bytes` wait, is left behind: one message goes only to those who have
+room, and then libzmq asks the slow one no more before it has read. So it has a gap, which is
+counted here and seen there by the sequence numbers of the layer above. The others are waited for as
+before: who has read all that came has room for some messages, but not for all that waited. One that
+said that it does not read just now is waited for longer, `topics_hold_patience_ms`, once; after it
+was left behind its word counts for nothing until it has read again.
 
 Does not know: who may read what (whoever is admitted reads everything), sequence numbers.
 Invariants: envelopes of one topic leave in the order of `publish`; `queued_bytes` is what waits.
@@ -215,10 +217,12 @@ class TopicServer:
             try:
                 self.socket.send(self._frames[0][1], zmq.NOBLOCK)
             except zmq.Again:
-                self._wait_or_leave_behind()
-                return
-            self._stall.end()
-            self._sent()
+                if not self._is_too_long():
+                    return
+                self._leave_behind()
+            else:
+                self._stall.end()
+                self._sent()
 
     def _sent(self) -> None:
         _, message, envelopes = self._frames.popleft()
@@ -228,7 +232,7 @@ class TopicServer:
         flow.bytes_out += len(message)
         flow.envelopes_out += envelopes
 
-    def _wait_or_leave_behind(self) -> None:
+    def _is_too_long(self) -> bool:
         """Some subscriber has no room. libzmq says so before it sends to anyone, and the flusher
         asks again until there is room or our patience ends."""
         settings = self._settings
@@ -237,8 +241,7 @@ class TopicServer:
         too_long = stalled_ms >= settings.topics_hold_patience_ms or (
             unasked_ms >= settings.topics_patience_ms and not self._is_asked_to_wait()
         )
-        if too_long or self.queued_bytes > settings.topics_budget_bytes:
-            self._leave_behind()
+        return too_long or self.queued_bytes > settings.topics_budget_bytes
 
     def _is_asked_to_wait(self) -> bool:
         """By one that hears the frame in question, and was not left behind already."""
@@ -246,14 +249,13 @@ class TopicServer:
         return not asked <= self._left_behind
 
     def _leave_behind(self) -> None:
-        """Send to all who have room, and let the slow ones have their gap."""
+        """Send the first to all who have room, and let the slow ones have their gap."""
         self._left_behind |= self._subscriptions.holding()
         self.socket.setsockopt(zmq.XPUB_NODROP, 0)
-        while self._frames:
-            self.socket.send(self._frames[0][1], zmq.NOBLOCK)
-            self._counters.topics_lossy_frames += 1
-            self._sent()
+        self.socket.send(self._frames[0][1], zmq.NOBLOCK)
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self._counters.topics_lossy_frames += 1
+        self._sent()
         self._stall.end()
 
     def take(self) -> None:

@@ -218,9 +218,34 @@ def test_who_holds_for_too_long_is_left_behind() -> None:
             while not ada.count("topics_lossy_frames"):
                 ada.transport.publish("x", bytes(HALF_MIB))
                 await asyncio.sleep(0.002)
-            assert ada.transport.topics_queued_bytes == 0
+            await eventually(lambda: ada.transport.topics_queued_bytes == 0)
             bob.transport.hold_topics(False)
             await eventually(lambda: bob.publications)
+
+    run(main)
+
+
+def test_who_has_read_everything_loses_nothing_while_another_is_left_behind() -> None:
+    """However much waits for the slow one, and however little time libzmq's threads have."""
+
+    async def main() -> None:
+        settings = slower(high_water_frames=8, topics_hold_patience_ms=100)
+        async with nodes("ada", "bob", "cid", settings=settings) as (ada, bob, cid):
+            for node in (bob, cid):
+                node.transport.subscribe("x")
+            await eventually(lambda: len(ada.transport.subscribers("x")) == 2)
+            bob.transport.hold_topics(True)
+            await eventually(lambda: ada.transport.links()[bob.peer_id].holds_topics)
+            number = 0
+            while not ada.count("topics_lossy_frames"):
+                while ada.transport.topics_queued_bytes < 64 * 32 * KIB:
+                    ada.transport.publish("x", number.to_bytes(4, "big") + bytes(32 * KIB))
+                    number += 1
+                await asyncio.sleep(0.002)
+            await eventually(lambda: len(cid.publications) == number)
+            heard = [int.from_bytes(payload[:4], "big") for _, _, payload in cid.publications]
+            assert heard == list(range(number))
+            assert not bob.publications
 
     run(main)
 
