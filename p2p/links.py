@@ -220,6 +220,10 @@ class Transport(Protocol):
     def topics_queued_bytes(self) -> int:
         """What waits for the slowest subscriber."""
 
+    @property
+    def topics_waiting_s(self) -> float:
+        """For how long the first publication has waited that has left to nobody; 0 if none has."""
+
     def subscribers(self, topic: str) -> frozenset[PeerId]:
         """The peers whose living connection has subscribed to this topic, or to a subtree above.
 

@@ -214,6 +214,11 @@ class MemoryTransport:
     def topics_queued_bytes(self) -> int:
         return self._topics.queued_bytes
 
+    @property
+    def topics_waiting_s(self) -> float:
+        """Whoever has no room is waited for alone."""
+        return 0.0
+
     def subscribers(self, topic: str) -> frozenset[PeerId]:
         return self._topics.subscribers(topic)
 

@@ -2,7 +2,8 @@
 
 A loss in the middle shows when the next message comes. For a loss at the end, the subscribers of
 a topic that has fallen silent are told its head: once soon after, and once more, because that
-notice may be lost too.
+notice may be lost too. They are not told of what still waits for a slow one among them: it would be
+taken for lost, and most of it is in no history any more when it is asked for.
 
 What this module does not know: runs that are still being filled (its maker closes them before a
 page is read), who misses what.
@@ -147,11 +148,12 @@ class Archive:
         return encode_page(self.read(ask, incoming.caller))
 
     def _tick(self) -> None:
+        is_waiting = self._transport.topics_waiting_s >= TICK_S  # so what is quiet may wait, too
         self._settle()
         due: list[str] = []
         for topic, quiet in list(self._fresh.items()):
             if quiet in _TOLD_AT:
-                if len(due) >= _TOPICS_A_TICK:
+                if is_waiting or len(due) >= _TOPICS_A_TICK:
                     continue
                 due.append(topic)
             if quiet >= _TOLD_AT[-1]:

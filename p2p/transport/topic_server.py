@@ -66,7 +66,8 @@ class TopicServer:
         self._peers = peers
         self._batches: dict[str, _Batch] = {}
         self._open: list[_Batch] = []
-        self._frames: deque[tuple[bytes, bytes, int]] = deque()  # name, message, envelopes
+        # Name, message, envelopes, and since when it waits.
+        self._frames: deque[tuple[bytes, bytes, int, float]] = deque()
         self.queued_bytes = 0
         self._stall = Stall()
         self._subscriptions: Subscriptions[Connection] = Subscriptions(
@@ -146,6 +147,11 @@ class TopicServer:
             return Room.UNWANTED
         return Room.USED if len(self._frames) < waiting else Room.NONE
 
+    @property
+    def waiting_s(self) -> float:
+        """For how long the first that waits has waited."""
+        return self._exchange.loop.time() - self._frames[0][3] if self._frames else 0.0
+
     def subscribers(self, topic: str) -> frozenset[PeerId]:
         """Whose living connection hears this topic."""
         name = wire_name(topic, self._settings.topic_bytes)
@@ -207,7 +213,8 @@ class TopicServer:
         envelopes = batch.envelopes
         name = batch.name
         frame = envelopes[0] if len(envelopes) == 1 else frame_of(envelopes)
-        self._frames.append((name, name + frame, len(envelopes)))
+        now_s = self._exchange.loop.time()
+        self._frames.append((name, name + frame, len(envelopes), now_s))
         self.queued_bytes += len(name) + len(frame) - batch.size_bytes
         batch.envelopes = []
         batch.size_bytes = 0
@@ -225,7 +232,7 @@ class TopicServer:
                 self._sent()
 
     def _sent(self) -> None:
-        _, message, envelopes = self._frames.popleft()
+        _, message, envelopes, _ = self._frames.popleft()
         self.queued_bytes -= len(message)
         flow = self._counters.topics
         flow.frames_out += 1
@@ -299,7 +306,7 @@ class TopicServer:
 
     def _mark_seam(self, name: bytes) -> None:
         """Both connections of a subscriber get this message at the same place among all others."""
-        self._frames.append((name, name, 0))
+        self._frames.append((name, name, 0, self._exchange.loop.time()))
         self.queued_bytes += len(name)
         if not self.dirty:
             self._exchange.flusher.mark(self)

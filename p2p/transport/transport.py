@@ -308,6 +308,11 @@ class ZmqTransport:
         """What waits for the slowest subscriber; who paces itself by this loses nothing."""
         return self._assembly.topics.queued_bytes if self._assembly is not None else 0
 
+    @property
+    def topics_waiting_s(self) -> float:
+        """For how long the first publication has waited that has left to nobody; 0 if none has."""
+        return self._assembly.topics.waiting_s if self._assembly is not None else 0.0
+
     def subscribers(self, topic: str) -> frozenset[PeerId]:
         """The peers whose living connection has subscribed to this topic, or to a subtree above."""
         return self._opened().topics.subscribers(topic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from time import time
 
 import pytest
@@ -18,25 +18,26 @@ DEADLINE_S = 20.0
 
 
 @asynccontextmanager
-async def two_peers() -> AsyncIterator[tuple[Peer, Peer]]:
+async def peers_of(names: str) -> AsyncIterator[list[Peer]]:
     now_ms = int(time() * 1000)
     authority = Authority("lab", wall_ms=now_ms)
-
-    def peer(name: str, *seeds: str) -> Peer:
-        settings = LanSettings(host=LOOPBACK, seeds=seeds, mdns=False)
-        return Peer(authority.papers(name, incarnation=now_ms), LanWorld(settings))
-
-    async with peer("a") as a, peer("b", f"{LOOPBACK}:{a.ports['door']}") as b:
+    peers: list[Peer] = []
+    async with AsyncExitStack() as stack:
+        for name in names:
+            seeds = tuple(f"{LOOPBACK}:{peer.ports['door']}" for peer in peers[:1])
+            settings = LanSettings(host=LOOPBACK, seeds=seeds, mdns=False)
+            peer = Peer(authority.papers(name, incarnation=now_ms), LanWorld(settings))
+            peers.append(await stack.enter_async_context(peer))
         async with asyncio.timeout(DEADLINE_S):
-            while not (a.presence.present() and b.presence.present()):
+            while not all(len(peer.presence.present()) == len(names) - 1 for peer in peers):
                 await asyncio.sleep(0.01)
-        yield a, b
+        yield peers
 
 
-def run(main: Callable[[Peer, Peer], Coroutine[None, None, None]]) -> None:
+def run(main: Callable[..., Coroutine[None, None, None]], names: str = "ab") -> None:
     async def whole() -> None:
-        async with two_peers() as (a, b):
-            await main(a, b)
+        async with peers_of(names) as peers:
+            await main(*peers)
 
     asyncio.run(asyncio.wait_for(whole(), 2 * DEADLINE_S))
 
@@ -171,3 +172,25 @@ def test_hundreds_of_topics_come_through_one_subtree_each_in_its_order() -> None
         assert not beside.waiting
 
     run(main)
+
+
+def test_who_reads_loses_nothing_while_a_publisher_waits_for_another() -> None:
+    """What has not left yet is not told of as if it had been lost on the way."""
+
+    async def main(a: Peer, b: Peer, c: Peer) -> None:
+        count, payload = 5000, bytes(8000)
+        blocks = b.subscribe("pace", buffer=100, policy="block")
+        reads = c.subscribe("pace", buffer=count)
+        await a.wait_subscribers("pace", 2, DEADLINE_S)
+        publishing = asyncio.ensure_future(publish(a, "pace", count, payload))
+        await asyncio.sleep(2.0)  # its head would be told after half a second, and asked for
+        assert not publishing.done()
+        for subscription in (blocks, reads):
+            due = 1
+            while due <= count:
+                for one in await subscription.next_batch(100):
+                    assert (one.sequence, one.gap) == (due, 0)
+                    due += 1
+        await publishing
+
+    run(main, "abc")
