@@ -10,6 +10,7 @@ import asyncio
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +65,13 @@ class Raw:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """It ends before its loop does: what is left is found by the collector in the middle of
+        another test, which is blamed for it."""
         self.writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                await self.writer.wait_closed()
+        self.writer.transport.abort()
 
     async def say(self, data: bytes) -> None:
         try:
