@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +144,9 @@ class Worker:
         self._client: Client | None = None
         self.done = 0
 
-    async def run(self, until_s: float) -> None:
+    async def run(self, is_over: Callable[[], bool]) -> None:
         written = 0
-        while time.monotonic() < until_s:
+        while not is_over():
             key = f"k{self._rng.randrange(3)}"
             written += 1
             value = f"{self._name}-{written}"
@@ -204,9 +204,11 @@ def test_what_clients_see_is_linearizable_while_nodes_are_killed_and_stopped(
     rng = random.Random(3)
     recorder: Recorder[KeyValueOp] = Recorder()
 
-    async def disturb(until_s: float) -> int:
-        strikes = 0
-        while time.monotonic() < until_s:
+    strikes = 0
+
+    async def disturb(is_over: Callable[[], bool]) -> None:
+        nonlocal strikes
+        while not is_over():
             await asyncio.sleep(0.6)
             leader = await leader_of(harness)
             name = leader if rng.random() < 0.7 else rng.choice(harness.names)
@@ -221,15 +223,21 @@ def test_what_clients_see_is_linearizable_while_nodes_are_killed_and_stopped(
                 harness.signal(name, signal.SIGSTOP)
                 await asyncio.sleep(0.9)
                 harness.signal(name, signal.SIGCONT)
-        return strikes
 
     async def main() -> None:
         await leader_of(harness)
-        until_s = time.monotonic() + 9
+        begun_s = time.monotonic()
         workers = [Worker(harness, f"c{n}", recorder) for n in range(4)]
-        strikes, *_ = await asyncio.gather(disturb(until_s), *(w.run(until_s) for w in workers))
-        assert strikes >= 3
-        assert sum(worker.done for worker in workers) > 200
+
+        def is_enough() -> bool:
+            return strikes >= 3 and sum(worker.done for worker in workers) > 200
+
+        def is_over() -> bool:
+            """Nine seconds; a busy machine gets as much done in more."""
+            return time.monotonic() - begun_s >= (9 if is_enough() else 90)
+
+        await asyncio.gather(disturb(is_over), *(worker.run(is_over) for worker in workers))
+        assert is_enough()
 
     asyncio.run(main())
     judgement = check(recorder.history(), KeyValue(), 2_000_000)
