@@ -11,8 +11,12 @@ from itertools import chain, zip_longest
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine makes no test fail: what may take how long is said where it is tested.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine makes no test fail: what may take how long is said where it is tested. The same is
+# drawn in each run, so that what fails for one change fails for it everywhere; `make orders` draws
+# anew, with `--hypothesis-profile=hunt`.
+_EITHER = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", derandomize=True, **_EITHER)
+settings.register_profile("hunt", **_EITHER)
 settings.load_profile("suite")
 
 # Files that take long go first, so that no worker is alone with one at the end.
