@@ -5,6 +5,9 @@ addresses is signed and shown to all who are present, those who are absent are d
 connections from an address that is gone are given up: both ends would wait for heartbeats in vain.
 After a nap everybody is knocked at, since we may be dead to them. mDNS follows by itself.
 
+A knock may fail, and who is dead for a moment is not knocked at. So whoever is here and knows an
+older record than ours is shown it again, until it knows: it would dial us where we are no more.
+
 Nothing is written down: a node that dies in between signs a newer record when it starts.
 
 What this module does not know: interfaces, sockets, what made the machine move.
@@ -25,6 +28,9 @@ from p2p.own_papers import OwnPapers
 from p2p.world import World
 
 log = logging.getLogger("conclave.p2p.roaming")
+
+AGAIN_MS = 2_000  # the first pause before papers are shown again; each is twice as long
+AGAIN_MOST_MS = 60_000
 
 
 class Roaming:
@@ -48,6 +54,8 @@ class Roaming:
         self._present = present
         self._watch: NetworkWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._known_to_all = 0  # the number of a record
+        self._again: dict[PeerId, tuple[int, int]] = {}  # when at the earliest, and the pause then
         self.counts: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -82,6 +90,27 @@ class Roaming:
             self.counts["woken"] += 1
             self._gathering.network_changed(self._world.networks())
             self.show_papers()
+        self._show_again()
+
+    def _show_again(self) -> None:
+        """Knock at those who are present and do not know our record."""
+        number = self._own.record().sequence
+        if number == self._known_to_all:
+            return
+        sessions = self._gathering.sessions
+        unaware = {each.peer_id for each in sessions if each.knows_record < number}
+        if not unaware:
+            self._known_to_all = number
+        self._again = {peer_id: at for peer_id, at in self._again.items() if peer_id in unaware}
+        now_ms = self._world.clock.now_ms()
+        for peer_id in sorted(unaware.intersection(self._present())):
+            next_ms, pause_ms = self._again.get(peer_id, (now_ms + AGAIN_MS, AGAIN_MS))
+            if now_ms >= next_ms:
+                self.counts["shown_again"] += 1
+                self._gathering.knock(peer_id)
+                pause_ms = min(2 * pause_ms, AGAIN_MOST_MS)
+                next_ms = now_ms + pause_ms
+            self._again[peer_id] = (next_ms, pause_ms)
 
     def _move(self, moved: Moved) -> None:
         log.info("this node is at %s now", ", ".join(moved.place.hosts))

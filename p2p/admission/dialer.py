@@ -72,6 +72,7 @@ class DialerHandshake(Handshake):
         self._expected = expected
         self._session: Session | None = None
         self._key: TransportKey | None = None  # of the record that we have shown
+        self._record = 0  # its number
         self._parts: list[bytes] = []  # of the list behind a refusal
 
     def start(self) -> list[Effect]:
@@ -129,12 +130,13 @@ class DialerHandshake(Handshake):
         return [Close(self._refusal)]
 
     def _introduction(self, session: Session) -> Introduction:
-        record, self._key = self._credentials.record().raw, self._credentials.transport_keys()[0]
+        record, self._key = self._credentials.record(), self._credentials.transport_keys()[0]
+        self._record = record.sequence
         chain = self._credentials.chain.encode()
-        digest = self._transcript.digest_with(record, chain)
+        digest = self._transcript.digest_with(record.raw, chain)
         proof = self._credentials.identity.sign(DIALER_DOMAIN, digest)
         tag = tag_for(session.curve_public, self._key, DIALER_DOMAIN, digest)
-        return Introduction(record, chain, proof, tag)
+        return Introduction(record.raw, chain, proof, tag)
 
     def _on_welcome(self, message: Welcome) -> list[Effect]:
         assert self._session is not None, "papers come before the welcome"
@@ -144,5 +146,5 @@ class DialerHandshake(Handshake):
         held_by(self._session, self._key, DOOR_DOMAIN, digest, message.possession)
         # Another connection may have brought newer papers of this peer in the meantime.
         no_objection(self._session.record, self._sessions)
-        session = replace(self._session, knows_key=self._key.public)
+        session = replace(self._session, knows_key=self._key.public, knows_record=self._record)
         return [Admit(session), Learn(message.hints), Close(None)]

@@ -83,6 +83,7 @@ class DoorHandshake(Handshake):
         self._issues = issues
         self._observed_host = observed_host
         self._key: TransportKey | None = None  # of the record that we have shown
+        self._record = 0  # its number
 
     def granted(self, grant: bytes) -> list[Effect]:
         """The issuer redeemed the ticket. Nothing comes out when the joiner is gone meanwhile."""
@@ -116,10 +117,12 @@ class DoorHandshake(Handshake):
             raise Objection(RefusalCode.NOT_ISSUER, "this node holds no issuer key; ask another")
         self._hear(body)
         self._key = self._credentials.transport_keys()[0]
+        record = self._credentials.record()
+        self._record = record.sequence
         papers = DoorHello(
             self._credentials.trust.network_id,
             self._nonce,
-            self._credentials.record().raw,
+            record.raw,
             self._credentials.chain.encode(),
         )
         return [self._say(papers)]
@@ -150,7 +153,8 @@ class DoorHandshake(Handshake):
         proof = self._credentials.identity.sign(DOOR_DOMAIN, digest)
         tag = tag_for(session.curve_public, self._key, DOOR_DOMAIN, digest)
         welcome = Send(frame_of(encode(Welcome(hints, proof, tag))))
-        return [Admit(replace(session, knows_key=self._key.public)), welcome, Close(None)]
+        session = replace(session, knows_key=self._key.public, knows_record=self._record)
+        return [Admit(session), welcome, Close(None)]
 
     def _refuse(self, refusal: Refusal, hints: tuple[Hint, ...] = ()) -> list[Effect]:
         if refusal.code is RefusalCode.NOT_ISSUER:

@@ -47,6 +47,7 @@ class Session:
     Attributes:
         hosts: where it is, best first.
         knows_key: our own CURVE key by which it knows us, as far as we know.
+        knows_record: the number of the newest record of ours that it has, as far as we know.
         shown: its certificates as it showed them, for those who have not met it.
     """
 
@@ -54,6 +55,7 @@ class Session:
     record: TransportRecord
     hosts: tuple[str, ...]
     knows_key: bytes = b""
+    knows_record: int = 0
     shown: ShownChain = _NOTHING_SHOWN
 
     @property

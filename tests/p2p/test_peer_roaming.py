@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from peer_lab import Lab, until
 
 from keys import Permission
@@ -128,5 +130,27 @@ def test_who_wakes_up_is_among_the_others_at_once() -> None:
         assert await ada.request(bob.peer_id, "echo", b"hi", timeout_s=2.0) == b"hi"
         await asyncio.sleep(10)
         assert not dead
+
+    run_virtual(main())
+
+
+def test_papers_are_shown_again_until_they_are_known_and_ever_more_seldom() -> None:
+    async def main() -> None:
+        lab = MovingLab()
+        ada, bob = await lab.up("ada", "bob")
+        knocked = ada.gathering.knock
+        asked: list[float] = []
+        loop = asyncio.get_running_loop()
+        ada.gathering.knock = lambda _: asked.append(loop.time())  # type: ignore[method-assign]
+        moving(lab, "ada").more = (MORE,)
+        await asyncio.sleep(40)
+        pauses = [later - earlier for earlier, later in pairwise(asked)]
+        assert MORE not in hosts_of(ada, bob)
+        assert pauses == pytest.approx([2, 4, 8, 16], abs=1.01)
+        ada.gathering.knock = knocked  # type: ignore[method-assign]
+        await until(lambda: MORE in hosts_of(ada, bob), 60)
+        ada.gathering.knock = lambda _: asked.clear()  # type: ignore[method-assign]
+        await asyncio.sleep(120)
+        assert asked, "nobody is knocked at who knows"
 
     run_virtual(main())
