@@ -12,6 +12,7 @@ What this module does not know: which fields an object has, keys, signatures, ti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
@@ -78,9 +79,15 @@ def _ordered(value: object, depth: int) -> object:
     if isinstance(value, dict):
         if not all(type(key) is int or type(key) is str for key in value):
             raise NotCanonical("a map key is neither an integer nor text")
-        keys = sorted(value, key=lambda key: bytes(msgpack.packb(key, use_bin_type=True)))
+        keys = sorted(value, key=_packed_key)
         return {key: _ordered(value[key], depth - 1) for key in keys}
     raise NotCanonical(f"a {kind.__name__} has no place here")
+
+
+@lru_cache(maxsize=1024)
+def _packed_key(key: int | str) -> bytes:
+    """Map keys are the same few in all objects of a kind."""
+    return bytes(msgpack.packb(key, use_bin_type=True))
 
 
 class Fields:

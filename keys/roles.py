@@ -11,7 +11,7 @@ What this module does not know: who has which role, namespaces, certificates, po
 from __future__ import annotations
 
 from enum import IntFlag, auto
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from typing import Final
 
@@ -141,6 +141,7 @@ PERMISSIONS: Final[dict[Role, Permission]] = {
 }
 
 
+@lru_cache(maxsize=64)
 def permissions_of(roles: Role) -> Permission:
     """The union over the roles. A member without any role may still be met."""
     return reduce(or_, (PERMISSIONS[role] for role in PERMISSIONS if role in roles), EVERY_MEMBER)

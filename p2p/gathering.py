@@ -42,6 +42,7 @@ from p2p.discovery import (
     PeerGone,
     Source,
     Tick,
+    Told,
     is_service,
 )
 from p2p.errors import IntroductionFailed
@@ -116,7 +117,7 @@ class Gathering:
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
         self._pace = Pace()
-        self._turns = Turns()
+        self.turns = Turns()
         self.twin: str | None = None  # where another process has our identity
         self._unproven: list[Session] = []  # whose key is let in, and who has proved nothing yet
         self.changes = 0  # of who is let in
@@ -285,13 +286,13 @@ class Gathering:
     def _step(self, event: CandidateEvent) -> None:
         if not self._is_calling:
             return
-        if isinstance(event, Found) and event.peer_id == self._credentials.peer_id:
-            self._look_for_twin(event)
+        for each in event.found if isinstance(event, Told) else (event,):
+            if isinstance(each, Found) and each.peer_id == self._credentials.peer_id:
+                self._look_for_twin(each)
         now_ms = self._world.clock.now_ms()
         unwanted = self._perform(self._table.step(event, now_ms=now_ms))
         while unwanted:  # their places go to others
-            event = NotNow(tuple(unwanted))
-            unwanted = self._perform(self._table.step(event, now_ms=now_ms))
+            unwanted = self._perform(self._table.step(NotNow(tuple(unwanted)), now_ms=now_ms))
         self._alarm.set(self._table.deadline_ms)
 
     def _look_for_twin(self, found: Found) -> None:
@@ -336,7 +337,7 @@ class Gathering:
             dial: the number of the table's wish; None when a known peer is knocked at, and then
                 nobody else will do.
         """
-        await self._turns.begin(can_wait=dial is not None)
+        await self.turns.begin(can_wait=dial is not None)
         began_ms, outcome = self._world.clock.now_ms(), Outcome.NOTHING
         try:
             if dial is not None and not self._table.is_due(dial):
@@ -352,7 +353,7 @@ class Gathering:
             elif RefusalCode.DEADLINE in reasons:
                 outcome = Outcome.LATE
         finally:
-            self._turns.end(outcome, began_ms, self._world.clock.now_ms())
+            self.turns.end(outcome, began_ms, self._world.clock.now_ms())
         if session is not None:
             self._step(Introduced(session.peer_id, race.winner, dial))
             return
@@ -443,8 +444,7 @@ class Gathering:
         end_old_roots(self.sessions, seen, sessions)
 
     def _learn(self, hints: Sequence[Hint]) -> None:
-        for hint in hints:
-            self._step(Found(Source.GOSSIP, hint.peer_id, hint.hosts, hint.port))
+        self._step(Told(tuple(Found(Source.GOSSIP, h.peer_id, h.hosts, h.port) for h in hints)))
 
     def _hints(self, asker: PeerId | None) -> Sequence[Hint]:
         return self.sessions.hints(but_for=asker)

@@ -192,7 +192,7 @@ class Swimming(Presence):
         self.adverts.admitted(peer_id)
         self._look_at_status()
         beat = Beat(0, self._swim.digest, self._swim.status, self._swim.summary)
-        self._send(peer_id, MESSAGE, encode_message(Message(beat)))
+        self._send(peer_id, MESSAGE, encode_message(Message(beat, (self._swim.word(),))))
 
     def door_failed(self, peer_id: PeerId) -> None:
         """Its door is one opinion: others are asked, and it itself."""

@@ -38,6 +38,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.limit = float(FIRST)
+        self.is_slow = False  # the last that ended well, or should have
         self.running = 0
         self._last_cut_ms = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
@@ -67,6 +68,8 @@ class Turns:
     def end(self, outcome: Outcome, began_ms: int, now_ms: int) -> None:
         """Leave, and say how it went."""
         took_ms = now_ms - began_ms
+        if outcome is not Outcome.NOTHING:
+            self.is_slow = outcome is Outcome.LATE or took_ms > QUICK_MS
         if outcome is Outcome.LATE or (outcome is Outcome.DONE and took_ms > SLOW_MS):
             if began_ms >= self._last_cut_ms:  # else it tells of before
                 self._last_cut_ms = now_ms

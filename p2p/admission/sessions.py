@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from zlib import crc32
 
 from keys import PeerId, Principal, TransportRecord
 from p2p.admission.messages import MAX_HINT_HOSTS, MAX_HINTS, Hint, is_host
@@ -209,9 +210,12 @@ class SessionTable:
         return [each for each in self if now_ms > each.not_after_ms + SKEW_MS]
 
     def hints(self, *, but_for: PeerId | None = None, limit: int = MAX_HINTS) -> tuple[Hint, ...]:
-        """Where the doors of the admitted peers are, for a newcomer."""
+        """Where the doors of admitted peers are, for a newcomer. If there are more than `limit`,
+        each newcomer is told of others: the first few would be everybody's first."""
         found: list[Hint] = []
-        for session in self:
+        everybody = tuple(self)
+        first = crc32((but_for or "").encode()) % max(1, len(everybody))
+        for session in everybody[first:] + everybody[:first]:
             if len(found) >= limit:
                 break
             hint = None if session.peer_id == but_for else session.hint()

@@ -24,6 +24,7 @@ from p2p.discovery.events import (
     PeerGone,
     Source,
     Tick,
+    Told,
 )
 from p2p.discovery.interfaces import (
     Excluded,
@@ -75,6 +76,7 @@ __all__ = [
     "Source",
     "Survey",
     "Tick",
+    "Told",
     "UnknownInterface",
     "Woken",
     "check_services",

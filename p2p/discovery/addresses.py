@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HOST_CHARS = 253  # RFC 1035, section 2.3.4, in text form
@@ -38,6 +39,7 @@ def looks_like_peer_id(text: str) -> bool:
     return _PEER_ID.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=4096)
 def as_ip(host: str) -> IPAddress | None:
     """The literal address that this text is, or None when it is a name (or nonsense).
 

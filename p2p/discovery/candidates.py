@@ -40,6 +40,7 @@ from p2p.discovery.events import (
     PeerGone,
     Source,
     Tick,
+    Told,
 )
 from p2p.discovery.intake import Intake
 from p2p.discovery.known import Known
@@ -113,9 +114,13 @@ class CandidateTable:
     def step(self, event: CandidateEvent, *, now_ms: int) -> list[CandidateEffect]:
         """Take in one event and return what to do about it."""
         effects: list[CandidateEffect] = []
+        self._known.changed()
         match event:
             case Found():
                 self._on_found(event, now_ms, effects)
+            case Told():
+                for found in event.found:
+                    self._on_found(found, now_ms, effects)
             case Lost():
                 self._on_lost(event)
             case Introduced():
@@ -174,11 +179,14 @@ class CandidateTable:
     ) -> None:
         """A new address is worth a try at once, at most one each `backoff_min_ms`."""
         known.heard_ms = now_ms
+        if found.peer_id is None or found.source is Source.LAST_GOOD:
+            self._known.changed()
         known.is_proven |= found.source is Source.LAST_GOOD
         if found.peer_id is None or known.said.get(found.source) == addresses:
             known.said.setdefault(found.source, addresses)
             return
         known.said[found.source] = addresses
+        self._known.changed()
         self._known.index_seed(known)
         if known.is_connected or not self._intake.may_be_news(found.source, now_ms):
             return

@@ -34,6 +34,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """All of these at once: who is dialled is decided when all of them are known."""
+
+    found: tuple[Found, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """A source takes it back (an mDNS goodbye). A live session overrides it."""
 
@@ -102,7 +109,16 @@ class Tick:
 
 
 CandidateEvent = (
-    Found | Lost | Introduced | DialFailed | NotNow | PeerGone | Banned | NetworkChanged | Tick
+    Found
+    | Told
+    | Lost
+    | Introduced
+    | DialFailed
+    | NotNow
+    | PeerGone
+    | Banned
+    | NetworkChanged
+    | Tick
 )
 
 

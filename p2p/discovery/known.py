@@ -21,6 +21,7 @@ class Known:
         self._settings = settings
         self._by_key: dict[str, Candidate] = {}
         self._seeds: dict[Address, str] = {}  # seed -> key of the candidate that has it now
+        self._hosts: Counter[str] | None = None  # of the unproven; counted when it is asked for
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -37,6 +38,8 @@ class Known:
     def add(self, candidate: Candidate) -> None:
         assert candidate.key not in self._by_key
         self._by_key[candidate.key] = candidate
+        if self._hosts is not None:
+            self._hosts.update(_counted(candidate))
         self.index_seed(candidate)
 
     def index_seed(self, candidate: Candidate) -> None:
@@ -47,6 +50,11 @@ class Known:
     def remove(self, candidate: Candidate) -> None:
         """Drop it; its seeds were given to another."""
         del self._by_key[candidate.key]
+        self.changed()
+
+    def changed(self) -> None:
+        """One of those that are here is not what it was."""
+        self._hosts = None
 
     def forget(self, candidate: Candidate) -> None:
         """Drop it. A seed written down by a person survives as a bare address."""
@@ -67,14 +75,13 @@ class Known:
 
     def is_crowded(self, addresses: Sequence[Address]) -> bool:
         """Whether one of these hosts has as many unproven names as one host may have."""
-        hosts = Counter(
-            host
-            for candidate in self
-            if not candidate.is_proven and not candidate.is_seed
-            for host in candidate.hosts()
-        )
-        limit = self._settings.max_unproven_per_host
+        if self._hosts is None:
+            self._hosts = self._count_hosts()
+        hosts, limit = self._hosts, self._settings.max_unproven_per_host
         return any(hosts[address.host] >= limit for address in addresses)
+
+    def _count_hosts(self) -> Counter[str]:
+        return Counter(host for candidate in self for host in _counted(candidate))
 
     def evict_for_room(self) -> bool:
         """Make room for one more by giving up the name that failed most often."""
@@ -100,7 +107,13 @@ class Known:
             assert not candidate.is_connected or (candidate.peer_id and candidate.is_proven)
             has_address = candidate.said or candidate.worked_at is not None
             assert candidate.is_connected or has_address, f"nowhere to dial {key}"
+        assert self._hosts is None or self._hosts == self._count_hosts()
         unproven = sum(not candidate.is_proven for candidate in self)
         assert unproven <= self._settings.max_candidates + len(self._seeds)
         for address, key in self._seeds.items():
             assert address in self._by_key[key].said[Source.SEED], f"seed {address} was lost"
+
+
+def _counted(candidate: Candidate) -> set[str]:
+    """The hosts at which it takes a place of those that the unproven may have."""
+    return set() if candidate.is_proven or candidate.is_seed else candidate.hosts()

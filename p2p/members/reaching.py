@@ -26,22 +26,24 @@ from keys import PeerId, Permission
 from p2p.clock import Clock
 from p2p.errors import P2PError, PeerUnreachable
 from p2p.links import Lane, LinkFigures
+from p2p.members.growth import Growth
 from p2p.members.messages import PART
 from p2p.members.papers import PaperBook
 from p2p.rpc import Exchange, Incoming
+from p2p.turns import Turns
 
 LOOK_EVERY_S = 1.0
 SOON_S = 0.2  # after the last change of the neighbours
 FIRST_DIALS = 8  # before the picture is there
-FIRST_OF_MANY = 3  # the same where more than `EAGER` are told of
+FIRST_OF_MANY = 2  # the same where more than `EAGER` are told of
 EAGER = 16  # up to so many others are dialled as soon as they are known
-CALM_MS = 1_000  # more of them when nobody was added for so long: it may become a crowd
+CALM_MS = 1_000  # more of them when nobody was added for so long: it may become a crowd; or
+SLOW_CALM_MS = 2_000  # for so long, where introductions are slow
 UNKNOWN_EVERY_MS = 1_000  # then one of those that nobody has told of, in so long
 UNKNOWN_OF_CROWD_MS = 30_000  # the same while we are told of new ones: of it too, in a moment
 CROWD_MS = 10_000  # so long after the last that was new
-MANY = 32  # so many, and it may be more than have a link to everybody: then
-ENOUGH = 4  # of a growing crowd so many neighbours carry the news; then
-NEXT_OF_CROWD_MS = 2_000  # others are dialled once in so long: they are others again in a moment
+ENOUGH = 3  # while one gathers slowly so many neighbours carry the news; beyond them
+NEXT_OF_CROWD_MS = 2_000  # one is dialled in so long: they are others again in a moment
 MAX_DIALS = 64  # at the same time
 MAX_WAITING = 1_024  # to so many: who speaks to everybody waits for its turn
 WANTED_AT_ONCE = 8
@@ -65,6 +67,7 @@ class Doors(Protocol):
     """Where introductions are made."""
 
     parting: set[PeerId]  # these are not knocked at when their links break
+    turns: Turns
 
     async def call_on(self, peer_id: PeerId, hosts: Sequence[str], port: int) -> bool: ...
 
@@ -147,9 +150,8 @@ class Reaching:
         self._quiet: dict[PeerId, tuple[int, int]] = {}  # traffic, and since when it is that
         self._quiet_ms = 0  # not looked at again before
         self._unknown_ms = clock.now_ms() - UNKNOWN_EVERY_MS
-        self._size = 0
-        self._grown_ms = 0
-        self._dialled_ms = 0  # those who were needed
+        self._grown = Growth(clock.now_ms())
+        self._dialled_ms = 0  # one who was needed, while a crowd gathers
         self._timer: asyncio.TimerHandle | None = None
         self._look_s = 0.0  # at the latest
         self._parting: set[asyncio.Task[None]] = set()
@@ -183,7 +185,7 @@ class Reaching:
     def _needed_now(self) -> tuple[PeerId, ...]:
         """Those of them who are worth a dial at this moment. Of a crowd, of which the first are
         known, everybody would dial the same few, and need other links a moment later."""
-        if self._heard_of <= EAGER or not self._is_growing():
+        if not self._is_growing():
             return self.needed()
         first = self.kept() | set(self._crowd.neighbours())
         return tuple(peer_id for peer_id in self._crowd.everybody() if peer_id in first)
@@ -192,23 +194,28 @@ class Reaching:
     def _heard_of(self) -> int:
         return max(len(self._crowd.everybody()), self._doors.heard_of)
 
+    def _growth(self) -> Growth:
+        calm_ms = SLOW_CALM_MS if self._doors.turns.is_slow else CALM_MS
+        self._grown.look(len(self._crowd.everybody()), self._clock.now_ms(), calm_ms)
+        return self._grown
+
     def _is_growing(self) -> bool:
-        """Whether we have just been told of somebody new, and more are to come."""
-        return self._has_grown_within(CALM_MS)
+        """Whether a crowd gathers, and more of it are to come."""
+        return self._growth().is_crowd and self._heard_of > EAGER
 
-    def _has_grown_within(self, limit_ms: int) -> bool:
-        size, now_ms = len(self._crowd.everybody()), self._clock.now_ms()
-        if size > self._size:
-            self._grown_ms = now_ms
-        self._size = size
-        return now_ms - self._grown_ms < limit_ms
+    def _is_slow_crowd(self) -> bool:
+        return self._doors.turns.is_slow and self._is_growing()
 
-    def _may_wait(self, now_ms: int) -> bool:
-        """Whether those who are neighbours in the picture of this moment can be dialled later."""
-        if self._heard_of <= MANY or not self._is_growing():
-            return False
-        met = sum(self._has_session(each) for each in self._crowd.neighbours())
-        return met >= ENOUGH and now_ms - self._dialled_ms < NEXT_OF_CROWD_MS
+    def _free_dials(self, now_ms: int) -> int:
+        """How many of those who are needed may be dialled now. While a crowd gathers, neighbours
+        are those in the picture of this moment, and the last to get in wait for those who dial."""
+        free = WANTED_AT_ONCE - len(self._dials)
+        if self._is_slow_crowd():
+            neighbours = self._crowd.neighbours()
+            met = sum(self._has_session(each) or each in self._dials for each in neighbours)
+            is_next = now_ms - self._dialled_ms >= NEXT_OF_CROWD_MS
+            free = min(free, max(int(is_next), ENOUGH - met))
+        return max(0, free)
 
     def audience(self) -> tuple[PeerId, ...]:
         """Who gets our heartbeats besides our neighbours: whoever has a link to us keeps it for a
@@ -222,11 +229,11 @@ class Reaching:
         own that never heard of us."""
         now_ms = self._clock.now_ms()
         if peer_id in self._crowd.everybody():
-            return not self._may_wait(now_ms) and peer_id in self._needed_now()
+            return not self._is_slow_crowd() and peer_id in self._needed_now()
         first = FIRST_DIALS if self._doors.heard_of <= EAGER else FIRST_OF_MANY
         if len(self._sessions()) + self._doors.dialling < first:
             return True
-        is_crowd = self._heard_of > EAGER and self._has_grown_within(CROWD_MS)
+        is_crowd = self._heard_of > EAGER and self._growth().has_grown_within(CROWD_MS)
         pause_ms = UNKNOWN_OF_CROWD_MS if is_crowd else UNKNOWN_EVERY_MS
         if now_ms - self._unknown_ms < pause_ms:
             return False
@@ -358,12 +365,10 @@ class Reaching:
         missing = [peer for peer in self._needed_now() if not self._has_session(peer)]
         before = self._needed_ms
         self._needed_ms = {peer_id: before.get(peer_id, now_ms) for peer_id in missing}
-        free = WANTED_AT_ONCE - len(self._dials)
         due = [p for p in missing if p not in self._dials and self._is_ours(p, now_ms)]
-        if not self._may_wait(now_ms):
+        for peer_id in self._rng.sample(due, min(self._free_dials(now_ms), len(due))):
             self._dialled_ms = now_ms
-            for peer_id in self._rng.sample(due, max(0, min(free, len(due)))):
-                self._dial(peer_id)
+            self._dial(peer_id)
         old_ms = now_ms - 10 * LONGEST_MS
         self._failed = {p: failed for p, failed in self._failed.items() if failed[0] > old_ms}
         if self.is_mesh:

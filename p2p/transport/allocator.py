@@ -23,7 +23,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_... of <malloc.h>
 _KEPT_BYTES = 32 * 1024 * 1024  # so much free memory stays with the process
 _LARGE_BYTES = 4 * 1024 * 1024  # larger blocks are mapped as before
 
-_REST = 20  # times as long as it took, before it is done again on the loop
+_REST = 200  # times as long as it took, before it is done again on the loop
 _LONG_S, _LONG_REST_S = 0.002, 60.0
 
 _is_set = False
@@ -43,8 +43,8 @@ def keep_chunks() -> None:
 
 
 def give_back() -> None:
-    """Give free memory back to the system. It takes a few milliseconds, in which other threads may
-    wait for memory: not more often than every few seconds."""
+    """Give free memory back to the system. It takes 0.1 ms to some milliseconds, as the memory is
+    in pieces, and other threads may wait for memory meanwhile: now and then, see `Thrift`."""
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)

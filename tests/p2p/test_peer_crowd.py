@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
 from peer_lab import Lab, in_lab, until
 
+import p2p.turns as turns
 from keys import PeerId
 from p2p import Peer, SwimSettings
 from p2p.membership.swim import Expelled
@@ -43,6 +45,23 @@ def test_sixty_at_once_know_all_and_have_met_a_few() -> None:
         after = counts(peers)
         assert after["membership_became suspect"] == 0
         assert after["admission_admitted"] - done["admission_admitted"] <= 2 * PEERS
+
+    in_lab(scenario)
+
+
+def test_where_introductions_are_slow_all_are_known_too_and_neighbours_have_links(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "QUICK_MS", -1)  # of a lab in which all are quick
+
+    async def scenario(lab: Lab) -> None:
+        peers = [lab.peer(f"n{number}", settings=SwimSettings()) for number in range(PEERS)]
+        await asyncio.gather(*(peer.__aenter__() for peer in peers))
+        await until(lambda: all(len(p.presence.present()) == PEERS - 1 for p in peers), 8)
+        await asyncio.sleep(5)
+        for peer in peers:
+            missing = [p for p in peer.presence.neighbours() if p not in peer.gathering.sessions]
+            assert not missing, "then neighbours have links"
 
     in_lab(scenario)
 

@@ -130,3 +130,17 @@ def test_no_place_is_lost_whatever_is_begun_ended_and_cancelled(
         assert turns.running == sum(t.done() and not t.cancelled() for t in tasks) - held
 
     run(scenario)
+
+
+def test_the_last_that_was_answered_says_whether_introductions_are_slow() -> None:
+    turns = Turns()
+    for outcome, took_ms, is_slow in (
+        (Outcome.DONE, QUICK_MS, False),
+        (Outcome.DONE, QUICK_MS + 1, True),
+        (Outcome.NOTHING, 5, True),
+        (Outcome.DONE, 5, False),
+        (Outcome.LATE, 5, True),
+    ):
+        turns.running += 1
+        turns.end(outcome, 1_000, 1_000 + took_ms)
+        assert turns.is_slow is is_slow

@@ -14,6 +14,7 @@ What this module does not know: sending, pacing of what is sent.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterable
 
 from keys import PeerId
@@ -23,6 +24,8 @@ from p2p.membership.swim.table import Record, Table, bucket_of
 from p2p.membership.swim_settings import SwimSettings
 
 MAX_MET = 64
+SLOW_MS = 500  # an answer that takes longer: all are busy
+AT_ONCE = 3  # then so many comparisons with those just met, where there is one otherwise
 
 
 class Comparing:
@@ -32,12 +35,41 @@ class Comparing:
         self._pace_ms = settings.compare_ms
         self._next_ms = 0
         self._met: dict[PeerId, None] = {}
+        self._greeted_ms: deque[int] = deque(maxlen=AT_ONCE)
+        self._asked_ms: int | None = None  # and no answer has come
+        self._took_ms = 0
 
     def meet(self, peer_id: PeerId) -> None:
         """There is a session; until it has said a word, it is asked again and again."""
         self._met[peer_id] = None
         if len(self._met) > MAX_MET:
             del self._met[next(iter(self._met))]
+
+    def may_greet(self, now_ms: int) -> bool:
+        """Whether one that we have just met is worth a comparison. Who meets many while all are
+        busy would get everybody's words from each, before the papers of the first are here."""
+        times = self._greeted_ms
+        is_often = len(times) == AT_ONCE and now_ms - times[0] < self._pace_ms
+        if is_often and self.is_slow(now_ms):
+            return False
+        times.append(now_ms)
+        return True
+
+    def asked(self, now_ms: int) -> None:
+        """We have begun a comparison."""
+        if self._asked_ms is not None and now_ms - self._asked_ms > self._pace_ms:
+            self.answered(now_ms)  # late, or never: who holds what we hold does not answer
+        if self._asked_ms is None:
+            self._asked_ms = now_ms
+
+    def answered(self, now_ms: int) -> None:
+        if self._asked_ms is not None:
+            self._took_ms, self._asked_ms = now_ms - self._asked_ms, None
+
+    def is_slow(self, now_ms: int) -> bool:
+        """Whether answers take long."""
+        waited_ms = 0 if self._asked_ms is None else now_ms - self._asked_ms
+        return max(waited_ms, self._took_ms) > SLOW_MS
 
     def strangers(self, table: Table) -> list[PeerId]:
         """Those that we met and have not heard a word of."""

@@ -151,7 +151,9 @@ class Swim(Speaking):
             case Met():
                 self._watch.hear(event.peer_id, now_ms)
                 self._comparing.meet(event.peer_id)
-                self._send_compare(event.peer_id)
+                asks = self._is_newcomer or self._own < event.peer_id  # both learn by one
+                if asks and self._comparing.may_greet(now_ms):
+                    self._send_compare(event.peer_id)
             case Received():
                 self._on_received(event.sender, event.message)
             case LinkLost():
@@ -316,6 +318,7 @@ class Swim(Speaking):
                 if have is not None:
                     self._send(sender, have)
             case Have():
+                self._comparing.answered(self._now_ms)
                 want, given = self._comparing.on_have(body, table)
                 self._queue([sender], given)
                 if want is not None:
@@ -336,7 +339,7 @@ class Swim(Speaking):
             self._is_newcomer = False
         elif neighbour.differs_since_ms is None:
             neighbour.differs_since_ms = self._now_ms
-        elif self._now_ms - neighbour.differs_since_ms >= self._settings.mismatch_ms:
+        elif self._now_ms - neighbour.differs_since_ms >= self._mismatch_ms():
             self._compare(sender)
 
     def _on_ping_for(self, asker: PeerId, asked: PingFor) -> None:

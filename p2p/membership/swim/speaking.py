@@ -120,6 +120,7 @@ class Speaking:
             self._send(to, body)
 
     def _send_compare(self, to: PeerId) -> None:
+        self._comparing.asked(self._now_ms)
         self._send(to, Compare(self._picture.table.buckets()), (self.word(),))
 
     def _compare(self, peer_id: PeerId) -> None:
@@ -133,6 +134,11 @@ class Speaking:
         self._outboxes.add(to, statements)
         if self._outboxes.waiting and self._flush_at_ms is None:
             self._flush_at_ms = self._now_ms + self._gather_ms()
+
+    def _mismatch_ms(self) -> int:
+        """How long pictures may differ before they are compared: of a crowd news is under way."""
+        is_slow_crowd = self._health.is_crowd and self._comparing.is_slow(self._now_ms)
+        return self._settings.mismatch_ms * (2 if is_slow_crowd else 1)
 
     def _gather_ms(self) -> int:
         """How long news waits for more: of a crowd there is more at once."""

@@ -154,6 +154,17 @@ def test_hints_leave_out_whom_they_are_for() -> None:
     assert len(table.hints(limit=2)) == 2
 
 
+def test_newcomers_are_told_of_different_members_where_not_all_can_be_told() -> None:
+    table = SessionTable()
+    members = [session(seed) for seed in range(11, 23)]
+    for each in members:
+        table.admit(each)
+    askers = [seeded(seed).peer_id for seed in range(30, 60)]
+    told = [[hint.peer_id for hint in table.hints(but_for=asker, limit=3)] for asker in askers]
+    assert all(len(set(few)) == 3 for few in told)
+    assert {each for few in told for each in few} == {one.peer_id for one in members}
+
+
 def rights_of(table: SessionTable, seed: int = 11) -> tuple[Role, tuple[str, ...]]:
     found = table.get(seeded(seed).peer_id)
     assert found is not None

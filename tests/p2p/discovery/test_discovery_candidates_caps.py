@@ -8,7 +8,10 @@ from candidates_lab import CandidateBench as Bench
 
 from p2p.discovery import (
     DialFailed,
+    Found,
+    Introduced,
     Source,
+    Told,
 )
 
 
@@ -35,6 +38,21 @@ def test_one_host_cannot_fill_the_table(bench: Bench) -> None:
         bench.find(peer(number), "10.0.0.66", port=5_000 + number)
     counters = bench.table.counters()
     assert (counters["candidates"], counters["dropped: too many at one host"]) == (32, 18)
+
+
+def test_who_is_told_of_many_at_once_knows_of_all_before_the_first_is_dialled(
+    bench: Bench,
+) -> None:
+    told = Told(tuple(Found(Source.GOSSIP, peer(n), ("10.0.0.66",), 5_000 + n) for n in range(50)))
+    bench.do(told)
+    counters = bench.table.counters()
+    assert (counters["candidates"], counters["dropped: too many at one host"]) == (32, 18)
+    assert counters["dials"] == 12
+    for dial in bench.dials[:2]:  # two of them are met, so two more may be said
+        assert dial.peer_id is not None
+        bench.do(Introduced(dial.peer_id, dial.addresses[0], dial.number))
+    bench.do(told)
+    assert bench.table.counters()["candidates"] == 34
 
 
 def test_peers_that_were_met_leave_room_for_others_on_the_same_host(bench: Bench) -> None:

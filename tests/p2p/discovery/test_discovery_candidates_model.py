@@ -23,6 +23,7 @@ from p2p.discovery import (
     PeerGone,
     Source,
     Tick,
+    Told,
 )
 
 OWN = PeerId("k" * 52)
@@ -78,14 +79,21 @@ class World:
             due_ms = self.table.deadline_ms
             assert due_ms is None or due_ms > self.now_ms, "it would spin"
         rare = [self.take_back, self.come_in, self.go, self.move, self.ban, self.roam, self.babble]
+        rare.append(self.say_much)
         self.rng.choice([*rare, *[self.say] * 3, *[self.answer] * 3])()
 
     def say(self) -> None:
+        self.do(self.said())
+
+    def say_much(self) -> None:
+        self.do(Told(tuple(self.said() for _ in range(self.rng.randint(0, 12)))))
+
+    def said(self) -> Found:
         source = self.rng.choice(list(Source))
         peer = None if source is Source.SEED else self.rng.choice([*PEERS, OWN])
         address = self.address()
         hosts = (address.host, self.address().host)[: 1 if peer is None else 2]
-        self.do(Found(source, peer, hosts, address.port))
+        return Found(source, peer, hosts, address.port)
 
     def take_back(self) -> None:
         self.do(Lost(self.rng.choice((Source.MDNS, Source.GOSSIP)), self.rng.choice(PEERS)))

@@ -34,18 +34,18 @@ class Allocator:
             self.now_s += every_s
 
 
-def test_it_takes_no_more_than_a_twentieth_of_the_time_however_many_are_dialled() -> None:
+def test_it_takes_no_more_than_a_two_hundredth_of_the_time_however_many_are_dialled() -> None:
     allocator = Allocator(takes_s=0.0001)
     began_s = allocator.now_s
     allocator.dial(10_000, every_s=0.00001)
     took_s = allocator.now_s - began_s
     assert allocator.trims >= 2
-    assert allocator.trims * 0.0001 <= took_s / 20 + 0.0001
+    assert allocator.trims * 0.0001 <= took_s / 200 + 0.0001
 
 
 def test_those_dialled_now_and_then_each_find_it_done() -> None:
     allocator = Allocator(takes_s=0.0001)
-    allocator.dial(50, every_s=0.01)
+    allocator.dial(50, every_s=0.03)
     assert allocator.trims == 50
 
 
@@ -60,7 +60,7 @@ def test_a_program_in_which_it_takes_long_is_held_up_once_a_minute() -> None:
 
 def test_what_others_took_meanwhile_does_not_count() -> None:
     allocator = Allocator(takes_s=0.0001, others_s=0.05)
-    allocator.dial(50, every_s=0.01)
+    allocator.dial(50, every_s=0.03)
     assert allocator.trims == 50
 
 
