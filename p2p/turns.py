@@ -23,6 +23,8 @@ from enum import Enum, auto
 FIRST, LEAST, MOST = 4, 2, 32
 QUICK_MS = 500
 SLOW_MS = 1_500
+SLUGGISH_MS = 250  # a hundred times what it takes where nobody is busy
+SLUGGISH_FOR_MS = 5_000
 
 
 class Outcome(Enum):
@@ -38,7 +40,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.limit = float(FIRST)
-        self.is_slow = False  # the last that ended well, or should have
+        self._slow_ms: int | None = None  # when one was, for the last time
         self.running = 0
         self._last_cut_ms = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
@@ -47,6 +49,10 @@ class Turns:
     @property
     def waiting(self) -> int:
         return len(self._urgent) + len(self._others)
+
+    def is_slow(self, now_ms: int) -> bool:
+        """Whether both ends, or one of them, are busy: an introduction took long just now."""
+        return self._slow_ms is not None and now_ms - self._slow_ms < SLUGGISH_FOR_MS
 
     async def begin(self, *, can_wait: bool) -> None:
         """Return when it is our turn."""
@@ -68,8 +74,8 @@ class Turns:
     def end(self, outcome: Outcome, began_ms: int, now_ms: int) -> None:
         """Leave, and say how it went."""
         took_ms = now_ms - began_ms
-        if outcome is not Outcome.NOTHING:
-            self.is_slow = outcome is Outcome.LATE or took_ms > QUICK_MS
+        if outcome is Outcome.LATE or (outcome is Outcome.DONE and took_ms > SLUGGISH_MS):
+            self._slow_ms = now_ms
         if outcome is Outcome.LATE or (outcome is Outcome.DONE and took_ms > SLOW_MS):
             if began_ms >= self._last_cut_ms:  # else it tells of before
                 self._last_cut_ms = now_ms

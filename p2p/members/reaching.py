@@ -195,8 +195,9 @@ class Reaching:
         return max(len(self._crowd.everybody()), self._doors.heard_of)
 
     def _growth(self) -> Growth:
-        calm_ms = SLOW_CALM_MS if self._doors.turns.is_slow else CALM_MS
-        self._grown.look(len(self._crowd.everybody()), self._clock.now_ms(), calm_ms)
+        now_ms = self._clock.now_ms()
+        calm_ms = SLOW_CALM_MS if self._doors.turns.is_slow(now_ms) else CALM_MS
+        self._grown.look(len(self._crowd.everybody()), now_ms, calm_ms)
         return self._grown
 
     def _is_growing(self) -> bool:
@@ -204,7 +205,7 @@ class Reaching:
         return self._growth().is_crowd and self._heard_of > EAGER
 
     def _is_slow_crowd(self) -> bool:
-        return self._doors.turns.is_slow and self._is_growing()
+        return self._doors.turns.is_slow(self._clock.now_ms()) and self._is_growing()
 
     def _free_dials(self, now_ms: int) -> int:
         """How many of those who are needed may be dialled now. While a crowd gathers, neighbours

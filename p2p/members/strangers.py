@@ -40,6 +40,8 @@ MAX_ASKED = 16  # peers at the same time
 SLOW_MS = 2_000  # who is asked for so long is no reason not to ask another
 MAX_TELLERS = 4  # who told of one signer, beside the one that is asked
 ASK_TIMEOUT_S = 5.0
+LATE_MS = 500  # an answer that took longer: all are busy, and
+GATHER_S = 0.3  # the next question waits for more that is wanted
 IN_VAIN_MS = 5_000  # so long is not asked again for papers that did not come
 MAX_IN_VAIN = 8_192
 VERIFIED_AT_ONCE = 8  # then others have a turn of the loop
@@ -75,6 +77,7 @@ class Strangers:
         self._sought: dict[PeerId, tuple[PeerId, int]] = {}  # and since when
         self._tellers: dict[PeerId, dict[PeerId, None]] = {}
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
+        self._took_ms = 0  # the last answer
         self._is_open = True
         self.counts: Counter[str] = Counter()
         exchange.serve(PAPERS, self._give, Permission.MEMBERSHIP, SERVED_AT_ONCE)
@@ -164,6 +167,8 @@ class Strangers:
     async def _ask_all(self, origin: PeerId) -> None:
         """In batches, until nothing more is wanted of this peer."""
         try:
+            if self._took_ms > LATE_MS:
+                await asyncio.sleep(GATHER_S)
             while wanted := list(self._wanted[origin])[:MAX_WANTED]:
                 came = await self._ask(origin, wanted)
                 for peer_id in wanted:
@@ -181,6 +186,7 @@ class Strangers:
     async def _ask(self, origin: PeerId, wanted: list[PeerId]) -> set[PeerId] | None:
         """Whose papers came, and are good; None where no answer came."""
         self.counts["asked"] += 1
+        began_ms = self._clock.now_ms()
         try:
             answer = await self._exchange.request(
                 origin,
@@ -192,6 +198,8 @@ class Strangers:
         except P2PError:
             self.counts["unanswered"] += 1
             return None
+        finally:
+            self._took_ms = max(self._clock.now_ms() - began_ms, self._took_ms // 2)
         pairs = papers_from_wire(answer)
         if pairs is None:
             self.counts["malformed"] += 1

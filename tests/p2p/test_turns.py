@@ -9,7 +9,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.turns import FIRST, LEAST, MOST, QUICK_MS, SLOW_MS, Outcome, Turns
+from p2p.turns import (
+    FIRST,
+    LEAST,
+    MOST,
+    QUICK_MS,
+    SLOW_MS,
+    SLUGGISH_FOR_MS,
+    SLUGGISH_MS,
+    Outcome,
+    Turns,
+)
 
 
 def run(scenario: Callable[[Turns], Coroutine[Any, Any, None]]) -> None:
@@ -132,15 +142,18 @@ def test_no_place_is_lost_whatever_is_begun_ended_and_cancelled(
     run(scenario)
 
 
-def test_the_last_that_was_answered_says_whether_introductions_are_slow() -> None:
+def test_one_that_took_long_says_for_a_while_that_introductions_are_slow() -> None:
     turns = Turns()
-    for outcome, took_ms, is_slow in (
-        (Outcome.DONE, QUICK_MS, False),
-        (Outcome.DONE, QUICK_MS + 1, True),
-        (Outcome.NOTHING, 5, True),
-        (Outcome.DONE, 5, False),
-        (Outcome.LATE, 5, True),
-    ):
+
+    def end(outcome: Outcome, began_ms: int, now_ms: int) -> bool:
         turns.running += 1
-        turns.end(outcome, 1_000, 1_000 + took_ms)
-        assert turns.is_slow is is_slow
+        turns.end(outcome, began_ms, now_ms)
+        return turns.is_slow(now_ms)
+
+    assert not end(Outcome.DONE, 0, SLUGGISH_MS)
+    assert not end(Outcome.NOTHING, 0, 4_000), "nobody is there"
+    assert end(Outcome.DONE, 4_000, 4_001 + SLUGGISH_MS)
+    slow_ms = 4_001 + SLUGGISH_MS
+    assert end(Outcome.DONE, slow_ms + SLUGGISH_FOR_MS - 6, slow_ms + SLUGGISH_FOR_MS - 1)
+    assert not turns.is_slow(slow_ms + SLUGGISH_FOR_MS)
+    assert end(Outcome.LATE, 20_000, 20_005)

@@ -64,7 +64,8 @@ class Comparing:
 
     def answered(self, now_ms: int) -> None:
         if self._asked_ms is not None:
-            self._took_ms, self._asked_ms = now_ms - self._asked_ms, None
+            self._took_ms = max(now_ms - self._asked_ms, self._took_ms // 2)
+            self._asked_ms = None
 
     def is_slow(self, now_ms: int) -> bool:
         """Whether answers take long."""

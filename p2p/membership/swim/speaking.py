@@ -21,7 +21,8 @@ from p2p.membership.swim.telling import Telling
 from p2p.membership.swim.watching import To, Watch
 from p2p.membership.swim_settings import SwimSettings
 
-CROWD_FLUSHES = 5  # in the time of so many there is one, while a crowd gathers
+CROWD_FLUSHES = 5  # in the time of so many there is one, while a crowd gathers; or of
+SLOW_FLUSHES = 10  # so many, where answers are slow
 CROWD_MARGIN_MS = 200  # for the way of a beat, before a silence is one
 
 
@@ -137,12 +138,15 @@ class Speaking:
 
     def _mismatch_ms(self) -> int:
         """How long pictures may differ before they are compared: of a crowd news is under way."""
-        is_slow_crowd = self._health.is_crowd and self._comparing.is_slow(self._now_ms)
-        return self._settings.mismatch_ms * (2 if is_slow_crowd else 1)
+        return self._settings.mismatch_ms * (2 if self._is_slow_crowd() else 1)
+
+    def _is_slow_crowd(self) -> bool:
+        return self._health.is_crowd and self._comparing.is_slow(self._now_ms)
 
     def _gather_ms(self) -> int:
         """How long news waits for more: of a crowd there is more at once."""
-        return self._settings.flush_ms * (CROWD_FLUSHES if self._health.is_crowd else 1)
+        flushes = SLOW_FLUSHES if self._is_slow_crowd() else CROWD_FLUSHES
+        return self._settings.flush_ms * (flushes if self._health.is_crowd else 1)
 
     def _drop(self, peer_id: PeerId, reason: DropReason) -> None:
         self._counters[f"dropped: {reason}"] += 1
