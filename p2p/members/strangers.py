@@ -77,7 +77,7 @@ class Strangers:
         self._sought: dict[PeerId, tuple[PeerId, int]] = {}  # and since when
         self._tellers: dict[PeerId, dict[PeerId, None]] = {}
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
-        self._took_ms = 0  # the last answer
+        self._took_ms = 0  # answers of late; who is silent says nothing of the others
         self._is_open = True
         self.counts: Counter[str] = Counter()
         exchange.serve(PAPERS, self._give, Permission.MEMBERSHIP, SERVED_AT_ONCE)
@@ -198,8 +198,7 @@ class Strangers:
         except P2PError:
             self.counts["unanswered"] += 1
             return None
-        finally:
-            self._took_ms = max(self._clock.now_ms() - began_ms, self._took_ms // 2)
+        self._took_ms = max(self._clock.now_ms() - began_ms, self._took_ms // 2)
         pairs = papers_from_wire(answer)
         if pairs is None:
             self.counts["malformed"] += 1

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
 from peer_lab import Authority
 from test_member_papers import record_of
 
@@ -13,7 +14,7 @@ from keys import PeerId
 from p2p import PeerUnreachable
 from p2p.members import PaperBook, Strangers
 from p2p.members.messages import papers_message, wanted_from_wire
-from p2p.members.strangers import ASK_TIMEOUT_S
+from p2p.members.strangers import ASK_TIMEOUT_S, GATHER_S, LATE_MS
 from p2p.membership.swim import Say, Statement
 from p2p.memory import VirtualClock, run_virtual
 from p2p.rpc import Exchange
@@ -101,6 +102,23 @@ def test_where_the_one_who_is_asked_does_not_have_them_another_is_asked_at_once(
         assert len(desk.known) == 1
 
     asked_when({A: (0.05, False), B: (0.05, True), C: (0.05, True)}, then)
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_where_answers_take_long_the_next_question_waits_for_more(is_late: bool) -> None:
+    async def scenario() -> None:
+        desk = Desk({A: (LATE_MS / 1000 + (0.1 if is_late else -0.1), True), B: (0.05, True)})
+        desk.strangers.refresh(A, desk.far)
+        await asyncio.sleep(1)
+        began_ms = desk.clock.now_ms()
+        desk.strangers.refresh(B, desk.far)
+        await asyncio.sleep(1)
+        (_, _), (origin, asked_ms) = desk.asked
+        assert origin == B
+        assert asked_ms - began_ms == (1000 * GATHER_S if is_late else 0)
+        await desk.strangers.close()
+
+    run_virtual(scenario())
 
 
 def test_where_nobody_has_them_each_is_asked_once_and_nothing_waits() -> None:
