@@ -117,7 +117,8 @@ class Gathering:
         self._dials: set[asyncio.Task[None]] = set()
         self._knocking: set[PeerId] = set()
         self._pace = Pace()
-        self.turns = Turns()
+        self._turns = Turns()
+        self.slowness = self._turns.slowness
         self.twin: str | None = None  # where another process has our identity
         self._unproven: list[Session] = []  # whose key is let in, and who has proved nothing yet
         self.changes = 0  # of who is let in
@@ -337,7 +338,7 @@ class Gathering:
             dial: the number of the table's wish; None when a known peer is knocked at, and then
                 nobody else will do.
         """
-        await self.turns.begin(can_wait=dial is not None)
+        await self._turns.begin(can_wait=dial is not None)
         began_ms, outcome = self._world.clock.now_ms(), Outcome.NOTHING
         try:
             if dial is not None and not self._table.is_due(dial):
@@ -353,7 +354,7 @@ class Gathering:
             elif RefusalCode.DEADLINE in reasons:
                 outcome = Outcome.LATE
         finally:
-            self.turns.end(outcome, began_ms, self._world.clock.now_ms())
+            self._turns.end(outcome, began_ms, self._world.clock.now_ms())
         if session is not None:
             self._step(Introduced(session.peer_id, race.winner, dial))
             return

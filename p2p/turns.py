@@ -20,11 +20,12 @@ import asyncio
 from collections import deque
 from enum import Enum, auto
 
+from p2p.slowness import Slowness
+
 FIRST, LEAST, MOST = 4, 2, 32
 QUICK_MS = 500
 SLOW_MS = 1_500
-SLUGGISH_MS = 250  # a hundred times what it takes where nobody is busy
-SLUGGISH_FOR_MS = 5_000
+LONG_MS = 250  # a hundred times what it takes where nobody is busy
 
 
 class Outcome(Enum):
@@ -36,11 +37,15 @@ class Outcome(Enum):
 
 
 class Turns:
-    """`await begin(...)`, then `end(...)`, whatever happened; `begin` may be cancelled."""
+    """`await begin(...)`, then `end(...)`, whatever happened; `begin` may be cancelled.
+
+    Attributes:
+        slowness: whether introductions take long, at either end.
+    """
 
     def __init__(self) -> None:
         self.limit = float(FIRST)
-        self._slow_ms: int | None = None  # when one was, for the last time
+        self.slowness = Slowness(LONG_MS)
         self.running = 0
         self._last_cut_ms = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
@@ -49,10 +54,6 @@ class Turns:
     @property
     def waiting(self) -> int:
         return len(self._urgent) + len(self._others)
-
-    def is_slow(self, now_ms: int) -> bool:
-        """Whether both ends, or one of them, are busy: an introduction took long just now."""
-        return self._slow_ms is not None and now_ms - self._slow_ms < SLUGGISH_FOR_MS
 
     async def begin(self, *, can_wait: bool) -> None:
         """Return when it is our turn."""
@@ -74,8 +75,8 @@ class Turns:
     def end(self, outcome: Outcome, began_ms: int, now_ms: int) -> None:
         """Leave, and say how it went."""
         took_ms = now_ms - began_ms
-        if outcome is Outcome.LATE or (outcome is Outcome.DONE and took_ms > SLUGGISH_MS):
-            self._slow_ms = now_ms
+        if outcome is not Outcome.NOTHING:
+            self.slowness.took(took_ms, now_ms)
         if outcome is Outcome.LATE or (outcome is Outcome.DONE and took_ms > SLOW_MS):
             if began_ms >= self._last_cut_ms:  # else it tells of before
                 self._last_cut_ms = now_ms

@@ -30,7 +30,7 @@ from p2p.members.growth import Growth
 from p2p.members.messages import PART
 from p2p.members.papers import PaperBook
 from p2p.rpc import Exchange, Incoming
-from p2p.turns import Turns
+from p2p.slowness import Slowness
 
 LOOK_EVERY_S = 1.0
 SOON_S = 0.2  # after the last change of the neighbours
@@ -67,7 +67,7 @@ class Doors(Protocol):
     """Where introductions are made."""
 
     parting: set[PeerId]  # these are not knocked at when their links break
-    turns: Turns
+    slowness: Slowness  # of introductions
 
     async def call_on(self, peer_id: PeerId, hosts: Sequence[str], port: int) -> bool: ...
 
@@ -151,7 +151,7 @@ class Reaching:
         self._quiet_ms = 0  # not looked at again before
         self._unknown_ms = clock.now_ms() - UNKNOWN_EVERY_MS
         self._grown = Growth(clock.now_ms())
-        self._dialled_ms = 0  # one who was needed, while a crowd gathers
+        self._dialled_ms = clock.now_ms()  # one who was needed
         self._timer: asyncio.TimerHandle | None = None
         self._look_s = 0.0  # at the latest
         self._parting: set[asyncio.Task[None]] = set()
@@ -196,7 +196,7 @@ class Reaching:
 
     def _growth(self) -> Growth:
         now_ms = self._clock.now_ms()
-        calm_ms = SLOW_CALM_MS if self._doors.turns.is_slow(now_ms) else CALM_MS
+        calm_ms = SLOW_CALM_MS if self._doors.slowness.is_slow(now_ms) else CALM_MS
         self._grown.look(len(self._crowd.everybody()), now_ms, calm_ms)
         return self._grown
 
@@ -205,7 +205,7 @@ class Reaching:
         return self._growth().is_crowd and self._heard_of > EAGER
 
     def _is_slow_crowd(self) -> bool:
-        return self._doors.turns.is_slow(self._clock.now_ms()) and self._is_growing()
+        return self._doors.slowness.is_slow(self._clock.now_ms()) and self._is_growing()
 
     def _free_dials(self, now_ms: int) -> int:
         """How many of those who are needed may be dialled now. While a crowd gathers, neighbours

@@ -29,6 +29,7 @@ from p2p.members.messages import (
 )
 from p2p.members.papers import PaperBook
 from p2p.rpc import Exchange, Incoming
+from p2p.slowness import Slowness
 
 if TYPE_CHECKING:
     from p2p.membership.swim import Statement
@@ -40,7 +41,7 @@ MAX_ASKED = 16  # peers at the same time
 SLOW_MS = 2_000  # who is asked for so long is no reason not to ask another
 MAX_TELLERS = 4  # who told of one signer, beside the one that is asked
 ASK_TIMEOUT_S = 5.0
-LATE_MS = 500  # an answer that took longer: all are busy, and
+LONG_MS = 500  # where an answer takes longer,
 GATHER_S = 0.3  # the next question waits for more that is wanted
 IN_VAIN_MS = 5_000  # so long is not asked again for papers that did not come
 MAX_IN_VAIN = 8_192
@@ -77,7 +78,7 @@ class Strangers:
         self._sought: dict[PeerId, tuple[PeerId, int]] = {}  # and since when
         self._tellers: dict[PeerId, dict[PeerId, None]] = {}
         self._asking: dict[PeerId, asyncio.Task[None]] = {}
-        self._took_ms = 0  # answers of late; who is silent says nothing of the others
+        self._slowness = Slowness(LONG_MS)
         self._is_open = True
         self.counts: Counter[str] = Counter()
         exchange.serve(PAPERS, self._give, Permission.MEMBERSHIP, SERVED_AT_ONCE)
@@ -167,7 +168,7 @@ class Strangers:
     async def _ask_all(self, origin: PeerId) -> None:
         """In batches, until nothing more is wanted of this peer."""
         try:
-            if self._took_ms > LATE_MS:
+            if self._slowness.is_slow(self._clock.now_ms()):
                 await asyncio.sleep(GATHER_S)
             while wanted := list(self._wanted[origin])[:MAX_WANTED]:
                 came = await self._ask(origin, wanted)
@@ -198,7 +199,8 @@ class Strangers:
         except P2PError:
             self.counts["unanswered"] += 1
             return None
-        self._took_ms = max(self._clock.now_ms() - began_ms, self._took_ms // 2)
+        now_ms = self._clock.now_ms()
+        self._slowness.took(now_ms - began_ms, now_ms)
         pairs = papers_from_wire(answer)
         if pairs is None:
             self.counts["malformed"] += 1

@@ -14,7 +14,7 @@ from keys import PeerId
 from p2p import PeerUnreachable
 from p2p.members import PaperBook, Strangers
 from p2p.members.messages import papers_message, wanted_from_wire
-from p2p.members.strangers import ASK_TIMEOUT_S, GATHER_S, LATE_MS
+from p2p.members.strangers import ASK_TIMEOUT_S, GATHER_S, LONG_MS
 from p2p.membership.swim import Say, Statement
 from p2p.memory import VirtualClock, run_virtual
 from p2p.rpc import Exchange
@@ -107,7 +107,7 @@ def test_where_the_one_who_is_asked_does_not_have_them_another_is_asked_at_once(
 @pytest.mark.parametrize("is_late", [True, False])
 def test_where_answers_take_long_the_next_question_waits_for_more(is_late: bool) -> None:
     async def scenario() -> None:
-        desk = Desk({A: (LATE_MS / 1000 + (0.1 if is_late else -0.1), True), B: (0.05, True)})
+        desk = Desk({A: (LONG_MS / 1000 + (0.1 if is_late else -0.1), True), B: (0.05, True)})
         desk.strangers.refresh(A, desk.far)
         await asyncio.sleep(1)
         began_ms = desk.clock.now_ms()

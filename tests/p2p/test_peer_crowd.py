@@ -52,7 +52,7 @@ def test_sixty_at_once_know_all_and_have_met_a_few() -> None:
 def test_where_introductions_are_slow_all_are_known_too_and_neighbours_have_links(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(turns, "SLUGGISH_MS", -1)  # of a lab in which all are quick
+    monkeypatch.setattr(turns, "LONG_MS", -1)  # of a lab in which all are quick
 
     async def scenario(lab: Lab) -> None:
         peers = [lab.peer(f"n{number}", settings=SwimSettings()) for number in range(PEERS)]

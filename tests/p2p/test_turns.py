@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from p2p.turns import (
     FIRST,
     LEAST,
+    LONG_MS,
     MOST,
     QUICK_MS,
     SLOW_MS,
-    SLUGGISH_FOR_MS,
-    SLUGGISH_MS,
     Outcome,
     Turns,
 )
@@ -142,18 +141,15 @@ def test_no_place_is_lost_whatever_is_begun_ended_and_cancelled(
     run(scenario)
 
 
-def test_one_that_took_long_says_for_a_while_that_introductions_are_slow() -> None:
+def test_only_an_introduction_that_was_made_or_kept_waiting_says_how_slow_they_are() -> None:
     turns = Turns()
 
     def end(outcome: Outcome, began_ms: int, now_ms: int) -> bool:
         turns.running += 1
         turns.end(outcome, began_ms, now_ms)
-        return turns.is_slow(now_ms)
+        return turns.slowness.is_slow(now_ms)
 
-    assert not end(Outcome.DONE, 0, SLUGGISH_MS)
+    assert not end(Outcome.DONE, 0, LONG_MS)
     assert not end(Outcome.NOTHING, 0, 4_000), "nobody is there"
-    assert end(Outcome.DONE, 4_000, 4_001 + SLUGGISH_MS)
-    slow_ms = 4_001 + SLUGGISH_MS
-    assert end(Outcome.DONE, slow_ms + SLUGGISH_FOR_MS - 6, slow_ms + SLUGGISH_FOR_MS - 1)
-    assert not turns.is_slow(slow_ms + SLUGGISH_FOR_MS)
-    assert end(Outcome.LATE, 20_000, 20_005)
+    assert end(Outcome.DONE, 4_000, 4_001 + LONG_MS)
+    assert end(Outcome.LATE, 20_000, 24_000)

@@ -22,10 +22,12 @@ from p2p.membership.swim.messages import MAX_ENTRIES, Compare, Have, Want
 from p2p.membership.swim.statements import Statement, raw_of
 from p2p.membership.swim.table import Record, Table, bucket_of
 from p2p.membership.swim_settings import SwimSettings
+from p2p.slowness import Slowness
 
 MAX_MET = 64
-SLOW_MS = 500  # an answer that takes longer: all are busy
-AT_ONCE = 3  # then so many comparisons with those just met, where there is one otherwise
+LONG_MS = 500  # where an answer takes longer,
+IN_VAIN_MS = 5_000  # after so long, what comes is no answer to the first question of several
+AT_ONCE = 3  # so many comparisons with those just met, in the time of one otherwise
 
 
 class Comparing:
@@ -36,8 +38,8 @@ class Comparing:
         self._next_ms = 0
         self._met: dict[PeerId, None] = {}
         self._greeted_ms: deque[int] = deque(maxlen=AT_ONCE)
-        self._asked_ms: int | None = None  # and no answer has come
-        self._took_ms = 0
+        self._asked_ms: dict[PeerId, int] = {}  # who holds what we hold does not answer
+        self._slowness = Slowness(LONG_MS)
 
     def meet(self, peer_id: PeerId) -> None:
         """There is a session; until it has said a word, it is asked again and again."""
@@ -55,22 +57,21 @@ class Comparing:
         times.append(now_ms)
         return True
 
-    def asked(self, now_ms: int) -> None:
+    def asked(self, peer_id: PeerId, now_ms: int) -> None:
         """We have begun a comparison."""
-        if self._asked_ms is not None and now_ms - self._asked_ms > self._pace_ms:
-            self.answered(now_ms)  # late, or never: who holds what we hold does not answer
-        if self._asked_ms is None:
-            self._asked_ms = now_ms
+        asked_ms = self._asked_ms.pop(peer_id, now_ms)
+        self._asked_ms[peer_id] = asked_ms if now_ms - asked_ms < IN_VAIN_MS else now_ms
+        if len(self._asked_ms) > MAX_MET:
+            del self._asked_ms[next(iter(self._asked_ms))]
 
-    def answered(self, now_ms: int) -> None:
-        if self._asked_ms is not None:
-            self._took_ms = max(now_ms - self._asked_ms, self._took_ms // 2)
-            self._asked_ms = None
+    def answered(self, peer_id: PeerId, now_ms: int) -> None:
+        asked_ms = self._asked_ms.pop(peer_id, None)
+        if asked_ms is not None:
+            self._slowness.took(now_ms - asked_ms, now_ms)
 
     def is_slow(self, now_ms: int) -> bool:
         """Whether answers take long."""
-        waited_ms = 0 if self._asked_ms is None else now_ms - self._asked_ms
-        return max(waited_ms, self._took_ms) > SLOW_MS
+        return self._slowness.is_slow(now_ms)
 
     def strangers(self, table: Table) -> list[PeerId]:
         """Those that we met and have not heard a word of."""

@@ -318,7 +318,7 @@ class Swim(Speaking):
                 if have is not None:
                     self._send(sender, have)
             case Have():
-                self._comparing.answered(self._now_ms)
+                self._comparing.answered(sender, self._now_ms)
                 want, given = self._comparing.on_have(body, table)
                 self._queue([sender], given)
                 if want is not None:

@@ -121,7 +121,7 @@ class Speaking:
             self._send(to, body)
 
     def _send_compare(self, to: PeerId) -> None:
-        self._comparing.asked(self._now_ms)
+        self._comparing.asked(to, self._now_ms)
         self._send(to, Compare(self._picture.table.buckets()), (self.word(),))
 
     def _compare(self, peer_id: PeerId) -> None:

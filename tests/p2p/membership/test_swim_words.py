@@ -121,21 +121,6 @@ def compared(one: One, peers: list[PeerId]) -> int:
     return sum(isinstance(e, Send) and isinstance(e.message.body, Compare) for e in effects)
 
 
-def test_where_answers_are_slow_a_few_of_many_that_are_met_at_once_are_compared_with() -> None:
-    one = One()
-    many = [peer for peer in map(an_id, range(4, 60)) if peer > OWN]
-    assert compared(one, many) == len(many) > 10
-    one.step(Received(many[0], Message(Have((1,), ()))))
-    assert compared(one, many) == len(many), "it was quick"
-    one.pass_ms(600, *many)
-    assert compared(one, many) == 0, "all are busy"
-    one.pass_ms(2_000, *many)
-    assert compared(one, many) == 3
-    one.pass_ms(700, *many)
-    one.step(Received(many[0], Message(Have((1,), ()))))
-    assert compared(one, many) == 0
-
-
 def test_of_two_that_meet_one_compares_unless_we_have_just_begun() -> None:
     others = sorted(map(an_id, range(4, 40)))
     lesser, greater = others[0], others[-1]
