@@ -29,6 +29,7 @@ class CandidateSettings:
     news_per_s: int = 20  # new names and new addresses from one source of hearsay
     news_burst: int = 100
     unwanted_tries: int = 3  # nobody wants it just now: as if it had failed so often at least
+    unwanted_round_ms: int = 1_000  # all of those are offered again together
     courtesy_ms: int = 150  # of two that find each other, the greater id waits for the lesser
     backoff_min_ms: int = 250
     backoff_max_ms: int = 30_000

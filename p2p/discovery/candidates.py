@@ -75,6 +75,7 @@ class CandidateTable:
         self._deadline_ms: int | None = None
         self._next_sweep_ms = 0
         self._is_stale = False  # a dial may have come due: look at the end of the step
+        self._phase_ms = rng.randrange(settings.unwanted_round_ms)
         self._counters: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -264,14 +265,16 @@ class CandidateTable:
         return None
 
     def _on_not_now(self, event: NotNow, now_ms: int) -> None:
-        """They are offered again, the more seldom the longer they are not wanted: that is a look
-        at everybody each time."""
+        """They are offered again, the more seldom the longer they are not wanted, and together:
+        that is a look at everybody each time."""
+        round_ms = self._settings.unwanted_round_ms
         for number in event.dials:
             candidate = self._end_dial(number)
             if candidate is not None and not candidate.is_connected:
                 least = self._settings.unwanted_tries
                 candidate.attempts = max(candidate.attempts + 1, least)
                 candidate.back_off(now_ms, self._settings, self._rng, is_refusal=False)
+                candidate.next_dial_ms += (self._phase_ms - candidate.next_dial_ms) % round_ms
 
     def _on_peer_gone(self, event: PeerGone, now_ms: int, effects: list[CandidateEffect]) -> None:
         candidate = self._known.get(event.peer_id)
@@ -361,12 +364,14 @@ class CandidateTable:
     def _next_deadline_ms(self) -> int | None:
         times = list(self._dials.deadlines_ms())
         places = {is_hint: self._dials.has_place(is_hint) for is_hint in (True, False)}
-        is_anybody_absent = False
-        for candidate in self._known:
-            is_anybody_absent |= not candidate.is_connected
-            if candidate.is_waiting and places[candidate.is_hint]:
-                times.append(candidate.next_dial_ms)
-        if is_anybody_absent:
+        is_room = all(places.values())
+        absent = [candidate for candidate in self._known if not candidate.is_connected]
+        times += [
+            candidate.next_dial_ms
+            for candidate in absent
+            if candidate.dial is None and (is_room or places[candidate.is_hint])
+        ]
+        if absent:
             times.append(self._next_sweep_ms)
         return min(times, default=None)
 

@@ -84,12 +84,16 @@ class CandidateBench:
 
     def next_dial(self) -> Dial:
         """Let time pass until somebody is dialled."""
+        self.wait_for_dials()
+        return self.take_dial()
+
+    def wait_for_dials(self) -> None:
+        """Let time pass until at least one is dialled."""
         while not self.dials:
             due_ms = self.table.deadline_ms
             assert due_ms is not None, "nobody will ever be dialled"
             self.now_ms = due_ms
             self.do(Tick())
-        return self.take_dial()
 
     def meet(self, peer_id: PeerId) -> None:
         """Answer the one dial under way: this peer opened."""

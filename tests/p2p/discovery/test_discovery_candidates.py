@@ -69,7 +69,10 @@ def test_a_table_whose_peers_are_all_met_sleeps(bench: Bench) -> None:
     assert bench.table.deadline_ms is None, "a live session is never dialled, whatever mDNS says"
 
 
-def test_whom_nobody_wants_is_offered_again_more_and_more_seldom(bench: Bench) -> None:
+def test_whom_nobody_wants_is_offered_again_more_and_more_seldom_and_with_others(
+    bench: Bench,
+) -> None:
+    settings = CandidateSettings()
     bench.find(ANN, "10.0.0.1")
     bench.find(BOB, "10.0.0.2")
     offered = bench.dials
@@ -77,16 +80,20 @@ def test_whom_nobody_wants_is_offered_again_more_and_more_seldom(bench: Bench) -
     assert {dial.peer_id for dial in offered} == {ANN, BOB}
     bench.do(NotNow(tuple(dial.number for dial in offered)))
     assert not bench.dials
-    times_ms = [bench.now_ms]
-    while len(times_ms) < 8:
-        dial = bench.next_dial()
-        bench.do(NotNow((dial.number,)))
-        if dial.peer_id == ANN:
-            times_ms.append(bench.now_ms)
-    pauses = [after - before for before, after in pairwise(times_ms)]
+    times_ms = {ANN: [bench.now_ms], BOB: [bench.now_ms]}
+    while len(times_ms[ANN]) < 8:
+        bench.wait_for_dials()
+        for dial in bench.dials:
+            assert dial.peer_id is not None
+            times_ms[dial.peer_id].append(bench.now_ms)
+        offered, bench.dials = bench.dials, []
+        bench.do(NotNow(tuple(dial.number for dial in offered)))
+    pauses = [after - before for before, after in pairwise(times_ms[ANN])]
     assert pauses[0] >= 500, "not again in a moment"
     assert pauses[-1] > 10 * pauses[0]
-    assert max(pauses) <= CandidateSettings().backoff_max_ms
+    assert max(pauses) <= settings.backoff_max_ms + settings.unwanted_round_ms
+    again_ms = {at_ms % settings.unwanted_round_ms for of in times_ms.values() for at_ms in of[1:]}
+    assert len(again_ms) == 1, "all of them in one look"
 
 
 def test_who_is_not_wanted_and_comes_by_itself_is_met(bench: Bench) -> None:
