@@ -45,6 +45,7 @@ from p2p.membership.swim import (
     Message,
     Met,
     Neighbours,
+    Proven,
     Received,
     Renewed,
     Say,
@@ -121,7 +122,9 @@ class Swimming(Presence):
             self._verify,
             is_met=lambda peer_id: start_met(peer_id) is not None,
         )
-        self._strangers = Strangers(book, self._own_pair, exchange, clock, self._known_now)
+        self._strangers = Strangers(
+            book, self._own_pair, exchange, clock, lambda told: self.step(Proven(told))
+        )
         self._mark = b""
         self._sequence = 0
         self._seen: dict[PeerId, Seen] = {}
@@ -399,9 +402,6 @@ class Swimming(Presence):
             is_news = said.say is Say.ALIVE and papers is not None and papers.mark != said.mark
             if is_news and self._swim.word_of(said.subject) == said:
                 self._strangers.refresh(origin, said.subject)
-
-    def _known_now(self, origin: PeerId, statements: tuple[Statement, ...]) -> None:
-        self.step(Received(origin, Message(News(), statements)))
 
     def _verify(self, signer: PeerId, body: bytes, signature: bytes) -> bool | None:
         if self._is_shunned(signer):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from keys import PeerId, Permission
 from p2p.clock import Clock
@@ -39,7 +39,7 @@ MAX_OF_ONE = 1_024  # of those, told by one peer: others have room beside a floo
 MAX_SAID = 4  # statements of one signer
 MAX_ASKED = 16  # peers at the same time
 SLOW_MS = 2_000  # who is asked for so long is no reason not to ask another
-MAX_TELLERS = 4  # who told of one signer, beside the one that is asked
+MAX_TELLERS = 4  # who told of one signer, beside the one that is asked; and of one statement
 ASK_TIMEOUT_S = 5.0
 LONG_MS = 500  # where an answer takes longer,
 GATHER_S = 0.3  # the next question waits for more that is wanted
@@ -48,14 +48,20 @@ MAX_IN_VAIN = 8_192
 VERIFIED_AT_ONCE = 8  # then others have a turn of the loop
 SERVED_AT_ONCE = 16
 
-OnKnown = Callable[[PeerId, "tuple[Statement, ...]"], None]  # who passed them on
+Told = tuple[PeerId, "tuple[Statement, ...]"]  # by whom
+OnKnown = Callable[[tuple[Told, ...]], None]
+
+
+class _Said(NamedTuple):
+    statement: Statement
+    tellers: dict[PeerId, None]  # all of them know it: none is told of it by us
 
 
 class Strangers:
     """
     Args:
         own: our own papers as they are now, for those who ask.
-        on_known: these statements can be verified now.
+        on_known: these statements can be verified now, each as often as it was told.
     """
 
     def __init__(
@@ -71,7 +77,7 @@ class Strangers:
         self._exchange = exchange
         self._clock = clock
         self._on_known = on_known
-        self._said: dict[PeerId, dict[tuple[PeerId, PeerId], tuple[PeerId, Statement]]] = {}
+        self._said: dict[PeerId, dict[tuple[PeerId, PeerId], _Said]] = {}
         self._wanted: dict[PeerId, dict[PeerId, None]] = {}  # of whom, whose
         self._in_vain: dict[tuple[PeerId, PeerId], int] = {}  # of whom, whose; not before
         # Of signers: who is asked, and who else has told of them and is asked if that is in vain.
@@ -93,8 +99,12 @@ class Strangers:
                 self.counts["forgotten"] += 1
                 return
             said = self._said[signer] = {}
-        if len(said) < MAX_SAID or statement.key in said:
-            said[statement.key] = (origin, statement)
+        waiting = said.get(statement.key)
+        if waiting is not None and waiting.statement == statement:
+            if len(waiting.tellers) < MAX_TELLERS:
+                waiting.tellers[origin] = None
+        elif waiting is not None or len(said) < MAX_SAID:
+            said[statement.key] = _Said(statement, {origin: None})
         self._seek(origin, signer)
 
     def _seek(self, origin: PeerId, peer_id: PeerId) -> None:
@@ -225,10 +235,11 @@ class Strangers:
                     self._said.pop(peer_id, None)
                 continue
             self._tellers.pop(peer_id, None)
-            for told_by, statement in self._said.pop(peer_id, {}).values():
-                known.setdefault(told_by, []).append(statement)
-        for told_by, statements in known.items():
-            self._on_known(told_by, tuple(statements))
+            for said in self._said.pop(peer_id, {}).values():
+                for teller in said.tellers:
+                    known.setdefault(teller, []).append(said.statement)
+        if known:
+            self._on_known(tuple((teller, tuple(said)) for teller, said in known.items()))
         still = [(each, until) for each, until in self._in_vain.items() if until > now_ms]
         self._in_vain = dict(still[-MAX_IN_VAIN:])
 

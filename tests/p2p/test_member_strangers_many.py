@@ -60,7 +60,7 @@ class Desk:
             lambda: (FIRST, (b"", b"")),
             self.neighbours,  # type: ignore[arg-type]
             Loop(),
-            lambda origin, said: self.known.append((origin, said)),
+            self.known.extend,
         )
 
     def hear(self, origin: PeerId, *papers: Papers) -> None:
@@ -87,7 +87,8 @@ def test_news_that_several_tell_is_asked_of_one_and_taken_in_at_once() -> None:
             desk.hear(origin, *far)
         await asyncio.sleep(1)
         assert desk.neighbours.asked == [(FIRST, 6)]
-        assert [(origin, len(said)) for origin, said in desk.known] == [(THIRD, 6)]
+        told = [(origin, len(said)) for origin, said in desk.known]
+        assert told == [(FIRST, 6), (SECOND, 6), (THIRD, 6)], "none of them is told of it by us"
         assert shelf.book.counts["again"] == 0
         await desk.strangers.close()
 

@@ -29,6 +29,7 @@ from p2p.membership.swim.events import (
     Met,
     Neighbours,
     Numbered,
+    Proven,
     Received,
     Renewed,
     SwimEffect,
@@ -156,6 +157,10 @@ class Swim(Speaking):
                     self._send_compare(event.peer_id)
             case Received():
                 self._on_received(event.sender, event.message)
+            case Proven():
+                for teller, statements in event.told:
+                    for statement in statements:
+                        self._take(statement, teller)
             case LinkLost():
                 if event.peer_id in self._watch.neighbours:
                     self._probe(event.peer_id, is_again=False)

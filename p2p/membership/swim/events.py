@@ -43,6 +43,13 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Proven:
+    """What was `Unknown` can be verified now: by whom it was passed on, a while ago, and what."""
+
+    told: tuple[tuple[PeerId, tuple[Statement, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LinkLost:
     """The connection to this peer broke. Evidence only: it is probed now, not in a second."""
 
@@ -73,7 +80,7 @@ class Tick:
     """Time passed; due at `deadline_ms`. Coming late tells a member that it was stalled."""
 
 
-SwimEvent = Met | Received | LinkLost | Expelled | Renewed | Leave | Tick
+SwimEvent = Met | Received | Proven | LinkLost | Expelled | Renewed | Leave | Tick
 
 
 @dataclass(frozen=True, slots=True)

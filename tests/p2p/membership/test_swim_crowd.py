@@ -4,10 +4,10 @@ and when they are not."""
 from __future__ import annotations
 
 from swim_lab import an_id
-from swim_one import OTHER, OWN, PEER, THIRD, One, alive, sent
+from swim_one import OTHER, OWN, PEER, SUSPECT, THIRD, One, alive, sent
 
 from keys import PeerId
-from p2p.membership.swim import Message, Met, Received, Send, SwimEffect, SwimSettings
+from p2p.membership.swim import Message, Met, Proven, Received, Send, SwimEffect, SwimSettings
 from p2p.membership.swim.comparing import AT_ONCE, LONG_MS
 from p2p.membership.swim.messages import Beat, Compare, Have
 from p2p.membership.swim.speaking import CROWD_FLUSHES, SLOW_FLUSHES
@@ -105,3 +105,27 @@ def test_pictures_of_a_crowd_may_differ_twice_as_long_where_answers_are_slow() -
 
     quick_ms, slow_ms = compared_after_ms(LONG_MS), compared_after_ms(BUSY_MS)
     assert SETTINGS.mismatch_ms <= quick_ms < 2 * SETTINGS.mismatch_ms <= slow_ms
+
+
+def test_what_several_told_while_its_papers_were_not_here_is_told_to_the_others_alone() -> None:
+    one, news = crowd(), alive(GREATER[0])
+    effects = one.step(Proven(((PEER, (news,)), (OTHER, (news,)))))
+    effects += one.pass_ms(1_000, PEER, OTHER, THIRD)
+    assert {peer_id for peer_id in (PEER, OTHER, THIRD) if news in sent(effects, peer_id)} == {
+        THIRD
+    }
+
+
+def test_who_told_what_can_be_verified_now_was_there_then_and_perhaps_not_now() -> None:
+    def suspected_after_ms(*told: PeerId) -> int:
+        one = One(PEER, OTHER)
+        one.pass_ms(5_000, PEER, OTHER)
+        silent_ms = one.now_ms
+        for _ in range(60):
+            if one.state(PEER) is SUSPECT:
+                return one.now_ms - silent_ms
+            one.step(Proven(tuple((teller, (alive(OTHER),)) for teller in told)))
+            one.pass_ms(200, OTHER)
+        raise AssertionError("it is silent, and never suspected")
+
+    assert suspected_after_ms(PEER) <= suspected_after_ms() + 400
