@@ -14,7 +14,7 @@ from peer_lab import Lab, in_lab
 from keys import PeerId
 from p2p.clock import Clock
 from p2p.members import PaperBook, Reaching
-from p2p.members.reaching import EAGER, ENOUGH
+from p2p.members.reaching import EAGER, ENOUGH, NEXT_OF_CROWD_MS
 from p2p.rpc import Exchange
 from p2p.slowness import Slowness
 
@@ -112,6 +112,6 @@ def test_while_a_crowd_gathers_slowly_a_few_neighbours_are_dialled_and_then_all(
             assert missing == 0
             quickly, missing = await gather(lab, seed, is_slow=False)
             assert missing == 0
-            assert ENOUGH <= slowly <= ENOUGH + CROWD_S / 2 + 2 < quickly
+            assert ENOUGH <= slowly <= ENOUGH + CROWD_S * 1000 / NEXT_OF_CROWD_MS + 3 < quickly
 
     in_lab(scenario)
