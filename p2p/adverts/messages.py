@@ -117,6 +117,12 @@ def read_digest(digest: bytes) -> tuple[int, bytes] | None:
     return (version, digest[VERSION_BYTES:DIGEST_BYTES]) if version <= MAX_INTEGER else None
 
 
+def is_of_nothing(digest: bytes) -> bool:
+    """Whether it is of a table into which nothing was ever put."""
+    said = read_digest(digest)
+    return said is not None and said[0] == 0
+
+
 def _list(data: bytes, least: int) -> list[Any] | None:
     try:
         fields = decode_payload(data)

@@ -27,6 +27,7 @@ from p2p.adverts.messages import (
     decode_page,
     encode_page,
     encode_since,
+    is_of_nothing,
     read_since,
 )
 from p2p.adverts.own import PAGE_BYTES, OwnTable
@@ -196,7 +197,11 @@ class AdvertService:
             self.heard_summary(peer_id, digest)
             return
         now_ms = self._clock.now_ms()
-        if self._tables.heard(peer_id, incarnation, digest, now_ms) is Wish.ASK:
+        if self._tables.heard(peer_id, incarnation, digest, now_ms) is not Wish.ASK:
+            return
+        if is_of_nothing(digest) and self._is_present(peer_id):
+            self._take(peer_id, Page(incarnation, 0, 0, 0, ()))  # as it would answer
+        else:
             self._ask(peer_id)
 
     def heard_summary(self, peer_id: PeerId, summary: bytes) -> None:
