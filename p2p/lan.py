@@ -30,6 +30,7 @@ from p2p.discovery import (
     Interface,
     LastGoodPeers,
     Lost,
+    MachineChanges,
     UnknownInterface,
     check_services,
     hosts_to_tell,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from p2p.discovery.mdns import MdnsDiscovery
 
 INTRODUCTION_TIMEOUT_S = 4.0
-SURVEY_EVERY_MS = 1_000
 MAX_HOSTS = 8
 EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})
 
@@ -142,7 +142,7 @@ class LanWorld:
 
     def _survey(self, *, loopback: bool) -> tuple[Interface, ...]:
         """Look at the machine; nothing while an interface that was asked for is not there."""
-        return _seen_lately(self._interfaces, loopback, self._clock.now_ms() // SURVEY_EVERY_MS)
+        return _seen_lately(self._interfaces, loopback, _changes.turn(self._clock.now_ms()))
 
     async def open_door(self, credentials: Credentials, calls: DoorCalls) -> OpenDoor:
         wanted = self._settings.port or DEFAULT_DOOR_PORT
@@ -227,9 +227,14 @@ class LanWorld:
         return () if self._settings.host in EVERYWHERE else (self._settings.host,)
 
 
+_changes = MachineChanges()
+
+
 @lru_cache(maxsize=8)
-def _seen_lately(chosen: Sequence[str], loopback: bool, turn: int) -> tuple[Interface, ...]:
-    """Peers of one process ask every second, each for itself: it is two milliseconds of work."""
+def _seen_lately(
+    chosen: Sequence[str], loopback: bool, turn: tuple[int, int]
+) -> tuple[Interface, ...]:
+    """Peers ask every second, each for itself: it is two milliseconds of work."""
     try:
         return usable_interfaces(chosen=chosen, loopback=loopback)
     except (UnknownInterface, OSError):

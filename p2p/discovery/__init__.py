@@ -37,6 +37,7 @@ from p2p.discovery.interfaces import (
 from p2p.discovery.lastgood import GoodPeer, LastGoodPeers
 from p2p.discovery.multicast import multicast_problem
 from p2p.discovery.names import NamedSeeds, resolve_name
+from p2p.discovery.netlink import MachineChanges
 from p2p.discovery.netwatch import LOOK_EVERY_S, Moved, NetworkWatch, Place, Woken
 from p2p.discovery.seeds import DEFAULT_DOOR_PORT, Seed, parse_seed, parse_seeds
 from p2p.discovery.services import check_services, is_service, resolve_service
@@ -63,6 +64,7 @@ __all__ = [
     "Introduced",
     "LastGoodPeers",
     "Lost",
+    "MachineChanges",
     "Moved",
     "NamedSeeds",
     "NetworkChanged",
