@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +52,7 @@ from consensus.ballots import (
     SqliteBox,
     Status,
 )
-from keys import Identity, PeerId, Permission
+from keys import Identity, PeerId, Permission, Principal
 from p2p import (
     Incoming,
     MemberState,
@@ -395,18 +395,18 @@ class Deciding:
 
     def _learn_keys(self) -> None:
         """Who is dead when the electorate is frozen counts all the same, so keys are kept."""
-        for candidate in self._present():
-            self._keys[candidate.peer_id] = candidate
+        for peer_id in self._peer.presence.present():
+            session = None if peer_id in self._keys else self._peer.session_of(peer_id)
+            if session is not None:
+                self._keys[peer_id] = _candidate(session.principal)
 
-    def _present(self) -> Iterable[Candidate]:
+    def _present(self) -> Iterator[Candidate]:
         principals = [self._peer.principal]
         for peer_id in self._peer.presence.present():
             session = self._peer.session_of(peer_id)
             if session is not None:
                 principals.append(session.principal)
-        for principal in principals:
-            may_vote = principal.may(Permission.CONSENSUS)
-            yield Candidate(principal.peer_id, principal.public_key, principal.name, may_vote)
+        return map(_candidate, principals)
 
     def _candidates(self) -> Mapping[PeerId, Candidate]:
         """Whose key is known: of the living, of those seen before, of electors of the past."""
@@ -418,3 +418,8 @@ class Deciding:
         for known in self._keys.values():
             found[known.peer_id] = Candidate(known.peer_id, known.public_key, known.name, False)
         return found | {each.peer_id: each for each in self._present()}
+
+
+def _candidate(principal: Principal) -> Candidate:
+    may_vote = principal.may(Permission.CONSENSUS)
+    return Candidate(principal.peer_id, principal.public_key, principal.name, may_vote)

@@ -135,10 +135,11 @@ class Steering:
             replica = self._quorum.own_replica()
             if replica is None:
                 continue
-            self._set_priority(replica)
+            view = self._view(replica)
+            self._set_priority(replica, view)
             if not self.is_automatic:
                 continue
-            change = self._autopilot.step(self._view(replica), self._clock.now_ms())
+            change = self._autopilot.step(view, self._clock.now_ms())
             if self._autopilot.phase is Phase.HAND_OVER:
                 await self._step_aside(replica)
             if change is not None and (self._changing is None or self._changing.done()):
@@ -230,8 +231,7 @@ class Steering:
         replica = self._quorum.replica
         return None if replica is None else self.best_successor(replica)
 
-    def _set_priority(self, replica: Replica) -> None:
-        view = self._view(replica)
+    def _set_priority(self, replica: Replica, view: View) -> None:
         scores = {row.peer: row.score for row in view.members if row.peer in view.voters}
         own = self._peer.peer_id
         if own in scores:

@@ -124,8 +124,7 @@ class Gathering:
         self.changes = 0  # of who is let in
         self.parting: set[PeerId] = set()  # whose links end because neither side needs them
         self.wants: Callable[[PeerId], bool] = lambda peer_id: True  # worth a dial just now
-        self._is_open = False
-        self._is_calling = False
+        self._is_open = self._is_calling = False
 
     async def open_door(self) -> int:
         """Open the introduction door and return its port."""

@@ -92,23 +92,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         """One round: the clock moves only where nothing is ready."""
-        self._poll()
-        now_s = self._virtual_ns / 1e9 + CLOCK_RESOLUTION_S
-        while self._timers and self._timers[0][0] < now_s:
-            self._ready.append(self._pop_timer())
-        for _ in range(len(self._ready)):
-            handle = self._ready.popleft()
-            if not handle._cancelled:
-                handle._run()
-
-    def _poll(self) -> None:
-        is_idle = not self._ready and not self._stopping
+        ready = self._ready
+        is_idle = not ready and not self._stopping
         self._rounds_unpolled += 1
         if self._rounds_unpolled >= POLL_EVERY or (is_idle and self._may_hear):
             self._rounds_unpolled = 0
             self._process_events(self._selector.select(0))
-        if is_idle and not self._ready:
+        if is_idle and not ready:
             self._jump()
+        now_s = self._virtual_ns / 1e9 + CLOCK_RESOLUTION_S
+        while self._timers and self._timers[0][0] < now_s:
+            ready.append(self._pop_timer())
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     @property
     def _may_hear(self) -> bool:

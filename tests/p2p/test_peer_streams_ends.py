@@ -117,11 +117,11 @@ def test_a_long_way_is_no_loss() -> None:
         ada, _ = await lab.up("ada", "ben")
         stream = await ada.open_stream(ben.peer_id, "takes")
         before = ada._transport.links()[ben.peer_id].lanes[Lane.BULK].bytes_out
-        lab.network.faults.latency_ms = (1400, 1400)
+        lab.network.faults.latency_ms = (900, 900)
         for _ in range(20):
             await stream.write(bytes(MIB))
             await asyncio.sleep(0.1)
-        lab.network.faults.latency_ms = (2_400, 2_400)  # longer, and it would pass for dead
+        lab.network.faults.latency_ms = (1_800, 1_800)  # a longer step, and it would pass for dead
         for _ in range(4):
             await stream.write(bytes(MIB))
         lab.network.faults.latency_ms = (1, 1)
