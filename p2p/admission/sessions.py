@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from zlib import crc32
 
 from keys import PeerId, Principal, TransportRecord
@@ -139,6 +140,7 @@ class SessionTable:
         self._rights: dict[PeerId, Principal] = {}
         self._by_key: dict[bytes, PeerId] = {}
         self._given_up: dict[PeerId, bytes] = {}  # the key before the one in the newest record
+        self._strangers = 0  # so many were told where others are
 
     def __len__(self) -> int:
         return len(self._by_peer)
@@ -214,8 +216,10 @@ class SessionTable:
         each newcomer is told of others: the first few would be everybody's first."""
         found: list[Hint] = []
         everybody = tuple(self)
-        first = crc32((but_for or "").encode()) % max(1, len(everybody))
-        for session in everybody[first:] + everybody[:first]:
+        self._strangers += but_for is None
+        asker = but_for or str(self._strangers)
+        first = crc32(asker.encode()) % max(1, len(everybody))
+        for session in chain(everybody[first:], everybody[:first]):
             if len(found) >= limit:
                 break
             hint = None if session.peer_id == but_for else session.hint()
