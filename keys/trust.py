@@ -309,6 +309,7 @@ def _validity(chain: Chain, trust: Trust, now_ms: int) -> None:
 
 def _rights(chain: Chain, trust: Trust, now_ms: int) -> None:
     for child, issuer in _links(chain):
+        # As numbers: an operation of two flags is ten times as slow.
         if (int(child.roles) | int(child.max_roles)) & ~int(issuer.max_roles):
             raise RolesTooWide(child.name, issuer.name)
         if not all(within(namespace, issuer.namespaces) for namespace in child.namespaces):
