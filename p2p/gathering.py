@@ -291,8 +291,8 @@ class Gathering:
                 self._look_for_twin(each)
         now_ms = self._world.clock.now_ms()
         unwanted = self._perform(self._table.step(event, now_ms=now_ms))
-        while unwanted:  # their places go to others
-            unwanted = self._perform(self._table.step(NotNow(tuple(unwanted)), now_ms=now_ms))
+        if unwanted:  # their places go to others, a few in each turn of the loop: each is a look
+            asyncio.get_running_loop().call_soon(self._step, NotNow(tuple(unwanted)))
         self._alarm.set(self._table.deadline_ms)
 
     def _look_for_twin(self, found: Found) -> None:

@@ -9,6 +9,7 @@ What this module does not know: interfaces, and what is done about a change.
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 from typing import Final
@@ -53,6 +54,7 @@ def _listen() -> socket.socket | None:
     except OSError:
         route.close()
         return None
+    atexit.register(route.close)  # the process has it until then, and ends without a warning
     return route
 
 

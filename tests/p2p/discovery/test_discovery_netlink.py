@@ -54,12 +54,13 @@ def changes_of(route: Told, monkeypatch: pytest.MonkeyPatch) -> MachineChanges:
 
 @pytest.mark.skipif(not LINUX, reason="rtnetlink is Linux's")
 def test_links_and_addresses_that_change_are_seen_and_nothing_else_is() -> None:
-    command = ["unshare", "--net", sys.executable, "-c", IN_A_SPACE_OF_ITS_OWN]
+    command = ["unshare", "--net", sys.executable, "-W", "error", "-c", IN_A_SPACE_OF_ITS_OWN]
     allowed = subprocess.run([*command[:2], "ip", "link"], capture_output=True, timeout=30)
     if allowed.returncode:
         pytest.skip("no network namespace may be made here")
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "all seen", done.stderr
+    assert not done.stderr, "it ends without a warning of a socket that is open"
 
 
 def test_all_that_was_told_is_one_change_and_then_nothing_is(
